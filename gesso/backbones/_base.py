@@ -1,0 +1,148 @@
+"""The one seam of gesso: a backbone is `features(image)` and `reconstruct(feature, image)`."""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+from gesso.functional.padding import pad, round_up
+
+
+class Backbone(nn.Module):
+    """A restoration network, split where every pre-training method needs the split.
+
+    Pre-training keeps what lies behind `features` and relearns what lies behind `reconstruct`. A subclass writes
+    those two functions for inputs whose sides are multiples of `size_multiple`; padding, cropping and the record of
+    constructor options are shared here. Attribute names inside follow the official code of each network, so that
+    official weights load. No subclass knows a pretext, a task or a file.
+
+    Attributes:
+        variants: published sizes by name, plus a `*_tiny` for tests and CPU: name -> constructor options.
+        head_keys: state-dict prefixes behind `reconstruct`; everything else is the body that transfers.
+        channels: channels of each map that `features` returns, coarse to fine.
+        stages: positions in `features` of the decoder stages that DCPT classifies (dcpt spec, section 1.3).
+        size_multiple: H and W that `features` accepts must be divisible by this.
+        pad_mode: how the authors pad to `size_multiple` (see `gesso.functional.padding.pad`).
+        scale: output side / input side; 1 but for super-resolution.
+        image_residual: whether `reconstruct` adds the input image.
+        options: constructor options of this very network; `type(net)(**net.options)` builds its twin.
+    """
+
+    variants: ClassVar[dict[str, dict[str, Any]]] = {}
+    head_keys: ClassVar[tuple[str, ...]] = ()
+    stages: ClassVar[tuple[int, ...]] = ()
+    size_multiple: int = 1
+    pad_mode: str = "reflect"
+    scale: int = 1
+    in_channels: int
+    out_channels: int
+    channels: list[int]
+    image_residual: bool
+    options: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Records the constructor's arguments as `options`, so that no network has to declare them twice."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" not in cls.__dict__:
+            return
+        build = cls.__init__
+        signature = inspect.signature(build)
+
+        @functools.wraps(build)
+        def remember(self: "Backbone", *args: Any, **kwargs: Any) -> None:
+            bound = signature.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            build(self, *args, **kwargs)
+            if type(self) is cls:
+                self.options = {name: value for name, value in bound.arguments.items() if name != "self"}
+
+        cls.__init__ = remember
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Feature maps of `image` (B, C, H, W), coarse to fine; the last one is what `reconstruct` takes.
+
+        H and W must be multiples of `size_multiple`; `pad` makes them so.
+        """
+        raise NotImplementedError
+
+    def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
+        """The restored image (B, out_channels, scale*H, scale*W) from the last feature map and the padded input."""
+        raise NotImplementedError
+
+    @property
+    def last(self) -> nn.Conv2d:
+        """The last convolution, the one that a transfer replaces."""
+        name = self.head_keys[0].rstrip(".")
+        module = self.get_submodule(name)
+        if not isinstance(module, nn.Conv2d):
+            raise TypeError(f"{type(self).__name__}.{name}: expected a Conv2d, found {type(module).__name__}")
+        return module
+
+    def padding(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """How far `pad` extends an image of this size: left, right, top, bottom. Right and bottom unless overridden."""
+        multiple = self.size_multiple
+        return 0, round_up(width, multiple) - width, 0, round_up(height, multiple) - height
+
+    def pad(self, image: Tensor) -> Tensor:
+        """`image` (B, C, H, W) extended to sides that `features` takes, the way the network's authors extend it."""
+        return pad(image, *self.padding(*image.shape[-2:]), mode=self.pad_mode)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The restored image (B, out_channels, scale*H, scale*W), unclamped, for `image` (B, C, H, W) of any size."""
+        height, width = image.shape[-2:]
+        left, _, top, _ = self.padding(height, width)
+        padded = self.pad(image)
+        restored = self.reconstruct(self.features(padded)[-1], padded)
+        top, left, height, width = (self.scale * side for side in (top, left, height, width))
+        return restored[..., top : top + height, left : left + width]
+
+    def replace_last(self, out_channels: int, *, image_residual: bool) -> None:
+        """Puts a freshly initialised last convolution of `out_channels` in place; the body keeps its weights.
+
+        IFP and DegAE pre-train with 64 output channels and no image residual (IFP paper, section 4.1).
+        """
+        old = self.last
+        kernel, padding = old.kernel_size[0], old.padding[0]
+        new = nn.Conv2d(old.in_channels, out_channels, kernel, padding=int(padding), bias=old.bias is not None)
+        self.set_submodule(self.head_keys[0].rstrip("."), new.to(old.weight.device, old.weight.dtype))
+        self.out_channels = out_channels
+        self.image_residual = check_residual(image_residual, self.in_channels, out_channels)
+        self.options |= {"out_channels": out_channels, "image_residual": image_residual}
+
+    def is_head(self, key: str) -> bool:
+        """Whether a state-dict key lies behind `reconstruct`."""
+        return key.startswith(self.head_keys)
+
+    @classmethod
+    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """Constructor options deduced from the tensor names and shapes of a file, or None if it is another network."""
+        return None
+
+    @classmethod
+    def from_official(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state of an official file under our keys: drops buffers we do not store, renames where authors differ."""
+        return dict(state)
+
+    def to_official(self) -> dict[str, Tensor]:
+        """The state that the authors' own class loads with `strict=True`: our keys plus the buffers they store."""
+        return dict(self.state_dict())
+
+    def twin(self, **changes: Any) -> Self:
+        """A freshly initialised network with the same options but for `changes`."""
+        return type(self)(**{**self.options, **changes})
+
+
+def check_residual(image_residual: bool, in_channels: int, out_channels: int) -> bool:
+    """`image_residual`, or an error where the input cannot be added to the output.
+
+    Raises:
+        ValueError: if the residual is asked for and the channel counts differ.
+    """
+    if image_residual and in_channels != out_channels:
+        raise ValueError(
+            f"image_residual: the input has {in_channels} channels and the output {out_channels}, so the input cannot "
+            "be added; pass image_residual=False"
+        )
+    return image_residual

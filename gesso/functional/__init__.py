@@ -1,0 +1,1 @@
+"""Pure tensor functions: torch in, torch out, no files, no state, no other part of gesso."""

@@ -1,0 +1,48 @@
+"""A pretext turns a batch of images into losses and owns what is thrown away afterwards."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gesso.backbones._base import Backbone
+
+
+class Pretext(nn.Module):
+    """A pre-training method around a backbone.
+
+    Subclasses take the backbone first, then their own options by keyword. A file reads like the paper's figure:
+    image -> corruption -> features -> decoder -> loss.
+
+    Attributes:
+        backbone: the network being pre-trained; all of it but its head is what transfers.
+        images: where images come from when the user does not say: "noise" or "leaves".
+        images_per_sample: independent images that one sample needs (2 for DegAE).
+    """
+
+    images: ClassVar[str] = "noise"
+    images_per_sample: ClassVar[int] = 1
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Losses of one step: `loss`, which is minimised, and its parts, which are logged (detached scalars).
+
+        Args:
+            batch: `image` (B, 3, H, W), or (B, K, 3, H, W) where `images_per_sample` is K > 1; `label` (B,) where
+                the data has classes.
+            generator: where every random number of the step comes from; on the batch's device.
+        """
+        raise NotImplementedError
+
+    def preview(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Pictures (B, 3, H, W) that show the pretext at work, by label, for sample sheets: input, output, target."""
+        raise NotImplementedError
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The backbone's output (B, C, H, W) at the size of its input; a super-resolver's is averaged down to it."""
+        output = self.backbone(image)
+        return output if self.backbone.scale == 1 else F.avg_pool2d(output, self.backbone.scale)
