@@ -1,0 +1,89 @@
+"""gesso primes image-restoration networks before they see a picture.
+
+    import gesso
+
+    gesso.pretrain(out="runs/ifp", pretext="ifp", backbone="restormer", steps=30_000)  # no images needed
+
+Names are imported when they are first used, so `import gesso` is instant.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gesso.backbones import Backbone, create_backbone, list_backbones
+    from gesso.checkpoint import load, save
+    from gesso.commands.check_data import check_data
+    from gesso.commands.degrade import degrade
+    from gesso.commands.evaluate import evaluate
+    from gesso.commands.export import export
+    from gesso.commands.finetune import finetune
+    from gesso.commands.pretrain import pretrain
+    from gesso.commands.restore import restore
+    from gesso.data.io import read_image, write_image
+    from gesso.degradations import create_degradation, list_degradations
+    from gesso.metrics import psnr, ssim
+    from gesso.pretext import create_pretext, list_pretexts
+    from gesso.restorer import Restorer
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Backbone": "gesso.backbones",
+    "Restorer": "gesso.restorer",
+    "check_data": "gesso.commands.check_data",
+    "create_backbone": "gesso.backbones",
+    "create_degradation": "gesso.degradations",
+    "create_pretext": "gesso.pretext",
+    "degrade": "gesso.commands.degrade",
+    "evaluate": "gesso.commands.evaluate",
+    "export": "gesso.commands.export",
+    "finetune": "gesso.commands.finetune",
+    "list_backbones": "gesso.backbones",
+    "list_degradations": "gesso.degradations",
+    "list_pretexts": "gesso.pretext",
+    "load": "gesso.checkpoint",
+    "pretrain": "gesso.commands.pretrain",
+    "psnr": "gesso.metrics",
+    "read_image": "gesso.data.io",
+    "restore": "gesso.commands.restore",
+    "save": "gesso.checkpoint",
+    "ssim": "gesso.metrics",
+    "write_image": "gesso.data.io",
+}
+
+__all__ = [
+    "Backbone",
+    "Restorer",
+    "check_data",
+    "create_backbone",
+    "create_degradation",
+    "create_pretext",
+    "degrade",
+    "evaluate",
+    "export",
+    "finetune",
+    "list_backbones",
+    "list_degradations",
+    "list_pretexts",
+    "load",
+    "pretrain",
+    "psnr",
+    "read_image",
+    "restore",
+    "save",
+    "ssim",
+    "write_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The public name, imported from where it lives."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gesso' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Public names."""
+    return __all__

@@ -70,3 +70,19 @@ def check_options(function: Any, options: Iterable[str], what: str) -> None:
         if option not in parameters or option == "self":
             known = [name for name in parameters if name != "self"]
             raise UnknownNameError(f"{what} has no option {option!r}; {suggest(option, known)}")
+
+
+def recipe_file(verb: str, name: str) -> Path:
+    """The YAML file of a recipe by its name, or the file that `name` is.
+
+    Raises:
+        UnknownNameError: if it is neither.
+    """
+    folder = ROOT / "recipes" / verb
+    known = {path.stem: path for path in folder.glob("*.yaml")}
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") and path.exists():
+        return path
+    if name in known:
+        return known[name]
+    raise UnknownNameError(f"no recipe or file {name!r} for {verb}; {suggest(name, known)}")

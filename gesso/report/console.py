@@ -1,7 +1,7 @@
 """The terminal, once: lines, tables and progress bars look the same in every command."""
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -31,8 +31,8 @@ def show_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: s
     console.print(table)
 
 
-def track(items: Sequence[Item], what: str) -> Iterable[Item]:
-    """Yields `items` under a progress bar with the time left."""
+def progress_bar(**options: Any) -> Progress:
+    """A progress bar with the time left and room for a note (`fields[note]`), not yet started."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -40,6 +40,15 @@ def track(items: Sequence[Item], what: str) -> Iterable[Item]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console) as progress:
-        yield from progress.track(items, description=what)
+    return Progress(*columns, console=console, refresh_per_second=2, **options)
+
+
+def track(items: Sequence[Item], what: str) -> Iterable[Item]:
+    """Yields `items` under a progress bar with the time left."""
+    with progress_bar() as progress:
+        task = progress.add_task(what, total=len(items), note="")
+        for item in items:
+            yield item
+            progress.advance(task)

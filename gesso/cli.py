@@ -1,0 +1,143 @@
+"""`gesso VERB --option value`: a word is a file in `gesso/commands`, its flags are that function's signature.
+
+Nothing is imported but the verb that is asked for, so `gesso --help` needs neither torch nor anything else.
+"""
+
+import ast
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gesso import __version__, _discovery
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+def verbs() -> dict[str, str]:
+    """Every verb and the first line of its file, read without importing it."""
+    folder = _discovery.ROOT / "commands"
+    files = [path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")]
+    return {p.stem.replace("_", "-"): (ast.get_docstring(ast.parse(p.read_text())) or "").split("\n")[0] for p in files}
+
+
+def overview() -> str:
+    """What `gesso --help` prints."""
+    lines = [
+        "gesso primes image-restoration networks before they see a picture.",
+        "",
+        "usage: gesso VERB [--config RECIPE|FILE] [--option value ...]",
+        "       gesso VERB --help",
+        "",
+    ]
+    lines += [f"  {verb:<12} {line}" for verb, line in verbs().items()]
+    return "\n".join(lines)
+
+
+def command(verb: str) -> Callable[..., Any]:
+    """The function behind a verb.
+
+    Raises:
+        UnknownNameError: with the nearest verb.
+    """
+    if verb not in verbs():
+        raise _discovery.UnknownNameError(f"unknown verb {verb!r}; {_discovery.suggest(verb, verbs())}")
+    name = verb.replace("-", "_")
+    return getattr(importlib.import_module(f"gesso.commands.{name}"), name)
+
+
+def parser_for(verb: str, function: Callable[..., Any]) -> "ArgumentParser":
+    """The command line of a function: its parameters, their types, defaults and documentation."""
+    from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_style=_google_style())
+    parser = ArgumentParser(
+        prog=f"gesso {verb}", description=verbs()[verb], exit_on_error=False, formatter_class=DefaultHelpFormatter
+    )
+    parser.add_argument("--config", action=ActionConfigFile, help="a recipe by name, or a YAML file of these options")
+    parser.add_function_arguments(function, fail_untyped=False)
+    return parser
+
+
+def _google_style() -> Any:
+    from docstring_parser import DocstringStyle
+
+    return DocstringStyle.GOOGLE
+
+
+def normalise(verb: str, function: Callable[..., Any], words: Sequence[str]) -> list[str]:
+    """The words of a command line with positional arguments and recipe names spelled out.
+
+    Parameters of the function that are not keyword-only may be given by position; `--config NAME` may name a recipe.
+    """
+    kinds = inspect.signature(function).parameters.items()
+    positional = [name for name, p in kinds if p.kind is p.POSITIONAL_OR_KEYWORD]
+    words, spelled = list(words), []
+    while words and positional and not words[0].startswith("-"):
+        spelled += [f"--{positional.pop(0)}", words.pop(0)]
+    for i, word in enumerate(words):
+        if word == "--config" and i + 1 < len(words):
+            words[i + 1] = str(_discovery.recipe_file(verb, words[i + 1]))
+        elif word.startswith("--config="):
+            words[i] = f"--config={_discovery.recipe_file(verb, word.removeprefix('--config='))}"
+    return spelled + words
+
+
+def explain(error: Exception, parser: "ArgumentParser") -> str:
+    """A parsing error with the nearest option where a name is unknown."""
+    text = str(error).strip()
+    known = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
+    for word in text.replace("'", " ").replace('"', " ").replace("=", " ").split():
+        name = word.lstrip("-").rstrip(".,:")
+        if (word.startswith("--") or f"'{name}'" in text) and name.split(".")[0] not in known:
+            return f"{text}\n{name}: {_discovery.suggest(name, known)}"
+    return text
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs a command line; returns 0, 1 (done, but something failed), 2 (bad input) or 130 (interrupted)."""
+    words = list(sys.argv[1:] if words is None else words)
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(overview() + "\n")
+        return 0
+    if words[0] == "--version":
+        sys.stdout.write(f"gesso {__version__}\n")
+        return 0
+    try:
+        return run(words[0], words[1:])
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        if os.environ.get("GESSO_TRACEBACK"):
+            raise
+        sys.stderr.write(f"gesso {words[0]}: {error}\n")
+        return BAD_INPUT
+    except RuntimeError as error:
+        if type(error).__name__ != "TrainingError":
+            raise
+        sys.stderr.write(f"gesso {words[0]}: {error}\n")
+        return 1
+
+
+def run(verb: str, words: Sequence[str]) -> int:
+    """Runs one verb."""
+    from jsonargparse import ArgumentError
+
+    function = command(verb)
+    parser = parser_for(verb, function)
+    try:
+        options = parser.parse_args(normalise(verb, function, words))
+    except ArgumentError as error:
+        raise ValueError(explain(error, parser)) from None
+    options.pop("config", None)
+    result = function(**parser.instantiate_classes(options).as_dict())
+    return getattr(result, "exit_code", 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

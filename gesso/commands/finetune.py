@@ -1,0 +1,138 @@
+"""Train a network on pairs of a restoration task, from random weights or from a pre-trained file."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from gesso import checkpoint
+from gesso.backbones import Backbone, create_backbone
+from gesso.backbones._transfer import PaperTransfer
+from gesso.data.datasets import WholePairs
+from gesso.data.sources import training_data
+from gesso.losses import find_loss
+from gesso.report.console import say
+from gesso.tasks import find_task
+from gesso.training.finetune_module import FinetuneModule, Validation
+from gesso.training.run import check_positive, fit
+from gesso.training.sampling import Stage, parse_stages
+
+
+def finetune(
+    *,
+    out: Path,
+    task: str,
+    data: Path | None = None,
+    lq: Path | None = None,
+    gt: Path | None = None,
+    pair_by: Literal["stem", "order"] = "stem",
+    layout: str | None = None,
+    degradation: Any = None,
+    val: Path | None = None,
+    holdout: int | None = None,
+    scale: int = 1,
+    backbone: str = "restormer",
+    backbone_args: dict[str, Any] | None = None,
+    init: str = "random",
+    transfer: Literal["network", "paper"] = "network",
+    keep_last: bool = False,
+    freeze_features: bool = False,
+    loss: str | None = None,
+    mixup: bool = False,
+    crop_size: int = 128,
+    batch_size: int = 8,
+    stages: list[dict[str, Any]] | None = None,
+    steps: int = 300_000,
+    val_every: int = 4_000,
+    optimizer: Literal["adam", "adamw"] = "adamw",
+    lr: float = 3e-4,
+    betas: tuple[float, float] = (0.9, 0.999),
+    weight_decay: float = 1e-4,
+    schedule: Literal["constant", "cosine", "two_phase"] = "cosine",
+    seed: int = 0,
+    **run: Any,
+) -> Path:
+    """Writes `backbone.safetensors` (the end) and `best.safetensors` (best on validation); returns the former's path.
+
+    Two transfers (DESIGN, section 4). "network": the plain published network with its image residual; only the last
+    convolution is new, and it starts at zero where there is a residual, so that training starts from the identity.
+    "paper": what IFP and DegAE do; the 64-channel output convolution is kept, a new 3x3 convolution 64 -> 3 stands
+    behind it, and there is no image residual.
+
+    Args:
+        out: folder of the run.
+        task: name of the task; `gesso list tasks` shows all with their protocols.
+        data: root of a data set in a published layout, found by itself; or a folder of clean photos, whose degraded
+            partners are made on the fly.
+        lq: folder of degraded images, with `gt`, instead of `data`.
+        gt: folder of ground truths, with `lq`.
+        pair_by: pair files by "stem" (and the published suffix rules), or by sorted "order".
+        layout: name of the layout of `data`; none: found by itself.
+        degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
+        val: root of validation data; none: the validation or test split of `data`, else some pairs are held out.
+        holdout: pairs held out for validation where there is no other; none: a tenth, at most 12.
+        scale: enlargement for super-resolution.
+        backbone: name of the network; `gesso list backbones` shows all.
+        backbone_args: options of the network, such as `--backbone_args.dim 32`.
+        init: "random", or a file to start from (of gesso or of the authors).
+        transfer: "network" or "paper", see above.
+        keep_last: take the last convolution from `init` too, to go on with a network that restores already.
+        freeze_features: train only what lies behind the features (linear probing).
+        loss: "l1", "charbonnier", "mse" or "psnr"; none: that of the task.
+        mixup: Restormer's MixUp for denoising, Beta(1.2, 1.2) with probability 1/2.
+        crop_size: side of the training crops in pixels (of the degraded image).
+        batch_size: crops in one batch of one device.
+        stages: progressive crops as a list of {share, crop_size, batch_size}; replaces crop_size and batch_size.
+        steps: optimiser steps.
+        val_every: steps between two measurements on the validation images; 0: only at the end.
+        optimizer: "adam" or "adamw".
+        lr: peak learning rate.
+        betas: running-average coefficients of Adam.
+        weight_decay: decoupled for "adamw".
+        schedule: learning rate over the run: "constant", "cosine", or Restormer's "two_phase".
+        seed: every random draw of the run follows from it.
+
+    Raises:
+        ValueError: for unknown names and options, values out of range, data that cannot be trained on, a file that
+            does not fit the network, or a folder that holds another run.
+    """
+    recipe = {"verb": "finetune"} | {k: v for k, v in locals().items() if k not in ("out", "run")} | run
+    check_positive(crop_size=crop_size, batch_size=batch_size, scale=scale)
+    goal = find_task(task, scale=scale)
+    plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
+    train, held_out = training_data(
+        goal, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, val=val,
+        holdout=holdout, seed=seed,
+    )  # fmt: skip
+    say(f"{task}: {train}; {len(held_out)} images for validation")
+    net = start(create_backbone(backbone, **(backbone_args or {})), init, transfer, keep_last=keep_last)
+    if net.scale != scale:
+        raise ValueError(f"{backbone} enlarges {net.scale} times, but the task asks for scale {scale}")
+    if freeze_features:
+        for name, parameter in net.named_parameters():
+            parameter.requires_grad_(net.is_head(name))
+    trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    say(f"{backbone}: {sum(p.numel() for p in net.parameters()):,} parameters, {trained:,} of them trained")
+    pictures = WholePairs(held_out)
+    validations = [Validation("val", pictures, goal.protocol, input_psnr(pictures, goal))] if held_out else []
+    module = FinetuneModule(net, find_loss(loss or goal.loss), validations, out, use_mixup=mixup)
+    module.facts = {"task": task, "init": init, "transfer": transfer}
+    fit(
+        module,
+        train,
+        out,
+        recipe,
+        what=f"{task} {backbone}",
+        stages=plan,
+        steps=steps,
+        validations=[pictures] if held_out else [],
+        val_every=val_every,
+        optimizer=optimizer,
+        lr=lr,
+        betas=betas,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        seed=seed,
+        **run,
+    )
+    return out / "backbone.safetensors"

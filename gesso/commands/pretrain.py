@@ -1,0 +1,89 @@
+"""Pre-train a network by a pretext, from one noise image, procedural images or a folder of photos."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from gesso.backbones import create_backbone
+from gesso.data.sources import open_images
+from gesso.pretext import create_pretext
+from gesso.report.console import say
+from gesso.training.pretrain_module import PretrainModule
+from gesso.training.run import check_positive, fit
+from gesso.training.sampling import Stage
+
+
+def pretrain(
+    *,
+    out: Path,
+    pretext: str = "ifp",
+    pretext_args: dict[str, Any] | None = None,
+    backbone: str = "restormer",
+    backbone_args: dict[str, Any] | None = None,
+    images: str | None = None,
+    count: int | None = None,
+    crop_size: int = 224,
+    batch_size: int = 1,
+    steps: int = 30_000,
+    optimizer: Literal["adam", "adamw"] = "adam",
+    lr: float = 2e-4,
+    betas: tuple[float, float] = (0.9, 0.99),
+    weight_decay: float = 0.0,
+    schedule: Literal["constant", "cosine", "two_phase"] = "constant",
+    seed: int = 0,
+    **run: Any,
+) -> Path:
+    """Writes `backbone.safetensors` into `out`: a network that a pretext has primed; returns its path.
+
+    The defaults are IFP's (section 4.1 of the paper): one N(0, 1) image of 224 x 224, batch 1, 30,000 steps of Adam at
+    2e-4 with betas (0.9, 0.99). The paper names no learning-rate schedule, so it is constant.
+
+    Args:
+        out: folder of the run.
+        pretext: name of the pretext; `gesso list pretexts` shows all with their options.
+        pretext_args: options of the pretext, such as `--pretext_args.mask_ratio 0.5`.
+        backbone: name of the network; `gesso list backbones` shows all.
+        backbone_args: options of the network, such as `--backbone_args.dim 32`.
+        images: where images come from: "noise" (fixed N(0, 1) images), "leaves" (procedural dead leaves), "pink"
+            (procedural 1/f noise) or a folder of photos; none: what the pretext prefers.
+        count: how many different images; none: 1 for noise, all of a folder, no end of procedural ones.
+        crop_size: side of the images in pixels.
+        batch_size: images in one batch of one device.
+        steps: optimiser steps.
+        optimizer: "adam" or "adamw".
+        lr: peak learning rate.
+        betas: running-average coefficients of Adam.
+        weight_decay: decoupled for "adamw".
+        schedule: learning rate over the run: "constant", "cosine", or Restormer's "two_phase".
+        seed: every random draw of the run follows from it.
+
+    Raises:
+        ValueError: for unknown names and options, values out of range, or a folder that holds another run.
+    """
+    recipe = {"verb": "pretrain"} | {k: v for k, v in locals().items() if k not in ("out", "run")} | run
+    check_positive(crop_size=crop_size, batch_size=batch_size)
+    method = create_pretext(pretext, create_backbone(backbone, **(backbone_args or {})), **(pretext_args or {}))
+    if images is None:
+        images = method.images
+        say(f"images: {images} (no folder given)")
+    dataset = open_images(images, seed=seed, count=count, per_sample=method.images_per_sample)
+    module = PretrainModule(method)
+    module.facts = {"pretext": pretext, "pretext_args": pretext_args or {}, "images": images}
+    body = sum(p.numel() for p in method.backbone.parameters())
+    say(f"{backbone}: {body:,} parameters, and {sum(p.numel() for p in method.parameters()) - body:,} to throw away")
+    fit(
+        module,
+        dataset,
+        out,
+        recipe,
+        what=f"{pretext} {backbone}",
+        stages=[Stage(1.0, crop_size, batch_size)],
+        steps=steps,
+        optimizer=optimizer,
+        lr=lr,
+        betas=betas,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        seed=seed,
+        **run,
+    )
+    return out / "backbone.safetensors"

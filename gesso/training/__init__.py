@@ -1,0 +1,1 @@
+"""Training with Lightning; no other folder of gesso knows it."""

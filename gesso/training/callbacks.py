@@ -1,0 +1,173 @@
+"""What happens beside the training step: saving, sample sheets, the progress bar, a request to stop."""
+
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from gesso import checkpoint
+from gesso.functional.random import generator_for
+from gesso.report.console import progress_bar, say
+from gesso.report.sheets import write_sheet
+from gesso.training._module import TrainingModule
+
+
+def steps_done(module: TrainingModule, every: int) -> bool:
+    """Whether a step has just been completed whose number is a multiple of `every` (0: never)."""
+    return bool(every) and module.batches_done % (every * module.accumulate) == 0
+
+
+class Keep(Callback):
+    """Writes `last.ckpt`, which `--resume` reads, and `backbone.safetensors`, which everything else reads.
+
+    Both at every `save_every` steps, at the end, and before a requested stop; always to a temporary name first.
+    """
+
+    def __init__(self, out: Path, save_every: int) -> None:
+        self.out, self.save_every = out, save_every
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Saves when it is time."""
+        if steps_done(pl_module, self.save_every):
+            self.save(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Saves the end, whatever ended the run."""
+        self.save(trainer, pl_module)
+
+    def save(self, trainer: Trainer, module: TrainingModule) -> None:
+        """Writes both files; on many devices every rank takes part and rank 0 writes."""
+        temporary = self.out / "last.ckpt.part"
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            temporary.replace(self.out / "last.ckpt")
+            facts = module.facts | {"step": module.step}
+            checkpoint.save(module.deliverable, self.out / "backbone.safetensors", **facts)
+
+
+class Samples(Callback):
+    """Writes `samples/000300.png`, the run at work on a batch that never changes."""
+
+    def __init__(self, out: Path, every: int, batch: Callable[[], dict[str, Any]], rows: int = 4) -> None:
+        self.folder, self.every, self.batch, self.rows = out / "samples", every, batch, rows
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Draws when it is time."""
+        if trainer.is_global_zero and steps_done(pl_module, self.every):
+            self.draw(pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Draws the end."""
+        if trainer.is_global_zero:
+            self.draw(pl_module)
+
+    def draw(self, module: TrainingModule) -> None:
+        """Writes the sheet of the present step."""
+        batch = {k: v.to(module.device) if isinstance(v, Tensor) else v for k, v in self.batch().items()}
+        generator = generator_for(module.seed, "preview", device=module.device)
+        pictures = module.preview(batch, generator)
+        count = min(self.rows, min(len(images) for images in pictures.values()))
+        rows = [{label: images[i] for label, images in pictures.items()} for i in range(count)]
+        write_sheet(self.folder / f"{module.step:06d}.png", rows)
+
+
+class ProgressLine(Callback):
+    """A progress bar over optimiser steps with the time left; it counts on where a resumed run takes up."""
+
+    def __init__(self, what: str, steps: int) -> None:
+        self.what, self.steps = what, steps
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Shows the bar on rank 0."""
+        self.progress = progress_bar(disable=not trainer.is_global_zero)
+        self.task = self.progress.add_task(self.what, total=self.steps, completed=pl_module.step, note="")
+        self.progress.start()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Moves the bar."""
+        self.progress.update(self.task, completed=pl_module.step, note=pl_module.note)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Takes the bar away."""
+        self.progress.stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Gives the terminal back."""
+        if hasattr(self, "progress"):
+            self.progress.stop()
+
+
+class StopRequest(Callback):
+    """Ctrl-C or SIGTERM ends the run after the present step, with its state saved; a second Ctrl-C ends it at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Listens to both signals; only a main thread can."""
+        self.before = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self.before[number] = signal.signal(number, self.note)
+            except ValueError:
+                return
+
+    def note(self, number: int, frame: Any) -> None:
+        """Remembers the request and lets the next signal through."""
+        self.requested = True
+        signal.signal(number, self.before[number])
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Ends the run between two steps, where its state is whole."""
+        if self.requested:
+            trainer.should_stop = True
+
+    def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Gives the signals back."""
+        for number, handler in getattr(self, "before", {}).items():
+            signal.signal(number, handler)
+
+
+class Estimate(Callback):
+    """Says before the first step what a step costs in time and memory, from two rehearsals that change nothing."""
+
+    def __init__(self, batch: Callable[[], dict[str, Any]], steps: int) -> None:
+        self.batch, self.steps = batch, steps
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Rehearses on this device and prints the estimate."""
+        batch = pl_module.transfer_batch_to_device(self.batch(), pl_module.device, 0)
+        for _ in range(2):  # the first one warms up
+            begin = time.perf_counter()
+            generator = generator_for(pl_module.seed, "rehearsal", device=pl_module.device)
+            with trainer.precision_plugin.train_step_context():
+                loss = pl_module.losses(batch, generator)["loss"]
+            loss.backward()
+            pl_module.zero_grad()
+            peak = peak_memory(pl_module.device)
+            seconds = time.perf_counter() - begin
+        left = (self.steps - pl_module.step) * pl_module.accumulate * seconds
+        if trainer.is_global_zero:
+            cost = f"{seconds:.2f} s and {peak / 2**30:.1f} GiB"
+            say(f"one batch takes about {cost}; {duration(left)} for the steps to come")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes that this process has had in use at most: of the GPU's memory, or resident on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def duration(seconds: float) -> str:
+    """A time in words: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,134 @@
+"""Supervised training on a restoration task."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gesso import checkpoint
+from gesso.backbones._base import Backbone
+from gesso.data.augment import mixup
+from gesso.functional.resize import imresize
+from gesso.metrics import Protocol
+from gesso.report.console import say, warn
+from gesso.restorer import Restorer
+from gesso.training._module import TrainingModule
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Whole images that a run is measured on.
+
+    Attributes:
+        name: what the numbers are called in logs.
+        pictures: `{"lq", "gt", "name"}` of whole images.
+        protocol: how they are measured.
+        input_psnr: PSNR in dB of the unrestored input.
+    """
+
+    name: str
+    pictures: Dataset[dict[str, Any]]
+    protocol: Protocol
+    input_psnr: float
+
+
+def enlarged(lq: Tensor, scale: int) -> Tensor:
+    """`lq` (B, 3, H, W) at the size of its ground truth: bicubic enlargement for super-resolution, else itself."""
+    return lq if scale == 1 else imresize(lq, scale).clamp(0, 1)
+
+
+class FinetuneModule(TrainingModule):
+    """Trains a backbone to turn `lq` into `gt`, and measures it on whole images by the protocol of the task.
+
+    Args:
+        backbone: the network.
+        loss: compares restored and gt (B, 3, H, W).
+        validations: what to measure on; the mean PSNR over them decides which state is the best.
+        out: where the best state goes.
+        use_mixup: Restormer's MixUp for denoising: Beta(1.2, 1.2), with probability 1/2.
+    """
+
+    def __init__(
+        self, backbone: Backbone, loss: Loss, validations: Sequence[Validation], out: Path, *, use_mixup: bool = False
+    ) -> None:
+        super().__init__(backbone)
+        self.loss, self.validations, self.out, self.use_mixup = loss, validations, out, use_mixup
+        self.best_psnr = -float("inf")
+        self.scores: list[list[dict[str, Any]]] = []
+
+    def losses(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        """The loss between the restored image and the ground truth."""
+        lq, gt = batch["lq"], batch["gt"]
+        if self.use_mixup:
+            lq, gt = mixup(lq, gt, generator)
+        return {"loss": self.loss(self.backbone(lq), gt)}
+
+    @torch.no_grad()
+    def preview(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        """Input, restored and ground truth of a batch."""
+        lq = batch["lq"]
+        self.deliverable.eval()
+        restored = self.deliverable(lq)
+        self.backbone.train()
+        return {"input": enlarged(lq, self.backbone.scale), "restored": restored, "ground truth": batch["gt"]}
+
+    def on_validation_epoch_start(self) -> None:
+        """Makes room for the scores and sets the network to evaluation."""
+        self.scores = [[] for _ in self.validations]
+        self.restorer = Restorer(self.deliverable, device=self.device, precision="float32")
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> None:
+        """Measures one whole image."""
+        restored = self.restorer(batch["lq"].cpu())
+        protocol = self.validations[dataloader_idx].protocol
+        for i, name in enumerate(batch["name"]):
+            self.scores[dataloader_idx].append({"name": name, **protocol(restored[i], batch["gt"][i].cpu())})
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the means over all devices, keeps the best state, warns when the output is no better than the input."""
+        psnrs = []
+        for validation, rows in zip(self.validations, self.gathered(self.scores), strict=True):
+            psnr, ssim = (sum(row[metric] for row in rows) / len(rows) for metric in ("psnr", "ssim"))
+            self.write({f"{validation.name}/psnr": psnr, f"{validation.name}/ssim": ssim})
+            psnrs.append(psnr)
+            if self.trainer.is_global_zero:
+                self.announce(validation, psnr, ssim)
+        mean = sum(psnrs) / len(psnrs)
+        if mean > self.best_psnr and self.step > 0:
+            self.best_psnr = mean
+            if self.trainer.is_global_zero:
+                facts = self.facts | {"step": self.step, "validation_psnr": round(mean, 4)}
+                checkpoint.save(self.deliverable, self.out / "best.safetensors", **facts)
+
+    def announce(self, validation: Validation, psnr: float, ssim: float) -> None:
+        """Prints one measurement."""
+        gain = psnr - validation.input_psnr
+        say(f"step {self.step}: {validation.name} PSNR {psnr:.2f} dB ({gain:+.2f} over the input), SSIM {ssim:.4f}")
+        if gain <= 0 and self.step > 0:
+            warn(f"the restored images are no better than their inputs ({psnr:.2f} of {validation.input_psnr:.2f} dB)")
+
+    def gathered(self, scores: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+        """Scores of all devices, each image once."""
+        if self.trainer.world_size == 1:
+            return scores
+        parts: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, scores)
+        return [
+            list({row["name"]: row for part in parts for row in part[number]}.values()) for number in range(len(scores))
+        ]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the best validation so far."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["gesso"]["best_psnr"] = self.best_psnr
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes up the best validation so far."""
+        super().on_load_checkpoint(checkpoint)
+        self.best_psnr = checkpoint["gesso"]["best_psnr"]

@@ -1,0 +1,288 @@
+"""A run in its folder: data, devices, resuming, and what it leaves behind."""
+
+import contextlib
+import csv
+import fcntl
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from gesso.data.io import atomic_path
+from gesso.report.console import say
+from gesso.training._module import TrainingModule
+from gesso.training.callbacks import Estimate, Keep, ProgressLine, Samples, StopRequest
+from gesso.training.sampling import Stage, StepSampler
+from gesso.training.schedules import schedule as schedule_by_name
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+MAY_CHANGE = {"resume", "overwrite", "devices", "num_nodes", "strategy", "accelerator", "workers", "save_every"}
+
+
+class RunData(LightningDataModule):
+    """The samples of a run, by step, for this device."""
+
+    def __init__(
+        self,
+        train: Dataset[Any],
+        validations: Sequence[Dataset[Any]],
+        stages: Sequence[Stage],
+        batches: int,
+        workers: int,
+    ) -> None:
+        super().__init__()
+        self.train, self.validations, self.stages = train, validations, stages
+        self.batches, self.workers, self.first = batches, workers, 0
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches from `first` to the end of the run."""
+        trainer = self.trainer
+        assert trainer is not None
+        rank, world = trainer.global_rank, trainer.world_size
+        sampler = StepSampler(self.stages, self.batches, first=self.first, rank=rank, world=world)
+        on_gpu = trainer.strategy.root_device.type == "cuda"
+        return DataLoader(self.train, batch_sampler=sampler, num_workers=self.workers, pin_memory=on_gpu)
+
+    def val_dataloader(self) -> list[DataLoader[Any]]:
+        """Whole images one at a time, shared out over the devices."""
+        trainer = self.trainer
+        assert trainer is not None
+        share = slice(trainer.global_rank, None, trainer.world_size)
+        return [DataLoader(v, sampler=range(len(v))[share], batch_size=1) for v in self.validations]  # pyright: ignore
+
+    def example(self) -> dict[str, Any]:
+        """The first batch of the run, the same at any time."""
+        keys = next(iter(StepSampler(self.stages, self.batches)))
+        return default_collate([self.train[key] for key in keys])
+
+
+def fit(
+    module: TrainingModule,
+    train: Dataset[Any],
+    out: Path,
+    recipe: dict[str, Any],
+    *,
+    what: str,
+    stages: Sequence[Stage],
+    steps: int,
+    validations: Sequence[Dataset[Any]] = (),
+    val_every: int = 0,
+    optimizer: Literal["adam", "adamw"] = "adamw",
+    lr: float = 3e-4,
+    betas: tuple[float, float] = (0.9, 0.999),
+    weight_decay: float = 0.0,
+    schedule: Literal["constant", "cosine", "two_phase"] = "cosine",
+    warmup_steps: int = 0,
+    min_lr: float = 1e-6,
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    ema_decay: float | None = None,
+    precision: Literal["auto", "float32", "bf16"] = "auto",
+    seed: int = 0,
+    devices: int = 1,
+    num_nodes: int = 1,
+    accelerator: str = "auto",
+    strategy: str = "auto",
+    workers: int | None = None,
+    log_every: int = 10,
+    sample_every: int = 500,
+    save_every: int = 500,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Trains `module` in the folder `out` until `steps` steps are done, or goes on with a run that stands there.
+
+    Args:
+        module: what is trained.
+        train: samples by (sample index, crop_size).
+        out: folder of the run.
+        recipe: the verb and its options, written to `config.yaml`.
+        what: the word in front of the progress bar.
+        stages: crop and batch over the run.
+        steps: optimiser steps of the whole run.
+        validations: sets of whole images to measure on.
+        val_every: steps between two measurements; 0: only at the end.
+        optimizer: "adam" or "adamw".
+        lr: peak learning rate.
+        betas: running-average coefficients of Adam.
+        weight_decay: decoupled for "adamw".
+        schedule: learning rate over the run: "constant", "cosine", or Restormer's "two_phase".
+        warmup_steps: steps of linear warm-up.
+        min_lr: learning rate at the end of "cosine" and "two_phase".
+        clip_norm: largest global norm of the gradient; none: no clipping.
+        accumulate: batches whose gradients are averaged into one optimiser step.
+        ema_decay: decay of an exponential moving average of the weights, which is then what is saved and measured;
+            none: no average.
+        precision: "float32", "bf16" (mixed), or "auto": bf16 where the CPU or GPU computes in it.
+        seed: every random draw of the run follows from it.
+        devices: devices (GPUs or CPU processes) on each node.
+        num_nodes: machines.
+        accelerator: "auto", "cpu" or "gpu".
+        strategy: "auto", "ddp" or "fsdp", or any name that Lightning knows.
+        workers: processes that load samples; none: 0 on the CPU, up to 8 beside a GPU. Results do not depend on it.
+        log_every: steps between two lines of metrics.csv.
+        sample_every: steps between two sample sheets; 0: only at the end.
+        save_every: steps between two saved states; 0: only at the end.
+        resume: go on with the run in `out`; its recipe must be the same.
+        overwrite: replace a run that stands in `out`.
+
+    Raises:
+        ValueError: if an option is out of range, `out` holds another run, or the recipe has changed.
+        TrainingError: if the loss stays non-finite.
+        KeyboardInterrupt: after a requested stop, with the state saved.
+    """
+    check_positive(steps=steps, lr=lr, accumulate=accumulate, devices=devices, num_nodes=num_nodes, log_every=log_every)
+    quieten()
+    module.plan(
+        optimizer=partial(OPTIMIZERS[optimizer], lr=lr, betas=betas, weight_decay=weight_decay, fused=True),
+        schedule=schedule_by_name(schedule, lr, steps=steps, warmup_steps=warmup_steps, min_lr=min_lr),
+        clip_norm=clip_norm,
+        accumulate=accumulate,
+        ema_decay=ema_decay,
+        log_every=log_every,
+        seed=seed,
+    )
+    if workers is None:
+        workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() and accelerator != "cpu" else 0
+    data = RunData(train, validations, stages, steps * accumulate, workers)
+    with claimed(out):
+        state = prepare_folder(out, recipe, resume=resume, overwrite=overwrite)
+        if state is not None:
+            data.first = torch.load(state, weights_only=True, map_location="cpu", mmap=True)["gesso"]["batches_done"]
+            say(f"going on at step {data.first // accumulate} of {steps}")
+        stop = StopRequest()
+        trainer = Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=strategy,
+            precision=mixed_precision(precision),
+            max_epochs=1,
+            val_check_interval=val_every * accumulate if val_every and validations else None,
+            check_val_every_n_epoch=None if val_every and validations else 2,
+            num_sanity_val_steps=0,
+            logger=loggers(out, data.first // accumulate),
+            callbacks=[
+                Estimate(data.example, steps),
+                ProgressLine(what, steps),
+                Keep(out, save_every),
+                Samples(out, sample_every, data.example),
+                stop,
+            ],
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, data, ckpt_path=state, weights_only=True)
+        if stop.requested:
+            say(f"stopped at step {module.step}; --resume goes on from here")
+            raise KeyboardInterrupt
+        if validations and not (val_every and steps % val_every == 0):
+            trainer.validate(module, data, verbose=False)
+        if module.skipped and trainer.is_global_zero:
+            worst = ", ".join(f"{name} ({count})" for name, count in module.skipped.most_common(5))
+            say(f"steps skipped for a gradient that was not finite, by sample: {worst}")
+
+
+def check_positive(**numbers: float) -> None:
+    """Checks that numbers are positive.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for name, value in numbers.items():
+        if value <= 0:
+            raise ValueError(f"{name}: expected a positive number, got {value}")
+
+
+def quieten() -> None:
+    """Keeps Lightning from talking about what gesso has decided."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning.*")
+
+
+def bf16_pays() -> bool:
+    """Whether this machine's processor for training computes in bf16."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported() and "AVX512" in torch.backends.cpu.get_cpu_capability()
+
+
+def mixed_precision(precision: str) -> Any:
+    """Lightning's word for a precision."""
+    if precision == "auto":
+        precision = "bf16" if bf16_pays() else "float32"
+    return {"bf16": "bf16-mixed", "float32": "32-true"}[precision]
+
+
+@contextlib.contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """Holds a run's folder, so that two runs never write into one.
+
+    Raises:
+        ValueError: if another process holds it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        if int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:  # ranks of one run share it
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"{out}: another run is writing here; wait for it, or choose another folder") from None
+        yield
+
+
+def prepare_folder(out: Path, recipe: dict[str, Any], *, resume: bool, overwrite: bool) -> Path | None:
+    """Readies a run's folder and returns the state to resume from, or None for a fresh start.
+
+    Raises:
+        ValueError: if a run stands in the folder and neither `resume` nor `overwrite` is given, if there is nothing to
+            resume, or if the recipe differs from the one in the folder.
+    """
+    state, config = out / "last.ckpt", out / "config.yaml"
+    recipe = yaml.safe_load(yaml.safe_dump(plain(recipe)))
+    if resume and state.exists():
+        before = yaml.safe_load(config.read_text())
+        changed = [k for k in sorted(before.keys() | recipe.keys()) if before.get(k) != recipe.get(k)]
+        changed = [k for k in changed if k not in MAY_CHANGE]
+        if changed:
+            rows = "; ".join(f"{k}: was {before.get(k)!r}, is {recipe.get(k)!r}" for k in changed)
+            raise ValueError(f"--resume: the recipe differs from {config} ({rows}); use the same, or another --out")
+        return state
+    if config.exists() and not (overwrite or resume):
+        raise ValueError(f"{out} holds a run already; --resume goes on with it, --overwrite replaces it")
+    for old in ("last.ckpt", "metrics.csv"):
+        (out / old).unlink(missing_ok=True)
+    with atomic_path(config) as path:
+        path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return None
+
+
+def plain(value: Any) -> Any:
+    """`value` in the types that YAML has."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def loggers(out: Path, step: int) -> list[Any]:
+    """metrics.csv and TensorBoard events; rows after `step`, which a resumed run will write again, are dropped."""
+    metrics, rows = out / "metrics.csv", []
+    if metrics.exists():
+        with metrics.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+    table = CSVLogger(out, name="", version="")
+    table.experiment.metrics = rows
+    return [table, TensorBoardLogger(out, name="", version="")]

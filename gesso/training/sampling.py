@@ -1,0 +1,77 @@
+"""Which sample comes when: a pure function of the step, the stage plan and the device's rank."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import Sampler
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run with its own crop and batch (Restormer's progressive learning).
+
+    Attributes:
+        share: this part's share of the run, in (0, 1].
+        crop_size: training crop in pixels.
+        batch_size: images in one batch of one device.
+    """
+
+    share: float
+    crop_size: int
+    batch_size: int
+
+
+def parse_stages(stages: Sequence[Mapping[str, Any]]) -> list[Stage]:
+    """The plan of a run from its YAML form, a list of {share, crop_size, batch_size}.
+
+    Raises:
+        ValueError: if a stage lacks a key, a share or size is not positive, or the shares do not add up to 1.
+    """
+    keys = set(Stage.__dataclass_fields__)
+    for stage in stages:
+        if set(stage) != keys:
+            raise ValueError(f"stages: expected {', '.join(sorted(keys))} in every stage, got {dict(stage)}")
+    plan = [Stage(float(s["share"]), int(s["crop_size"]), int(s["batch_size"])) for s in stages]
+    if any(s.share <= 0 or s.crop_size < 1 or s.batch_size < 1 for s in plan):
+        raise ValueError(f"stages: shares, crop_size and batch_size must be positive, got {list(stages)}")
+    if abs(sum(s.share for s in plan) - 1) > 1e-3:
+        raise ValueError(f"stages: the shares must add up to 1, they add up to {sum(s.share for s in plan):g}")
+    return plan
+
+
+class StepSampler(Sampler[list[tuple[int, int]]]):
+    """Yields for every batch of a run the keys `(sample index, crop_size)` that this device loads.
+
+    Sample indices count on through the run over all devices, so a run can start again at any batch, with another
+    number of workers, and sees the same samples.
+
+    Args:
+        stages: the plan of the run.
+        batches: batches in the whole run (steps times accumulated batches).
+        first: the batch to begin with; more than 0 when a run is resumed.
+        rank: this device's number.
+        world: devices in all; the batch of the run is `world` times that of the stage.
+    """
+
+    def __init__(self, stages: Sequence[Stage], batches: int, *, first: int = 0, rank: int = 0, world: int = 1) -> None:
+        self.stages, self.batches, self.first, self.rank, self.world = stages, batches, first, rank, world
+
+    def stage_ends(self) -> list[int]:
+        """The batch number at which each stage ends."""
+        ends, total = [], 0.0
+        for stage in self.stages:
+            total += stage.share
+            ends.append(round(total * self.batches))
+        ends[-1] = self.batches
+        return ends
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        begin, base = 0, 0  # first batch and first sample of the stage
+        for stage, end in zip(self.stages, self.stage_ends(), strict=True):
+            per_batch = stage.batch_size * self.world
+            for batch in range(max(begin, self.first), end):
+                start = base + (batch - begin) * per_batch + self.rank * stage.batch_size
+                yield [(start + offset, stage.crop_size) for offset in range(stage.batch_size)]
+            base += (end - begin) * per_batch
+            begin = end

@@ -1,0 +1,74 @@
+"""Learning rates as pure functions of the step, so that a resumed run needs no stored schedule.
+
+Steps count from 0: `rate(step)` is in force while optimiser step number `step + 1` is computed.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+SCHEDULES = ("constant", "cosine", "two_phase")
+
+Schedule = Callable[[int], float]
+
+
+def constant(lr: float, *, warmup_steps: int = 0) -> Schedule:
+    """`lr` throughout, after a linear warm-up from `lr / warmup_steps` (IFP names no schedule, so this is its own)."""
+    return lambda step: lr * min(1.0, (step + 1) / warmup_steps) if warmup_steps else lr
+
+
+def cosine(lr: float, *, steps: int, warmup_steps: int = 0, min_lr: float = 1e-6) -> Schedule:
+    """Linear warm-up, then cosine towards `min_lr`.
+
+    The hand-over repeats the peak once and the last step stops just short of `min_lr`, as in the released DegAE and
+    Uformer training code with the torch versions their authors name.
+    """
+
+    def rate(step: int) -> float:
+        if step < warmup_steps:
+            return lr * (step + 1) / warmup_steps
+        progress = (step - warmup_steps) / max(steps - warmup_steps, 1)
+        return min_lr + (lr - min_lr) / 2 * (1 + math.cos(math.pi * progress))
+
+    return rate
+
+
+def cyclic_cosine(
+    lr: float, *, periods: Sequence[int], weights: Sequence[float], minimums: Sequence[float]
+) -> Schedule:
+    """Cosine phases one after another; a phase whose minimum equals `lr` is constant (Restormer, section 4)."""
+
+    def rate(step: int) -> float:
+        start = 0
+        for period, weight, minimum in zip(periods, weights, minimums, strict=True):
+            if step <= start + period:
+                return minimum + 0.5 * weight * (lr - minimum) * (1 + math.cos(math.pi * (step - start) / period))
+            start += period
+        return minimums[-1]
+
+    return rate
+
+
+def two_phase(lr: float, *, steps: int, min_lr: float = 1e-6, hold: float = 92 / 300) -> Schedule:
+    """Restormer's schedule at any length: `lr` for the share `hold` of the run, then cosine to `min_lr`.
+
+    The published run holds 3e-4 for 92,000 of 300,000 steps.
+    """
+    held = round(steps * hold)
+    return cyclic_cosine(lr, periods=[max(held, 1), max(steps - held, 1)], weights=[1, 1], minimums=[lr, min_lr])
+
+
+def schedule(name: str, lr: float, *, steps: int, warmup_steps: int = 0, min_lr: float = 1e-6) -> Schedule:
+    """A learning-rate schedule by name: "constant", "cosine" or "two_phase".
+
+    Raises:
+        ValueError: for another name, or a warm-up with "two_phase".
+    """
+    if name == "constant":
+        return constant(lr, warmup_steps=warmup_steps)
+    if name == "cosine":
+        return cosine(lr, steps=steps, warmup_steps=warmup_steps, min_lr=min_lr)
+    if name == "two_phase":
+        if warmup_steps:
+            raise ValueError("schedule two_phase has no warm-up; set warmup_steps to 0 or use schedule cosine")
+        return two_phase(lr, steps=steps, min_lr=min_lr)
+    raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {name!r}")
