@@ -1,6 +1,6 @@
 """A pretext turns a batch of images into losses and owns what is thrown away afterwards."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,12 @@ class Pretext(nn.Module):
         backbone: the network being pre-trained; all of it but its head is what transfers.
         images: where images come from when the user does not say: "noise" or "leaves".
         images_per_sample: independent images that one sample needs (2 for DegAE).
+        presets: option values by name, for departures from the defaults that belong together.
     """
 
     images: ClassVar[str] = "noise"
     images_per_sample: ClassVar[int] = 1
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -46,3 +48,13 @@ class Pretext(nn.Module):
         """The backbone's output (B, C, H, W) at the size of its input; a super-resolver's is averaged down to it."""
         output = self.backbone(image)
         return output if self.backbone.scale == 1 else F.avg_pool2d(output, self.backbone.scale)
+
+
+def pictures(original: Tensor, **others: Tensor) -> dict[str, Tensor]:
+    """Pictures in [0, 1] for a sample sheet: `original`, called `noise` where it leaves [0, 1], and the others.
+
+    Noise N(0, 1) and what belongs to it are shown as 0.5 + x / 6: three deviations each way.
+    """
+    noise = bool((original.amin() < 0) | (original.amax() > 1))
+    labelled = {"noise" if noise else "original": original, **others}
+    return {label: (0.5 + image / 6 if noise else image).clamp(0, 1) for label, image in labelled.items()}
