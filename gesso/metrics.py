@@ -1,0 +1,166 @@
+"""PSNR and SSIM, defined as the papers that report them define them."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from statistics import fmean
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from gesso.functional.color import rgb_to_y
+
+Channel = Literal["rgb", "y"]
+SSIM = Literal["gaussian", "matlab3d", "skimage7", "uformer_compat"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How a benchmark measures: a function of (restored, gt) that gives PSNR and SSIM.
+
+    Images are (3, H, W) or (B, 3, H, W) in [0, 1]; values outside are clamped.
+
+    Attributes:
+        channel: "rgb", or "y" for the luma of MATLAB's `rgb2ycbcr`.
+        round_y: luma rounded to 8 bits, as MATLAB does and published deraining numbers are; BasicSR does not round.
+        border: pixels left out on every side; super-resolution leaves out as many as its scale.
+        ssim: which definition of SSIM, see `ssim`.
+        quantise: images are rounded to 8 bits first, as if read from the PNG files that papers measure.
+
+    Example:
+        >>> print(Protocol(channel="y"))
+        PSNR and SSIM (Gaussian 11x11 window) on Y rounded to 8 bits, 8-bit images
+    """
+
+    channel: Channel = "rgb"
+    round_y: bool = True
+    border: int = 0
+    ssim: SSIM = "gaussian"
+    quantise: bool = True
+
+    def __call__(self, restored: Tensor, gt: Tensor) -> dict[str, float]:
+        """`{"psnr": dB, "ssim": at most 1}`, the mean over the images where there is a batch."""
+        pairs = self.prepare(restored, gt)
+        return {"psnr": fmean(_psnr(*pair) for pair in pairs), "ssim": fmean(_SSIM[self.ssim](*pair) for pair in pairs)}
+
+    def prepare(self, restored: Tensor, gt: Tensor) -> list[tuple[np.ndarray, np.ndarray]]:
+        """What is compared, image by image: float64 (C, H, W) in 8-bit units, C = 1 for luma.
+
+        Raises:
+            ValueError: if shapes differ or are no RGB images, or if the border leaves nothing.
+        """
+        if restored.shape != gt.shape or gt.ndim not in (3, 4) or gt.shape[-3] != 3:
+            raise ValueError(
+                f"expected restored and gt of one shape, (3, height, width) or with a batch in front; "
+                f"got {tuple(restored.shape)} and {tuple(gt.shape)}"
+            )
+        height, width = gt.shape[-2:]
+        if self.border < 0 or 2 * self.border >= min(height, width):
+            raise ValueError(f"border: {self.border} pixels on every side leave nothing of a {width}x{height} image")
+        return list(zip(self._comparable(restored), self._comparable(gt), strict=True))
+
+    def _comparable(self, image: Tensor) -> np.ndarray:
+        """`image` as float64 (B, C, H, W) in 8-bit units: cropped, clamped, rounded, converted to luma as asked."""
+        height, width = image.shape[-2:]
+        image = image.detach().cpu().double().reshape(-1, 3, height, width)
+        image = 255 * image[..., self.border : height - self.border, self.border : width - self.border].clamp(0, 1)
+        if self.quantise:
+            image = image.round()
+        if self.channel == "y":
+            image = 255 * rgb_to_y(image / 255)
+            if self.round_y:
+                image = (image + 0.5).floor()  # MATLAB rounds halves up
+        return image.numpy()
+
+    def __str__(self) -> str:
+        channel = "RGB"
+        if self.channel == "y":
+            channel = "Y rounded to 8 bits" if self.round_y else "Y, not rounded"
+        border = f", without {self.border} pixels at each border" if self.border else ""
+        images = "8-bit images" if self.quantise else "images not rounded to 8 bits"
+        return f"PSNR and SSIM ({SSIM_WORDS[self.ssim]}) on {channel}, {images}{border}"
+
+
+def psnr(restored: Tensor, gt: Tensor, **protocol: Any) -> float:
+    """Peak signal-to-noise ratio in dB of images (3, H, W) or (B, 3, H, W) in [0, 1]; infinite for equal images.
+
+    10 log10(255^2 / MSE) over all pixels and channels of an image together, then the mean over the batch. Options are
+    those of `Protocol`: `channel`, `round_y`, `border`, `quantise`.
+
+    Example:
+        >>> import torch
+        >>> round(psnr(torch.zeros(3, 8, 8), torch.full((3, 8, 8), 0.1)), 2)
+        19.83
+    """
+    return fmean(_psnr(*pair) for pair in Protocol(**protocol).prepare(restored, gt))
+
+
+def ssim(restored: Tensor, gt: Tensor, variant: SSIM = "gaussian", **protocol: Any) -> float:
+    """Structural similarity, at most 1, of images (3, H, W) or (B, 3, H, W) in [0, 1]; the mean over the batch.
+
+    Published numbers disagree about the window, so `variant` names it. Other options are those of `Protocol`.
+
+    - "gaussian": 11x11, sigma 1.5, where it fits wholly inside; mean over channels (Wang et al. 2004; BasicSR).
+    - "matlab3d": MATLAB's `ssim` of an H x W x 3 array: 11x11x11 Gaussian, edges replicated (Restormer, deblurring).
+    - "skimage7": 7x7 uniform window, sample covariance: the default of scikit-image (Restormer, defocus deblurring).
+    - "uformer_compat": the same with twice the data range, which inflates it; only to compare with Uformer's numbers,
+      together with `quantise=False`.
+    """
+    return fmean(_SSIM[variant](*pair) for pair in Protocol(ssim=variant, **protocol).prepare(restored, gt))
+
+
+def _psnr(restored: np.ndarray, gt: np.ndarray) -> float:
+    error = float(np.mean((restored - gt) ** 2))
+    return 10 * math.log10(255**2 / error) if error > 0 else math.inf
+
+
+def _skimage_ssim(restored: np.ndarray, gt: np.ndarray, window: int, **options: object) -> float:
+    from skimage.metrics import structural_similarity
+
+    height, width = gt.shape[-2:]
+    if min(height, width) < window:
+        raise ValueError(f"SSIM needs images of at least {window}x{window} pixels, got {width}x{height}")
+    return float(structural_similarity(restored, gt, channel_axis=0, **options))  # pyright: ignore[reportArgumentType]
+
+
+def _ssim_gaussian(restored: np.ndarray, gt: np.ndarray) -> float:
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    return _skimage_ssim(restored, gt, 11, **options)
+
+
+def _ssim_skimage7(restored: np.ndarray, gt: np.ndarray) -> float:
+    return _skimage_ssim(restored, gt, 7, data_range=255)
+
+
+def _ssim_uformer_compat(restored: np.ndarray, gt: np.ndarray) -> float:
+    # Left to itself on floats, scikit-image assumed the range [-1, 1] for images in [0, 1].
+    return _skimage_ssim(restored, gt, 7, data_range=510)
+
+
+def _ssim_matlab3d(restored: np.ndarray, gt: np.ndarray) -> float:
+    from scipy.ndimage import gaussian_filter
+
+    def blur(volume: np.ndarray) -> np.ndarray:
+        return gaussian_filter(volume, 1.5, mode="nearest", radius=5)
+
+    mean, mean_gt = blur(restored), blur(gt)
+    variances = blur(restored**2) - mean**2 + blur(gt**2) - mean_gt**2
+    covariance = blur(restored * gt) - mean * mean_gt
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    similarity = (2 * mean * mean_gt + c1) * (2 * covariance + c2)
+    return float(np.mean(similarity / ((mean**2 + mean_gt**2 + c1) * (variances + c2))))
+
+
+_SSIM: dict[SSIM, Callable[[np.ndarray, np.ndarray], float]] = {
+    "gaussian": _ssim_gaussian,
+    "matlab3d": _ssim_matlab3d,
+    "skimage7": _ssim_skimage7,
+    "uformer_compat": _ssim_uformer_compat,
+}
+SSIM_WORDS: dict[SSIM, str] = {
+    "gaussian": "Gaussian 11x11 window",
+    "matlab3d": "MATLAB ssim of a volume",
+    "skimage7": "uniform 7x7 window",
+    "uformer_compat": "uniform 7x7 window, doubled range",
+}
