@@ -26,3 +26,14 @@ def check_between(option: str, value: float, low: float, high: float) -> float:
     if not low < value < high:
         raise ValueError(f"{option}: expected a number between {low:g} and {high:g}, both excluded, got {value!r}")
     return value
+
+
+def check_prob(option: str, value: float) -> float:
+    """`value`, if it is a probability in [0, 1].
+
+    Raises:
+        ValueError: otherwise.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"{option}: expected a probability from 0 to 1, got {value!r}")
+    return value

@@ -53,8 +53,21 @@ class Pretext(nn.Module):
 def pictures(original: Tensor, **others: Tensor) -> dict[str, Tensor]:
     """Pictures in [0, 1] for a sample sheet: `original`, called `noise` where it leaves [0, 1], and the others.
 
-    Noise N(0, 1) and what belongs to it are shown as 0.5 + x / 6: three deviations each way.
+    Noise N(0, 1) and what belongs to it are shown as `unit_range` shows them.
     """
-    noise = bool((original.amin() < 0) | (original.amax() > 1))
-    labelled = {"noise" if noise else "original": original, **others}
-    return {label: (0.5 + image / 6 if noise else image).clamp(0, 1) for label, image in labelled.items()}
+    label = "noise" if leaves_unit_range(original) else "original"
+    return {name: unit_range(image, original) for name, image in ({label: original} | others).items()}
+
+
+def unit_range(image: Tensor, original: Tensor | None = None) -> Tensor:
+    """`image` clamped to [0, 1]; noise N(0, 1) becomes 0.5 + x / 6 before, three deviations each way.
+
+    Noise is told by values outside [0, 1] in `original`, or in `image` itself.
+    """
+    noise = leaves_unit_range(image if original is None else original)
+    return torch.where(noise, 0.5 + image / 6, image).clamp(0, 1)
+
+
+def leaves_unit_range(image: Tensor) -> Tensor:
+    """Whether any value lies outside [0, 1], a boolean scalar."""
+    return (image.amin() < 0) | (image.amax() > 1)
