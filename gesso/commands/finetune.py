@@ -136,3 +136,21 @@ def finetune(
         **run,
     )
     return out / "backbone.safetensors"
+
+
+def start(
+    net: Backbone, init: str, transfer: Literal["network", "paper"], *, keep_last: bool, report: bool = True
+) -> Backbone:
+    """The network that fine-tuning starts from: `net` with the features of a file, and a last convolution as new."""
+    if transfer == "paper":
+        net.replace_last(64, image_residual=False)
+        net = PaperTransfer.around(net)
+    if init != "random":
+        loaded = checkpoint.load_features(net, init, keep_head=keep_last)
+        if report:
+            say(f"{init}: {loaded}")
+    if net.image_residual and not keep_last:
+        nn.init.zeros_(net.last.weight)  # the residual makes this the identity
+        if net.last.bias is not None:
+            nn.init.zeros_(net.last.bias)
+    return net
