@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,36 +14,62 @@ Range = float | tuple[float, float]
 class Degradation:
     """What spoils an image: a value that prints itself, compares, hashes, and comes from YAML.
 
-    Subclasses are frozen dataclasses. A field typed `Range` is a number, or a pair (low, high) from which every image
-    of the batch draws its own uniform value. No globals, no hidden state: the same generator seed gives the same
-    pixels on one device type.
+    Subclasses are frozen dataclasses that write `_apply`. A field typed `Range` is a number, or a pair (low, high) from
+    which every image of the batch draws its own uniform value. No globals, no hidden state: the same generator seed
+    gives the same pixels on one device type.
+
+    Attributes:
+        name: what YAML and the command line call it.
+        variants: settings of it that have a name of their own: name -> fields.
     """
 
     name: ClassVar[str]
+    variants: ClassVar[dict[str, dict[str, Any]]] = {}
 
     def __init_subclass__(cls, **kwargs: object) -> None:
-        """Names the class in snake case: `GaussianNoise` is `gaussian_noise` in YAML and on the command line."""
+        """Names the class in snake case, unless it names itself: `GaussianNoise` is `gaussian_noise`."""
         super().__init_subclass__(**kwargs)
-        cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+        if "name" not in cls.__dict__:
+            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
 
     def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
         """The degraded image, same shape and dtype, in [0, 1].
 
         Args:
-            image: clean image (B, 3, H, W) in [0, 1].
+            image: clean image (B, 3, H, W) in [0, 1], floating point.
             generator: where every random number comes from; on the image's device.
+
+        Raises:
+            ValueError: if `image` is no batch of colour images.
         """
+        if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+            shape, dtype = tuple(image.shape), image.dtype
+            raise ValueError(f"{self.name}: expected a floating-point image (B, 3, H, W), got {shape} of {dtype}")
+        return self._apply(image, generator)
+
+    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        """What `__call__` returns, for an image whose shape has been checked."""
         raise NotImplementedError
 
 
-def draw(value: Range, image: Tensor, generator: torch.Generator) -> Tensor:
-    """One value for each image of the batch, shape (B, 1, 1, 1): `value` itself, or uniform between its two ends."""
-    batch = image.shape[0]
-    if isinstance(value, tuple):
-        low, high = value
-        unit = torch.rand(batch, 1, 1, 1, generator=generator, device=image.device)
-        return low + (high - low) * unit
-    return torch.full((batch, 1, 1, 1), float(value), device=image.device)
+def draw(value: Range, image: Tensor, generator: torch.Generator, each: int = 1) -> Tensor:
+    """`each` values for every image of the batch, shape (B, each, 1, 1): `value`, or uniform between its two ends."""
+    shape = (image.shape[0], each, 1, 1)
+    low, high = ends(value)
+    if low == high:
+        return torch.full(shape, float(low), device=image.device, dtype=image.dtype)
+    return low + (high - low) * torch.rand(shape, generator=generator, device=image.device, dtype=image.dtype)
+
+
+def draw_integer(value: Range, image: Tensor, generator: torch.Generator) -> Tensor:
+    """One whole number for every image of the batch, both ends of the range included, shape (B, 1, 1, 1)."""
+    low, high = ends(value)
+    return draw((low, high + 1), image, generator).floor().clamp(max=high)
+
+
+def ends(value: Range) -> tuple[float, float]:
+    """The two ends of a range; a number is a range of one point."""
+    return value if isinstance(value, tuple) else (value, value)
 
 
 def check_range(owner: Degradation, field: str, low: float, high: float) -> None:
@@ -53,6 +79,9 @@ def check_range(owner: Degradation, field: str, low: float, high: float) -> None
         ValueError: naming the degradation, the field, what was expected and what was seen.
     """
     value = getattr(owner, field)
-    ends = value if isinstance(value, tuple) else (value, value)
-    if len(ends) != 2 or not low <= ends[0] <= ends[1] <= high:
-        raise ValueError(f"{owner.name}.{field}: expected a number or a range (low, high) in [{low:g}, {high:g}], got {value!r}")
+    pair = value if isinstance(value, tuple) else (value, value)
+    numbers = len(pair) == 2 and all(isinstance(end, int | float) for end in pair)
+    if not numbers or not low <= pair[0] <= pair[1] <= high:
+        raise ValueError(
+            f"{owner.name}.{field}: expected a number or a range (low, high) in [{low:g}, {high:g}], got {value!r}"
+        )

@@ -1,0 +1,67 @@
+"""What spoils images, one family a file; the folder is the registry (see `gesso._discovery`)."""
+
+from typing import Any, cast
+
+from gesso import _discovery
+from gesso.degradations._base import Degradation
+
+__all__ = ["Degradation", "create_degradation", "list_degradations", "parse_degradation"]
+
+PARTS = {"compose": "steps", "mix": "choices"}
+
+
+def degradation_classes() -> dict[str, type[Degradation]]:
+    """Every degradation class of the folder by class name."""
+    return cast("dict[str, type[Degradation]]", _discovery.classes("degradations", Degradation))
+
+
+def list_degradations() -> list[str]:
+    """Names that `create_degradation` takes: every degradation and its variants, such as `rain` and `rain_heavy`."""
+    return sorted(name for kind in degradation_classes().values() for name in (kind.name, *kind.variants))
+
+
+def create_degradation(name: str, **options: Any) -> Degradation:
+    """A degradation by name, its defaults or those of the variant, `options` on top.
+
+    A range may be a list, and the parts of `compose` and `mix` whatever `parse_degradation` takes: what YAML can write.
+
+    Raises:
+        UnknownNameError: for an unknown name or option, with the nearest match.
+        ValueError: for a value out of range.
+
+    Example:
+        >>> create_degradation("gaussian_noise", sigma=[0, 50])
+        GaussianNoise(sigma=(0, 50), clip=True)
+    """
+    for kind in degradation_classes().values():
+        if name == kind.name or name in kind.variants:
+            _discovery.check_options(kind, options, name)
+            values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+            parts = PARTS.get(name)
+            if parts in values:
+                values[parts] = tuple(parse_degradation(part) for part in values[parts])
+            return kind(**kind.variants.get(name, {}) | values)
+    raise _discovery.UnknownNameError(f"unknown degradation {name!r}; {_discovery.suggest(name, list_degradations())}")
+
+
+def parse_degradation(value: Any) -> Degradation:
+    """The degradation that a YAML value means: a name, a name with options, or a list of them applied in order.
+
+    Raises:
+        UnknownNameError: for an unknown name or option, with the nearest match.
+        ValueError: if the value is nothing of the kind, or out of range.
+
+    Example:
+        >>> parse_degradation([{"name": "gaussian_blur", "sigma": 2}, "jpeg"])
+        Compose(steps=(GaussianBlur(sigma=2, ratio=1.0, angle=(0, 180)), Jpeg(quality=(10, 95))))
+    """
+    if isinstance(value, Degradation):
+        return value
+    if isinstance(value, str):
+        return create_degradation(value)
+    if isinstance(value, list | tuple):
+        return create_degradation("compose", steps=list(value))
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        return create_degradation(**value)
+    expected = "a name, a name with options ({name: rain, density: 0.3}) or a list of them"
+    raise ValueError(f"degradation: expected {expected}, got {value!r}")

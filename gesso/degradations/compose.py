@@ -1,0 +1,65 @@
+"""Degradations one after the other, or one out of several."""
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from gesso.degradations._base import Degradation
+
+
+def check_parts(owner: Degradation, field: str, *, least: int) -> None:
+    """Checks that a field is a tuple of at least `least` degradations.
+
+    Raises:
+        ValueError: naming the field, what was expected and what was seen.
+    """
+    parts = getattr(owner, field)
+    if not isinstance(parts, tuple) or len(parts) < least or not all(isinstance(part, Degradation) for part in parts):
+        raise ValueError(f"{owner.name}.{field}: expected a tuple of {least} or more degradations, got {parts!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Compose(Degradation):
+    """Degradations applied in order; none at all leaves the image as it is.
+
+    Args:
+        steps: the degradations, first to last.
+    """
+
+    steps: tuple[Degradation, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_parts(self, "steps", least=0)
+
+    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        for step in self.steps:
+            image = step(image, generator)
+        return image
+
+
+@dataclasses.dataclass(frozen=True)
+class Mix(Degradation):
+    """One of several degradations, drawn for each image, all equally likely.
+
+    Args:
+        choices: the degradations to draw from.
+    """
+
+    choices: tuple[Degradation, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_parts(self, "choices", least=1)
+
+    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        return self.labelled(image, generator)[0]
+
+    def labelled(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The degraded images and, for each, the position of its degradation in `choices`, (B,)."""
+        label = torch.randint(len(self.choices), image.shape[:1], generator=generator, device=image.device)
+        degraded = image.clone()
+        for position, choice in enumerate(self.choices):
+            drawn = (label == position).nonzero().flatten()
+            if len(drawn):
+                degraded[drawn] = choice(image[drawn], generator)
+        return degraded, label

@@ -1,0 +1,76 @@
+"""Noise: Gaussian, Poisson (shot) and speckle."""
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+
+from gesso.degradations._base import Degradation, Range, check_range, draw, ends
+
+
+def normal_like(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers in the shape, dtype and place of `image`."""
+    return torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianNoise(Degradation):
+    """`image + sigma / 255 * n`, n standard normal, independent for every pixel and channel.
+
+    Args:
+        sigma: noise level in 8-bit units, [0, 255].
+        clip: clamp to [0, 1]; False keeps the values outside, as the denoising benchmarks do when they test.
+    """
+
+    sigma: Range = (0, 50)
+    clip: bool = True
+
+    def __post_init__(self) -> None:
+        check_range(self, "sigma", 0, 255)
+
+    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        sigma = draw(self.sigma, image, generator) / 255
+        noisy = image + sigma * normal_like(image, generator)
+        return noisy.clamp(0, 1) if self.clip else noisy
+
+
+@dataclasses.dataclass(frozen=True)
+class PoissonNoise(Degradation):
+    """A count of photons: `poisson(image * photons) / photons`, clamped.
+
+    Args:
+        photons: mean count at white, [1, 1e9]; drawn uniformly in its logarithm. 1e9 leaves nothing to see.
+    """
+
+    photons: Range = (100, 10_000)
+
+    def __post_init__(self) -> None:
+        check_range(self, "photons", 1, 1e9)
+
+    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        low, high = ends(self.photons)
+        return count_photons(image, draw((math.log(low), math.log(high)), image, generator).exp(), generator)
+
+
+def count_photons(image: Tensor, photons: Tensor | float, generator: torch.Generator) -> Tensor:
+    """`image` in [0, 1] as a sensor counts it that sees `photons` at white, clamped."""
+    return (torch.poisson(image * photons, generator=generator) / photons).clamp(0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeckleNoise(Degradation):
+    """`image + image * sigma / 255 * n`, n standard normal, clamped: noise that grows with the light.
+
+    Args:
+        sigma: noise level at white in 8-bit units, [0, 255].
+    """
+
+    sigma: Range = (2, 50)
+
+    def __post_init__(self) -> None:
+        check_range(self, "sigma", 0, 255)
+
+    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        sigma = draw(self.sigma, image, generator) / 255
+        return (image * (1 + sigma * normal_like(image, generator))).clamp(0, 1)

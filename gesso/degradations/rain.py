@@ -1,0 +1,75 @@
+"""Rain: streaks that add light along a direction, and the veil of the drops too far away to be seen."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from gesso.degradations._base import Degradation, Range, check_range, draw
+from gesso.degradations._particles import draw_angles, falling, scatter
+
+LAYERS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Rain(Degradation):
+    """A rainy image: `image * (1 - veil) + 0.8 * veil + streaks`, clamped.
+
+    Streaks are grey and add up where they cross, as in Rain100L and Rain100H. Every image draws a direction and a
+    density; its streaks come in six layers that each draw a length, a width, a direction nearby and how far the ends
+    fade. The defaults reach from light to heavy; `rain_light` and `rain_heavy` imitate Rain100L and Rain100H.
+
+    Args:
+        density: share of the image that streaks cover, in [0, 0.99]; 0 means no streaks.
+        length: length of a streak in pixels, [1, 500].
+        width: width of a streak in pixels, [0.5, 20].
+        angle: direction in degrees from straight down, [-90, 90].
+        spread: how far the directions within one image differ from it, in degrees, [0, 45].
+        brightness: light that a streak adds, [0, 1]; single streaks vary between half of it and all of it.
+        veil: share of light that the distant rain replaces by grey, [0, 1].
+
+    Streak layers and veil are those of Yang et al., "Deep joint rain detection and removal from a single image", CVPR
+    2017, section 3, who made Rain100L and Rain100H.
+    """
+
+    density: Range = (0.02, 0.95)
+    length: Range = (8, 80)
+    width: Range = (0.7, 2.5)
+    angle: Range = (-25, 25)
+    spread: Range = (0, 10)
+    brightness: Range = (0.08, 0.3)
+    veil: Range = 0.0
+
+    variants: ClassVar[dict[str, dict[str, Any]]] = {
+        "rain_light": {
+            "density": (0.04, 0.2),
+            "length": (8, 50),
+            "width": (0.7, 1.5),
+            "spread": (0, 3),
+            "brightness": (0.15, 0.35),
+        },
+        "rain_heavy": {"density": (0.55, 0.97), "length": (20, 90), "brightness": (0.12, 0.32)},
+    }
+
+    def __post_init__(self) -> None:
+        check_range(self, "density", 0, 0.99)
+        check_range(self, "length", 1, 500)
+        check_range(self, "width", 0.5, 20)
+        check_range(self, "angle", -90, 90)
+        check_range(self, "spread", 0, 45)
+        check_range(self, "brightness", 0, 1)
+        check_range(self, "veil", 0, 1)
+
+    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        angle = draw_angles(self.angle, self.spread, image, generator, LAYERS)
+        length = draw(self.length, image, generator, LAYERS)
+        width = draw(self.width, image, generator, LAYERS)
+        fade = draw((0.0, 1.0), image, generator, LAYERS)
+        along, across = falling(angle, image)
+        ends = (length / 2 + 0.5 - along.abs()).clamp(0, 1) * (1 - fade * (2 * along / length).square()).relu()
+        streak = ends * (width / 2 + 0.5 - across.abs()).clamp(0, 1)
+        streaks = scatter(draw(self.density, image, generator), streak, length * width, generator)
+        veil = draw(self.veil, image, generator)
+        light = draw(self.brightness, image, generator)
+        return (image * (1 - veil) + 0.8 * veil + light * streaks).clamp(0, 1)

@@ -1,0 +1,59 @@
+"""Snow: flakes that cover what is behind them, and a white veil."""
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from gesso.degradations._base import Degradation, Range, check_range, draw
+from gesso.degradations._particles import draw_angles, falling, scatter
+
+LAYERS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Snow(Degradation):
+    """A snowy image: white flakes of several sizes over an image behind a veil.
+
+    Every image draws a direction and a density; its flakes come in six layers that each draw a size and a speed. Large
+    flakes are soft, as they are near and out of focus.
+
+    Args:
+        density: share of the image that flakes cover, in [0, 0.99]; 0 means no flakes.
+        size: diameter of a flake in pixels, [1, 100].
+        motion: how far a flake falls during the exposure in pixels, [0, 200].
+        angle: direction of the fall in degrees from straight down, [-90, 90].
+        opacity: how much of what is behind a flake it hides, [0, 1].
+        veil: share of light that distant snow replaces by white, [0, 1].
+
+    The model of Liu et al., "DesnowNet: context-aware deep network for snow removal", IEEE TIP 2018 (Snow100K), with
+    white flakes.
+    """
+
+    density: Range = (0.02, 0.3)
+    size: Range = (1, 7)
+    motion: Range = (0, 8)
+    angle: Range = (-40, 40)
+    opacity: Range = (0.6, 1.0)
+    veil: Range = (0, 0.1)
+
+    def __post_init__(self) -> None:
+        check_range(self, "density", 0, 0.99)
+        check_range(self, "size", 1, 100)
+        check_range(self, "motion", 0, 200)
+        check_range(self, "angle", -90, 90)
+        check_range(self, "opacity", 0, 1)
+        check_range(self, "veil", 0, 1)
+
+    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        along, across = falling(draw_angles(self.angle, 8.0, image, generator, LAYERS), image)
+        size = draw(self.size, image, generator, LAYERS)
+        motion = draw(self.motion, image, generator, LAYERS)
+        distance = torch.hypot((along.abs() - motion / 2).relu(), across)
+        softness = (size / 2).clamp(min=1)
+        flake = ((size / 2 + softness / 2 - distance) / softness).clamp(0, 1)
+        area = torch.pi / 4 * size.square() + size * motion
+        flakes = scatter(draw(self.density, image, generator), flake, area, generator).clamp(max=1)
+        cover = draw(self.opacity, image, generator) * flakes
+        veil = draw(self.veil, image, generator)
+        return ((image * (1 - veil) + veil) * (1 - cover) + cover).clamp(0, 1)

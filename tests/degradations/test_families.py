@@ -1,0 +1,236 @@
+"""What each family does to an image, measured."""
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from gesso.degradations import create_degradation
+from gesso.degradations._base import draw, draw_integer
+from gesso.degradations.blur import filter_image, gaussian_kernel
+from gesso.degradations.compose import Compose, Mix
+from gesso.degradations.haze import draw_depth
+from gesso.degradations.inpainting import Inpainting
+from gesso.degradations.jpeg import Jpeg
+from gesso.degradations.low_light import LowLight
+from gesso.degradations.noise import GaussianNoise, PoissonNoise, SpeckleNoise
+from gesso.degradations.rain import Rain
+from gesso.degradations.rings import Rings
+from gesso.functional.random import generator_for
+from gesso.functional.spectrum import spectrum
+from tests._data import data_folder
+
+
+def grey(level: float, batch: int = 1, side: int = 128) -> torch.Tensor:
+    return torch.full((batch, 3, side, side), level)
+
+
+def impulse(side: int = 41) -> torch.Tensor:
+    image = torch.zeros(1, 3, side, side)
+    image[..., side // 2, side // 2] = 1
+    return image
+
+
+def read(path) -> torch.Tensor:
+    return torch.from_numpy(cv2.imread(str(path))[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
+
+
+def test_a_range_is_drawn_for_every_image_and_a_number_for_none():
+    image = grey(0.5, batch=4000, side=1)
+    values = draw((2, 4), image, generator_for(0))
+    assert values.shape == (4000, 1, 1, 1)
+    assert values.min() >= 2
+    assert values.max() <= 4
+    assert values.mean() == pytest.approx(3, abs=0.05)
+    assert (draw(3, image, generator_for(0)) == 3).all()
+    whole = draw_integer((1, 3), image, generator_for(0)).flatten()
+    assert torch.bincount(whole.long()).tolist() == pytest.approx([0, 4000 / 3, 4000 / 3, 4000 / 3], abs=120)
+
+
+@pytest.mark.parametrize(
+    ("degradation", "level", "sigma"),
+    [
+        (GaussianNoise(25), 0.5, 25 / 255),
+        (SpeckleNoise(25), 0.5, 12.5 / 255),
+        (PoissonNoise(1000), 0.4, math.sqrt(0.4 / 1000)),
+        (LowLight(exposure=0.5, gamma=1, shot=8, read=3), 0.5, math.sqrt(64 * 0.25 + 9) / 255),
+    ],
+)
+def test_noise_has_the_strength_its_formula_says(degradation, level, sigma):
+    degraded = degradation(grey(level), generator_for(0))
+    assert degraded.std().item() == pytest.approx(sigma, rel=0.02)
+    assert degraded.mean().item() == pytest.approx(0.25 if isinstance(degradation, LowLight) else level, abs=0.002)
+
+
+def test_gaussian_noise_leaves_the_range_only_when_told():
+    assert GaussianNoise(50, clip=False)(grey(0.0), generator_for(0)).min() < -0.3
+    assert GaussianNoise(50)(grey(0.0), generator_for(0)).min() == 0
+
+
+def test_gaussian_blur_is_a_gaussian_and_turns():
+    y, x = torch.meshgrid(torch.arange(41) - 20.0, torch.arange(41) - 20.0, indexing="ij")
+    for angle, var_x, var_y in ((0, 9, 2.25), (90, 2.25, 9)):
+        blur = create_degradation("gaussian_blur", sigma=3.0, ratio=0.5, angle=angle)
+        spread = blur(impulse(), generator_for(0))[0, 0]
+        assert (spread * x**2).sum().item() == pytest.approx(var_x, rel=0.05)
+        assert (spread * y**2).sum().item() == pytest.approx(var_y, rel=0.05)
+        assert spread.sum().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_filtering_matches_opencv_with_mirrored_edges():
+    image = torch.rand(1, 3, 20, 30, generator=generator_for(0))
+    two = [torch.full((1, 1, 1, 1), value) for value in (2.0, 2.0, 0.0)]
+    kernel = gaussian_kernel(*two, margin=6)
+    expected = cv2.filter2D(image[0].permute(1, 2, 0).numpy(), -1, kernel[0].numpy(), borderType=cv2.BORDER_REFLECT_101)
+    filtered = filter_image(image, kernel)[0].permute(1, 2, 0).numpy()
+    assert np.abs(filtered - expected).max() < 1e-5
+
+
+def test_straight_motion_spreads_a_point_along_its_direction():
+    moved = create_degradation("motion_blur", length=15, angle=0, shake=0)(impulse(), generator_for(0))[0, 0]
+    assert moved[20].sum().item() == pytest.approx(1, abs=1e-4)
+    assert ((moved[20] > 0.03).sum() - 15).abs() <= 1
+    shaken = create_degradation("motion_blur", length=15, shake=1)(impulse(), generator_for(0))[0, 0]
+    reach = torch.hypot(*(axis - 20.0 for axis in (shaken > 1e-4).nonzero(as_tuple=True)))
+    assert reach.max() <= 15 / 2 + 2
+    assert shaken.sum().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_defocus_spreads_a_point_over_a_disc():
+    disc = create_degradation("defocus", radius=5)(impulse(), generator_for(0))[0, 0]
+    assert (disc > disc.max() / 2).sum().item() == pytest.approx(math.pi * 25, rel=0.2)
+    assert disc.max().item() == pytest.approx(1 / (math.pi * 25), rel=0.1)
+
+
+def test_jpeg_agrees_with_another_decoder_and_encoder():
+    from PIL import Image
+
+    folder = data_folder("clean_set5")
+    image = read(folder / "bird.png")[..., :96, :96]
+    pixels = (image[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    for quality in (10, 50, 90):
+        import io
+
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "jpeg", quality=quality, subsampling="4:2:0")
+        expected = np.asarray(Image.open(file)).astype(int)
+        ours = (Jpeg(quality)(image, generator_for(0))[0].permute(1, 2, 0) * 255).round().int().numpy()
+        assert np.abs(ours - expected).max() <= 2
+        assert (ours == expected).mean() > 0.95
+
+
+def test_jpeg_takes_each_image_at_its_own_quality_and_keeps_grey_grey():
+    image = torch.rand(1, 3, 32, 32, generator=generator_for(0)).expand(6, -1, -1, -1)
+    error = (Jpeg((10, 95))(image, generator_for(0)) - image).square().mean((1, 2, 3))
+    assert len(error.unique()) == 6
+    flat = grey(0.4, side=16)
+    assert (Jpeg(100)(flat, generator_for(0)) - flat).abs().max() < 1.01 / 255
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_bicubic_makes_the_published_low_resolution_set5(scale):
+    folder = data_folder(f"sr_set5_x{scale}")
+    same, total = 0, 0
+    for path in sorted((folder / "target").iterdir()):
+        gt = read(path)
+        height, width = (side - side % scale for side in gt.shape[-2:])
+        published = read(folder / "input" / f"{path.stem}x{scale}.png")
+        ours = create_degradation("bicubic", scale=scale, up=False)(gt[..., :height, :width], generator_for(0))
+        assert ours.shape == published.shape
+        difference = ((ours * 255).round() - (published * 255).round()).abs()
+        same += (difference <= 1).sum().item()
+        total += difference.numel()
+    assert same / total >= 0.999
+
+
+def test_rain_covers_the_share_it_says_with_grey_light():
+    black = grey(0.0, batch=4, side=256)
+    for density in (0.1, 0.5, 0.9):
+        rain = Rain(density=density, width=1.5, brightness=0.2, spread=0)(black, generator_for(0))
+        assert torch.equal(rain[:, 0], rain[:, 2])
+        assert (rain[:, 0] > 0.04).float().mean().item() == pytest.approx(density, abs=0.12)
+
+
+def test_rain_falls_along_its_angle():
+    black = grey(0.0, side=256)
+    rain = Rain(density=0.05, length=60, width=1, angle=0, spread=0, brightness=0.3)(black, generator_for(0))[0, 0]
+    assert (rain[1:] - rain[:-1]).abs().mean() < 0.1 * (rain[:, 1:] - rain[:, :-1]).abs().mean()
+    tilted = Rain(density=0.05, length=60, width=1, angle=45, spread=0, brightness=0.3)(black, generator_for(0))[0, 0]
+    along, across = (tilted[1:, 1:] - tilted[:-1, :-1]).abs().mean(), (tilted[1:, :-1] - tilted[:-1, 1:]).abs().mean()
+    assert min(along, across) == along
+
+
+def test_heavy_rain_harms_as_much_as_rain100h_and_light_rain_as_little_as_rain100l():
+    folder = data_folder("derain_rain100h") / "target"
+    clean = torch.cat([read(path)[..., :256, :256] for path in sorted(folder.iterdir())[:12]]).repeat(3, 1, 1, 1)
+    mean_psnr = {}
+    for name in ("rain_light", "rain_heavy"):
+        error = (create_degradation(name)(clean, generator_for(0)) - clean).square().mean((1, 2, 3))
+        mean_psnr[name] = (-10 * error.log10()).mean().item()
+    assert 10 < mean_psnr["rain_heavy"] < 15  # Rain100H: 12.0 dB on these pairs
+    assert 24 < mean_psnr["rain_light"] < 30  # Rain100L: 26.9 dB as published
+
+
+def test_depth_is_smooth_and_touches_both_ends():
+    depth = draw_depth(grey(0.5, batch=3, side=64), generator_for(0))
+    assert depth.shape == (3, 1, 64, 64)
+    assert depth.amin((1, 2, 3)).tolist() == [0] * 3
+    assert depth.amax((1, 2, 3)).tolist() == pytest.approx([1] * 3)
+    assert (depth[..., 1:, :] - depth[..., :-1, :]).abs().max() < 0.1
+
+
+def test_haze_moves_every_pixel_towards_the_airlight():
+    image = torch.rand(2, 3, 32, 32, generator=generator_for(1))
+    hazy = create_degradation("haze", airlight=0.8, tint=0)(image, generator_for(0))
+    assert ((hazy - image) * (0.8 - image) >= -1e-6).all()
+
+
+def test_inpainting_draws_white_and_black_lines_of_their_thickness():
+    image = grey(0.5)
+    for colour, values in (("white", {0.5, 1.0}), ("black", {0.5, 0.0}), ("random", {0.0, 0.5, 1.0})):
+        drawn = Inpainting(lines=8, colour=colour)(image, generator_for(4))
+        assert set(drawn.unique().tolist()) == values
+    thin, thick = (
+        (Inpainting(lines=1, thickness=t, colour="white")(image, generator_for(0)) == 1).sum() for t in (4, 8)
+    )
+    assert thick / thin == pytest.approx(2, rel=0.3)
+
+
+def test_a_mosaic_shows_one_colour_per_pixel_and_demosaicing_finds_the_others():
+    image = torch.rand(1, 3, 8, 8, generator=generator_for(0))
+    seen = create_degradation("mosaic", demosaic="none")(image, generator_for(0))
+    assert ((seen > 0).sum(1) == 1).all()
+    assert (seen > 0).sum((0, 2, 3)).tolist() == [16, 32, 16]
+    flat = torch.tensor([0.2, 0.5, 0.7]).view(1, 3, 1, 1).expand(1, 3, 9, 8)
+    for method in ("edge_aware", "bilinear"):
+        guessed = create_degradation("mosaic", demosaic=method)(flat, generator_for(0))
+        assert (guessed - flat).abs().max() < 1e-4
+        kept = create_degradation("mosaic", demosaic=method)(image, generator_for(0))
+        assert (kept - image).abs()[seen > 0].max() < 1e-4
+
+
+def test_rings_remove_the_share_of_rings_that_each_image_draws():
+    image = torch.rand(3, 3, 64, 64, generator=generator_for(0)) * 0.01 + 0.5  # so faint that nothing is clamped
+    powers = spectrum(Rings((0.2, 0.8))(image, generator_for(0))).abs().mean(1)
+    counts = [(power[32, 33:] < 1e-4).sum().item() for power in powers]
+    assert len(set(counts)) == 3
+    assert all(0.2 * 32 - 1 <= count <= 0.8 * 32 for count in counts)
+    assert powers[:, 32, 32] == pytest.approx(spectrum(image).abs().mean(1)[:, 32, 32], rel=1e-4)
+
+
+def test_compose_runs_in_order():
+    image = grey(0.5, side=16)
+    dark_noise = Compose((LowLight(exposure=0.1, gamma=1, shot=0, read=0), GaussianNoise(5)))
+    noise_dark = Compose(dark_noise.steps[::-1])
+    assert dark_noise(image, generator_for(0)).std() > 5 * noise_dark(image, generator_for(0)).std()
+
+
+def test_mix_draws_one_for_each_image_and_can_say_which():
+    image = grey(0.5, batch=60, side=8)
+    mix = Mix((Compose(()), Inpainting(thickness=20, colour="white"), Inpainting(thickness=20, colour="black")))
+    degraded, label = mix.labelled(image, generator_for(0))
+    assert torch.equal(degraded, mix(image, generator_for(0)))
+    assert degraded.mean((1, 2, 3)).tolist() == pytest.approx(torch.tensor([0.5, 1.0, 0.0])[label].tolist(), abs=0.3)
+    assert torch.bincount(label).min() >= 10
