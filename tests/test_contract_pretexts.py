@@ -1,0 +1,95 @@
+"""What every pretext owes, on real backbones: a new file in gesso/pretext is tested the moment it exists."""
+
+import pytest
+import torch
+
+from gesso.backbones import create_backbone
+from gesso.functional.random import generator_for
+from gesso.pretext import create_pretext, list_pretexts
+
+BACKBONES = ["restormer_tiny", "nafnet_tiny"]
+SIDE = 32
+
+pytestmark = [pytest.mark.parametrize("name", list_pretexts()), pytest.mark.parametrize("backbone", BACKBONES)]
+
+
+def build(name, backbone, seed=0):
+    torch.manual_seed(seed)
+    return create_pretext(name, create_backbone(backbone))
+
+
+def make_batch(pretext, size=2, height=SIDE, width=SIDE):
+    """Images of the kind that the pretext prefers: noise, or something in [0, 1]."""
+    images = (pretext.images_per_sample,) if pretext.images_per_sample > 1 else ()
+    image = torch.randn(size, *images, 3, height, width, generator=generator_for(1))
+    return {"image": image if pretext.images == "noise" else image.sigmoid()}
+
+
+def train(pretext, batch, steps, lr=1e-3):
+    optimizer = torch.optim.Adam([p for p in pretext.parameters() if p.requires_grad], lr)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        pretext(batch, generator_for(0))["loss"].backward()
+        optimizer.step()
+
+
+def test_losses_are_finite_scalars_and_only_one_has_a_gradient(name, backbone):
+    pretext = build(name, backbone)
+    losses = pretext(make_batch(pretext), generator_for(0))
+    assert all(value.dim() == 0 and torch.isfinite(value) for value in losses.values())
+    assert [part for part, value in losses.items() if value.requires_grad] == ["loss"]
+
+
+def test_the_generator_is_the_only_source_of_chance(name, backbone):
+    pretext = build(name, backbone)
+    batch = make_batch(pretext)
+    first, again, other = (pretext(batch, generator_for(seed))["loss"].item() for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+def test_gradient_reaches_the_whole_body(name, backbone):
+    """After two steps, because networks may begin with branches switched off (NAFNet's beta and gamma are 0)."""
+    pretext = build(name, backbone)
+    batch = make_batch(pretext)
+    train(pretext, batch, steps=2)
+    pretext.zero_grad()
+    pretext(batch, generator_for(0))["loss"].backward()
+    body = {key: p for key, p in pretext.backbone.named_parameters() if not pretext.backbone.is_head(key)}
+    assert not [key for key, p in body.items() if p.grad is None or not p.grad.any()]
+
+
+def test_preview_shows_pictures(name, backbone):
+    pretext = build(name, backbone)
+    shown = pretext.preview(make_batch(pretext), generator_for(0))
+    assert len(shown) >= 2
+    for picture in shown.values():
+        assert picture.shape == (2, 3, SIDE, SIDE)
+        assert not picture.requires_grad
+        assert 0 <= picture.min() <= picture.max() <= 1
+
+
+def test_odd_and_oblong_images(name, backbone):
+    pretext = build(name, backbone)
+    loss = pretext(make_batch(pretext, height=27, width=41), generator_for(0))["loss"]
+    loss.backward()
+    assert torch.isfinite(loss)
+
+
+def test_twenty_steps_lower_the_loss(name, backbone):
+    pretext = build(name, backbone)
+    batch = make_batch(pretext, size=1)
+    before = pretext(batch, generator_for(0))["loss"].item()
+    train(pretext, batch, steps=20)
+    after = pretext(batch, generator_for(0))["loss"].item()
+    assert after < 0.9 * before, f"{before:.4g} -> {after:.4g}"
+
+
+def test_it_trains_under_mixed_precision(name, backbone):
+    pretext = build(name, backbone)
+    batch = make_batch(pretext)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = pretext(batch, generator_for(0))
+    losses["loss"].backward()
+    assert losses["loss"].dtype == torch.float32
+    assert all(torch.isfinite(p.grad).all() for p in pretext.parameters() if p.grad is not None)
