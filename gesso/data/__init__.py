@@ -1,0 +1,1 @@
+"""Images on disk: reading, writing, pairing, sampling."""

@@ -1,0 +1,213 @@
+"""Image files, read and written without losing bits, and files that appear whole or not at all."""
+
+import contextlib
+import dataclasses
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gesso.data.headers import Header, ImageError, check_whole, parse_header
+
+__all__ = ["ImageError", "Picture", "atomic_path", "read_array", "read_image", "read_picture", "write_image"]
+__all__ += ["write_picture"]
+
+MAX_PIXELS = 400_000_000
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm")
+DEPTHS = {8: np.uint8, 16: np.uint16, 32: np.float32}
+WRITABLE_BITS = {".png": (8, 16), ".tif": (8, 16, 32), ".tiff": (8, 16, 32), ".ppm": (8, 16), ".pgm": (8, 16)}
+WITH_ALPHA = (".png", ".tif", ".tiff", ".webp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image file in memory, with what is needed to write it again in kind.
+
+    Attributes:
+        pixels: (3, H, W) RGB float32 in [0, 1]; grey files have three equal channels.
+        alpha: opacity (H, W) float32 in [0, 1], or None.
+        bits: bits of a channel: 8, 16, or 32 for float files.
+        grey: whether the file has one colour channel.
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None = None
+    bits: int = 8
+    grey: bool = False
+
+
+def read_image(path: str | Path) -> Tensor:
+    """The image of a file, (3, H, W) RGB float32 in [0, 1]; alpha is left out. Errors as `read_picture`."""
+    return read_picture(path).pixels
+
+
+def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
+    """The image of a file with its alpha, bit depth and greyness; a rotation that EXIF asks for is done.
+
+    PNG, JPEG, TIFF, BMP, WebP, PPM and PGM; the content decides, not the suffix. Palettes and CMYK become RGB. Integer
+    values are divided by their maximum; float TIFF is taken as it is.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ImageError: if it is no image, is cut short or damaged, declares more than `max_pixels`, or holds floats that
+            are not finite or not in [0, 1].
+    """
+    array, header = _decode(Path(path), max_pixels)
+    image = torch.from_numpy(to_float(array))
+    grey = header.grey or image.ndim == 2
+    if image.ndim == 2:
+        return Picture(image.expand(3, -1, -1).contiguous(), None, _bits(array), grey)
+    image = image.permute(2, 0, 1).contiguous()
+    return Picture(image[:3], image[3] if len(image) == 4 else None, _bits(array), grey)
+
+
+def read_array(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The pixels of a file as they are stored: (H, W, 3) RGB uint8, uint16 or float32. Errors as `read_picture`."""
+    array, _ = _decode(Path(path), max_pixels)
+    if array.ndim == 2:
+        return np.repeat(array[..., None], 3, axis=2)
+    return np.ascontiguousarray(array[..., :3])
+
+
+def to_float(array: np.ndarray) -> np.ndarray:
+    """Stored pixels of any depth as float32 in [0, 1], a copy."""
+    peak = 1 if array.dtype == np.float32 else np.iinfo(array.dtype).max
+    return np.divide(array, np.float32(peak), dtype=np.float32)
+
+
+def write_image(path: str | Path, image: Tensor, *, bits: int = 8, overwrite: bool = False) -> None:
+    """Writes `image` (3, H, W) RGB in [0, 1] in the format that the suffix names; see `write_picture`."""
+    write_picture(path, Picture(image, bits=bits), overwrite=overwrite)
+
+
+def write_picture(path: str | Path, picture: Picture, *, overwrite: bool = False) -> None:
+    """Writes a picture in the format that the suffix names, with its alpha, bit depth and greyness.
+
+    Values are clamped to [0, 1] and rounded. JPEG is written at quality 95 without chroma subsampling, WebP lossless.
+
+    Raises:
+        FileExistsError: if the file exists and `overwrite` is False.
+        ValueError: if the format cannot hold the bits or the alpha, or if the pixels are no finite (3, H, W).
+        OSError: if the file cannot be written; nothing is then left under its name.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; pass overwrite to replace it")
+    data = _encode(path, picture)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`, with its suffix, that takes its name once the block has ended without error.
+
+    The folder is created where it is missing. Whatever happens, `path` holds the old content, the whole new one, or
+    nothing.
+
+    Raises:
+        OSError: if the folder or the file cannot be written (no permission, disk full); it names `path`.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, f"could not write {path}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _decode(path: Path, max_pixels: int) -> tuple[np.ndarray, Header]:
+    """Pixels as stored, (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, and the header."""
+    import cv2
+
+    data = path.read_bytes()
+    if not data:
+        raise ImageError(f"{path}: the file is empty")
+    header = parse_header(data, path)
+    if header.width * header.height > max_pixels:
+        raise ImageError(
+            f"{path}: the header declares {header.width}x{header.height} pixels, more than {max_pixels:,}; "
+            "if that is true, raise max_pixels or cut the image up"
+        )
+    check_whole(data, path)
+    # IMREAD_UNCHANGED is the only way to alpha, but it ignores the EXIF orientation.
+    flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+    try:
+        array = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        array = None
+    if array is None:
+        raise ImageError(f"{path}: the image cannot be decoded; the file is cut short, damaged or of an unknown kind")
+    if array.dtype not in DEPTHS.values():
+        raise ImageError(f"{path}: expected 8 or 16 bits or 32-bit floats, got {array.dtype}")
+    if array.dtype == np.float32:
+        _check_floats(array, path)
+    if array.ndim == 3:
+        array = cv2.cvtColor(array, cv2.COLOR_BGR2RGB if array.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    return array, header
+
+
+def _check_floats(array: np.ndarray, path: Path) -> None:
+    if not np.isfinite(array).all():
+        raise ImageError(f"{path}: {int((~np.isfinite(array)).sum())} values are NaN or infinite")
+    low, high = float(array.min()), float(array.max())
+    if low < 0 or high > 1:
+        raise ImageError(f"{path}: expected floats in [0, 1], got {low:g} to {high:g}; divide by the white level")
+
+
+def _bits(array: np.ndarray) -> int:
+    return 8 * array.dtype.itemsize
+
+
+def _encode(path: Path, picture: Picture) -> bytes:
+    import cv2
+
+    suffix, bits = path.suffix.lower(), picture.bits
+    array = _to_stored(picture, path)
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path}: expected a name that ends in {', '.join(SUFFIXES)}")
+    if bits not in WRITABLE_BITS.get(suffix, (8,)):
+        raise ValueError(f"{path}: {suffix} cannot hold {bits} bits; write .png (8, 16) or .tif (8, 16, 32)")
+    if picture.alpha is not None and suffix not in WITH_ALPHA:
+        raise ValueError(f"{path}: {suffix} cannot hold alpha; write one of {', '.join(WITH_ALPHA)}")
+    if suffix == ".ppm" and array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=2)
+    if suffix == ".pgm" and array.ndim == 3:
+        raise ValueError(f"{path}: .pgm cannot hold colour; write .ppm or .png")
+    if array.ndim == 3:
+        array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR if array.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    options = {".jpg": options, ".jpeg": options, ".webp": [cv2.IMWRITE_WEBP_QUALITY, 101]}.get(suffix, [])
+    done, data = cv2.imencode(suffix, array, options)
+    if not done:
+        raise ValueError(f"{path}: OpenCV could not encode the image as {suffix}")
+    return data.tobytes()
+
+
+def _to_stored(picture: Picture, path: Path) -> np.ndarray:
+    """Pixels as a file stores them: (H, W), (H, W, 3) RGB, or (H, W, 4) RGBA also for grey with alpha."""
+    image = picture.pixels.detach().cpu().float()
+    if image.ndim != 3 or len(image) != 3 or not image.numel():
+        raise ValueError(f"{path}: expected an image (3, height, width) to write, got {tuple(image.shape)}")
+    if not torch.isfinite(image).all():
+        raise ValueError(f"{path}: the image to write has NaN or infinite values")
+    if picture.grey:
+        image = image.mean(0, keepdim=True, dtype=torch.float64).float()  # exact where the three are equal
+    if picture.alpha is not None:
+        image = torch.cat([image.expand(3, -1, -1), picture.alpha.cpu().float().unsqueeze(0)])
+    image = image.clamp(0, 1)
+    if picture.bits != 32:
+        image = image.mul_(2**picture.bits - 1).round_()
+    return image.permute(1, 2, 0).squeeze(2).numpy().astype(DEPTHS[picture.bits])
