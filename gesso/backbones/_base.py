@@ -31,8 +31,8 @@ class Backbone(nn.Module):
     """
 
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
-    head_keys: ClassVar[tuple[str, ...]] = ()
-    stages: ClassVar[tuple[int, ...]] = ()
+    head_keys: tuple[str, ...] = ()
+    stages: tuple[int, ...] = ()
     size_multiple: int = 1
     pad_mode: str = "reflect"
     scale: int = 1
@@ -105,7 +105,8 @@ class Backbone(nn.Module):
         """
         old = self.last
         kernel, padding = old.kernel_size[0], old.padding[0]
-        new = nn.Conv2d(old.in_channels, out_channels, kernel, padding=int(padding), bias=old.bias is not None)
+        outputs = out_channels * (old.out_channels // self.out_channels)  # more than one each before a pixel shuffle
+        new = nn.Conv2d(old.in_channels, outputs, kernel, padding=int(padding), bias=old.bias is not None)
         self.set_submodule(self.head_keys[0].rstrip("."), new.to(old.weight.device, old.weight.dtype))
         self.out_channels = out_channels
         self.image_residual = check_residual(image_residual, self.in_channels, out_channels)
