@@ -8,6 +8,7 @@ from gesso.functional.random import generator_for
 from gesso.pretext import create_pretext, list_pretexts
 
 BACKBONES = ["restormer_tiny", "nafnet_tiny"]
+SMALL = {"degae": {"representor_width": 8, "representor_blocks": 4, "decoder_width": 16}}
 SIDE = 32
 
 pytestmark = [pytest.mark.parametrize("name", list_pretexts()), pytest.mark.parametrize("backbone", BACKBONES)]
@@ -15,7 +16,7 @@ pytestmark = [pytest.mark.parametrize("name", list_pretexts()), pytest.mark.para
 
 def build(name, backbone, seed=0):
     torch.manual_seed(seed)
-    return create_pretext(name, create_backbone(backbone))
+    return create_pretext(name, create_backbone(backbone), **SMALL.get(name, {}))
 
 
 def make_batch(pretext, size=2, height=SIDE, width=SIDE):

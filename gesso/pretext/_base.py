@@ -34,8 +34,8 @@ class Pretext(nn.Module):
         """Losses of one step: `loss`, which is minimised, and its parts, which are logged (detached scalars).
 
         Args:
-            batch: `image` (B, 3, H, W), or (B, K, 3, H, W) where `images_per_sample` is K > 1; `label` (B,) where
-                the data has classes.
+            batch: `image` (B, 3, H, W), or (B, K, 3, H, W) where `images_per_sample` is K > 1; from class folders
+                `gt`, `lq` and `label` (B,) instead.
             generator: where every random number of the step comes from; on the batch's device.
         """
         raise NotImplementedError
@@ -46,7 +46,10 @@ class Pretext(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """The backbone's output (B, C, H, W) at the size of its input; a super-resolver's is averaged down to it."""
-        output = self.backbone(image)
+        return self.shrink(self.backbone(image))
+
+    def shrink(self, output: Tensor) -> Tensor:
+        """The backbone's output averaged down to the size of its input; unchanged but for super-resolvers."""
         return output if self.backbone.scale == 1 else F.avg_pool2d(output, self.backbone.scale)
 
 

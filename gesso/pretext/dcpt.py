@@ -1,0 +1,223 @@
+"""DCPT: tell from a network's features what was done to its input, and keep the network able to draw.
+
+Hu, Jin, Liu, Tao, Li, Zhang: "Universal image restoration pre-training via degradation classification", ICLR 2025.
+
+    image -> corruption             -> features              -> decoder        -> loss
+    photo    one of the degradations   the decoder stages       a classifier      which one was it? (focal)
+             none                      the whole network        none              the photo again  (L1)
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gesso.backbones._base import Backbone
+from gesso.degradations import parse_degradation
+from gesso.degradations.compose import Mix
+from gesso.functional.checks import check_between, check_choice
+from gesso.pretext._base import Pretext, pictures, unit_range
+from gesso.pretext._classifier import DegradationClassifier, focal_loss
+
+Mode = Literal["joint", "alternate", "separate"]
+Generation = Literal["clean", "direct", "masked"]
+
+FIVE: list[Any] = [
+    "rain",
+    {"name": "mix", "choices": [{"name": "gaussian_noise", "sigma": sigma} for sigma in (15, 25, 50)]},
+    "haze",
+    "low_light",
+    "motion_blur",
+]
+TEN: list[Any] = [
+    {"name": "gaussian_noise", "sigma": (1, 50)},
+    "motion_blur",
+    "defocus",
+    {"name": "mix", "choices": [{"name": "jpeg", "quality": quality} for quality in (10, 20, 30, 40, 50)]},
+    "haze",
+    "rain",
+    "snow",
+    "mosaic",
+    "low_light",
+    "inpainting",
+]
+
+
+class DCPT(Pretext):
+    """Degradation classification pre-training on the decoder stages of any backbone.
+
+    The backbone is not changed: its last convolution and image residual stay, for the generation loss needs them.
+
+    Args:
+        backbone: the network; the maps that its `stages` name are classified, all maps where it names none.
+        degradations: the classes in the order of their labels: names, names with options, lists applied in order;
+            none: rain, noise, haze, low light, motion blur, the five of the paper. Class data from folders comes in
+            the batch instead, as `lq` and `label`, and must have as many classes. `{name: compose}` is "clean".
+        generation: "clean" restores the clean image from itself (the released code); "direct" restores it from the
+            degraded one; "masked" from the degraded one with patches hidden (MaskDCPT), in one forward with the
+            classification.
+        mode: "joint" minimises both losses in every step (the released code); "alternate" takes turns, as the paper
+            says; "separate" generates for `generation_steps` and then classifies.
+        generation_steps: batches of the first stage of `mode="separate"`.
+        mask_ratio: share of the patches that `generation="masked"` hides, in (0, 1).
+        mask_size: side of these patches in pixels.
+        pixel_weight: factor of the generation loss.
+        class_weight: factor of the classification loss.
+        focal_gamma: exponent of the focal loss; 0 is cross-entropy.
+        image_in_classifier: show the classifier the degraded image as well.
+    """
+
+    images: ClassVar[str] = "leaves"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "five": {"degradations": FIVE},
+        "ten": {"degradations": TEN},
+        "mask_dcpt": {"generation": "masked"},
+    }
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        degradations: Sequence[Any] | None = None,
+        generation: Generation = "clean",
+        mode: Mode = "joint",
+        generation_steps: int = 50_000,
+        mask_ratio: float = 0.5,
+        mask_size: int = 16,
+        pixel_weight: float = 1.0,
+        class_weight: float = 1.0,
+        focal_gamma: float = 2.0,
+        image_in_classifier: bool = False,
+    ) -> None:
+        super().__init__(backbone)
+        self.mix = Mix(tuple(parse_degradation(value) for value in (degradations or FIVE)))
+        if len(self.mix.choices) < 2:
+            raise ValueError(f"degradations: expected two classes or more, got {degradations!r}")
+        self.generation: Generation = check_choice("generation", generation, Generation)
+        self.mode: Mode = check_choice("mode", mode, Mode)
+        if self.generation == "masked" and self.mode != "joint":
+            raise ValueError(f"mode: generation='masked' classifies and restores in one forward, so not {mode!r}")
+        self.generation_steps = generation_steps
+        self.mask_ratio = check_between("mask_ratio", mask_ratio, 0, 1)
+        self.mask_size = mask_size
+        self.pixel_weight = pixel_weight
+        self.class_weight = class_weight
+        self.focal_gamma = focal_gamma
+        self.classifier = classifier_for(backbone, len(self.mix.choices), with_image=image_in_classifier)
+        self.batches: Tensor
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))  # saved, so that a resumed run takes turns
+
+    def forward(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Losses of one step: `loss`, `pixel`, `class`, and the `accuracy` of the classifier on this batch.
+
+        Both losses are always computed and logged; `mode` decides which of them `loss` holds.
+        """
+        gt, lq, label = self.classified(batch, generator)
+        gt, lq = self.backbone.pad(gt), self.backbone.pad(lq)  # so that nothing has to be cropped
+        if self.generation == "masked":
+            lq = hide_patches(lq, self.mask_ratio, self.mask_size, generator)
+        features = self.backbone.features(lq)
+        logits = self.classifier(stage_maps(self.backbone, features), lq)
+        restored = self.encode(gt) if self.generation == "clean" else self.restore(features, lq)
+
+        pixel = F.l1_loss(restored, gt)
+        classification = focal_loss(logits, label, self.focal_gamma)
+        generate, classify = self.turn()
+        loss = generate * self.pixel_weight * pixel + classify * self.class_weight * classification
+        accuracy = (logits.argmax(dim=1) == label).float().mean()
+        return {"loss": loss, "pixel": pixel.detach(), "class": classification.detach(), "accuracy": accuracy}
+
+    def classified(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Clean image, degraded image (B, 3, H, W) and class (B,): from the batch, or drawn from the classes."""
+        if "label" not in batch:
+            gt = unit_range(batch["image"])
+            return gt, *self.mix.labelled(gt, generator)
+        label, classes = batch["label"], len(self.mix.choices)
+        if label.amax() >= classes:
+            raise ValueError(
+                f"label {int(label.amax())} in the data, but {classes} classes (0 to {classes - 1}) are known"
+            )
+        return batch["gt"], batch["lq"], label
+
+    def restore(self, features: list[Tensor], lq: Tensor) -> Tensor:
+        """The image that the backbone makes of its features."""
+        return self.shrink(self.backbone.reconstruct(features[-1], lq))
+
+    def turn(self) -> tuple[bool, bool]:
+        """Whether this step minimises the generation and the classification loss."""
+        if self.mode == "joint":
+            return True, True
+        done = int(self.batches)
+        if self.training:
+            self.batches += 1
+        generate = done % 2 == 0 if self.mode == "alternate" else done < self.generation_steps
+        return generate, not generate
+
+    @torch.no_grad()
+    def preview(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Pictures `original`, `degraded` and `restored` (from the clean image where that is the generation loss)."""
+        gt, lq, _ = self.classified(batch, generator)
+        if self.generation == "masked":
+            lq = hide_patches(lq, self.mask_ratio, self.mask_size, generator)
+        return pictures(gt, degraded=lq, restored=self.encode(gt if self.generation == "clean" else lq))
+
+
+class DegradationCritic(nn.Module):
+    """DC-guided training: what a frozen classifier sees in a restorer's features, as a loss for the restorer.
+
+    Cross-entropy towards one class, added to the image loss when a network trained on one degradation learns another
+    (DCPT, section 4.3). The released options take five classes and the class of the new degradation, so the restorer
+    learns to recognise it; the text has two classes, clean and degraded.
+
+    Args:
+        classifier: a trained classifier; it is frozen.
+        target: the class that the features shall be taken for.
+    """
+
+    def __init__(self, classifier: DegradationClassifier, target: int) -> None:
+        super().__init__()
+        if not 0 <= target < classifier.fc.out_features:
+            raise ValueError(
+                f"target: the classifier knows classes 0 to {classifier.fc.out_features - 1}, got {target}"
+            )
+        self.classifier = classifier.requires_grad_(False)
+        self.target = target
+
+    def forward(self, backbone: Backbone, features: list[Tensor], lq: Tensor) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            backbone: the restorer.
+            features: what `backbone.features` returned.
+            lq: the degraded image (B, 3, H, W) that it returned them for.
+        """
+        logits = self.classifier(stage_maps(backbone, features), lq)
+        return F.cross_entropy(logits, torch.full((len(logits),), self.target, device=logits.device))
+
+
+def classified_stages(backbone: Backbone) -> tuple[int, ...]:
+    """Positions in `features` of the maps that are classified, finest first; all where the network names none."""
+    return tuple(reversed(backbone.stages or range(len(backbone.channels))))
+
+
+def stage_maps(backbone: Backbone, features: list[Tensor]) -> list[Tensor]:
+    """The maps that are classified, finest first."""
+    return [features[position] for position in classified_stages(backbone)]
+
+
+def classifier_for(backbone: Backbone, num_classes: int, *, with_image: bool = False) -> DegradationClassifier:
+    """A fresh classifier that fits the decoder stages of a network."""
+    widths = [backbone.channels[position] for position in classified_stages(backbone)]
+    return DegradationClassifier(widths, num_classes, with_image=with_image)
+
+
+def hide_patches(image: Tensor, mask_ratio: float, size: int, generator: torch.Generator) -> Tensor:
+    """`image` with a share of its square patches set to 0, as many in every image and drawn for each."""
+    batch, _, height, width = image.shape
+    rows, columns = -(-height // size), -(-width // size)
+    order = torch.rand(batch, rows * columns, generator=generator, device=image.device).argsort(dim=1).argsort(dim=1)
+    kept = (order >= int(rows * columns * mask_ratio)).view(batch, 1, rows, columns)
+    kept = kept.repeat_interleave(size, dim=2).repeat_interleave(size, dim=3)
+    return image * kept[..., :height, :width]
