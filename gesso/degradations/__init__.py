@@ -5,19 +5,20 @@ from typing import Any, cast
 from gesso import _discovery
 from gesso.degradations._base import Degradation
 
-__all__ = ["Degradation", "create_degradation", "list_degradations", "parse_degradation"]
+__all__ = ["Degradation", "create_degradation", "degradation_classes", "list_degradations", "parse_degradation"]
 
 PARTS = {"compose": "steps", "mix": "choices"}
 
 
 def degradation_classes() -> dict[str, type[Degradation]]:
-    """Every degradation class of the folder by class name."""
-    return cast("dict[str, type[Degradation]]", _discovery.classes("degradations", Degradation))
+    """Degradation classes by every name that means them: their own, and those of their variants."""
+    classes = cast("dict[str, type[Degradation]]", _discovery.classes("degradations", Degradation))
+    return {name: kind for kind in classes.values() for name in (kind.name, *kind.variants)}
 
 
 def list_degradations() -> list[str]:
     """Names that `create_degradation` takes: every degradation and its variants, such as `rain` and `rain_heavy`."""
-    return sorted(name for kind in degradation_classes().values() for name in (kind.name, *kind.variants))
+    return sorted(degradation_classes())
 
 
 def create_degradation(name: str, **options: Any) -> Degradation:
@@ -33,15 +34,14 @@ def create_degradation(name: str, **options: Any) -> Degradation:
         >>> create_degradation("gaussian_noise", sigma=[0, 50])
         GaussianNoise(sigma=(0, 50), clip=True)
     """
-    for kind in degradation_classes().values():
-        if name == kind.name or name in kind.variants:
-            _discovery.check_options(kind, options, name)
-            values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-            parts = PARTS.get(name)
-            if parts in values:
-                values[parts] = tuple(parse_degradation(part) for part in values[parts])
-            return kind(**kind.variants.get(name, {}) | values)
-    raise _discovery.UnknownNameError(f"unknown degradation {name!r}; {_discovery.suggest(name, list_degradations())}")
+    kinds = degradation_classes()
+    if name not in kinds:
+        raise _discovery.UnknownNameError(f"unknown degradation {name!r}; {_discovery.suggest(name, kinds)}")
+    _discovery.check_options(kinds[name], options, name)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    if (parts := PARTS.get(name, "")) in values:
+        values[parts] = tuple(parse_degradation(part) for part in values[parts])
+    return kinds[name](**kinds[name].variants.get(name, {}) | values)
 
 
 def parse_degradation(value: Any) -> Degradation:

@@ -1,0 +1,119 @@
+"""Make pairs for training or testing from clean photos."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from gesso.data.io import Picture, read_picture, write_picture
+from gesso.data.layouts import find_images
+from gesso.degradations import parse_degradation
+from gesso.functional.random import generator_for
+from gesso.report.console import say, track, warn
+
+# Formats that keep every degraded pixel, in colour; other photos are written as PNG.
+KEPT = (".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Degraded:
+    """What `degrade` did.
+
+    Attributes:
+        written: degraded files, in the order of the photos.
+        failed: why a photo could not be degraded, by its path.
+    """
+
+    written: tuple[Path, ...]
+    failed: dict[Path, str]
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a photo failed, else 0."""
+        return int(bool(self.failed))
+
+
+def degrade(
+    input: Path,
+    out: Path,
+    *,
+    degradation: Any = "rain",
+    seed: int = 0,
+    pairs: bool = True,
+    overwrite: bool = False,
+) -> Degraded:
+    """Writes degraded photos into `out/input` and the clean ones into `out/target`; returns what was done.
+
+    Names and folders below `input` are kept; JPEG and PGM become PNG, so that nothing but the degradation spoils them.
+    Each photo draws from (seed, name): adding photos does not change the others.
+
+    Args:
+        input: a photo, or a folder of photos with its subfolders.
+        out: folder to write into.
+        degradation: a name, `{name: rain, density: 0.3}`, or a list of these in order; `gesso list degradations`.
+        seed: same seed, same pixels.
+        pairs: False writes only the degraded photos, straight into `out`.
+        overwrite: replace files that exist.
+
+    Raises:
+        FileNotFoundError: if `input` does not exist.
+        FileExistsError: if files would be replaced and `overwrite` is False; nothing is written then.
+        ValueError: for an unknown degradation or option, no photos, or two photos that would get one name.
+    """
+    spoil = parse_degradation(degradation)
+    photos = find_clean(input, out)
+    sides = {"input": out / "input", "target": out / "target"} if pairs else {"input": out}
+    if not overwrite:
+        check_free([side / name for side in sides.values() for name in photos])
+    written, failed = [], {}
+    for name, path in track(list(photos.items()), "degrading"):
+        try:
+            clean = read_picture(path)
+            generator = generator_for(seed, "degrade", name.with_suffix("").as_posix())
+            pixels = spoil(clean.pixels.unsqueeze(0), generator).squeeze(0)
+            if pairs:
+                write_picture(sides["target"] / name, Picture(clean.pixels, bits=clean.bits), overwrite=overwrite)
+            write_picture(sides["input"] / name, Picture(pixels, bits=clean.bits), overwrite=overwrite)
+            written.append(sides["input"] / name)
+        except (ValueError, OSError) as error:
+            failed[path] = str(error)
+            warn(str(error))
+    say(f"{len(written)} {'pairs' if pairs else 'photos'} in {out}, seed {seed}: {spoil}")
+    if failed:
+        warn(f"{len(failed)} of {len(photos)} photos could not be degraded")
+    return Degraded(tuple(written), failed)
+
+
+def find_clean(source: Path, out: Path) -> dict[Path, Path]:
+    """Photos of a folder, or the one photo, by the name that they will have below `out`.
+
+    Raises:
+        FileNotFoundError: if `source` does not exist.
+        ValueError: if there are none, if `out` holds them, or if two would get one name.
+    """
+    folder = source.parent if source.is_file() else source
+    here, there = folder.resolve(), out.resolve()
+    if source.is_dir() and here.is_relative_to(there):
+        raise ValueError(f"out: {out} holds the photos themselves; write into another folder")
+    # What an earlier run wrote below the photos is not a photo.
+    photos = [source] if source.is_file() else [p for p in find_images(source) if there not in p.resolve().parents]
+    if not photos:
+        raise ValueError(f"{source}: no images")
+    named: dict[Path, Path] = {}
+    for photo in photos:
+        name = photo.relative_to(folder)
+        name = name if name.suffix.lower() in KEPT else name.with_suffix(".png")
+        if name in named:
+            raise ValueError(f"{photo} and {named[name]} would both be written as {name}; rename one")
+        named[name] = photo
+    return named
+
+
+def check_free(paths: list[Path]) -> None:
+    """Checks that no file is in the way.
+
+    Raises:
+        FileExistsError: naming the first that is.
+    """
+    taken = [path for path in paths if path.exists()]
+    if taken:
+        raise FileExistsError(f"{len(taken)} files exist already, such as {taken[0]}; pass overwrite to replace them")
