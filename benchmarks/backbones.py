@@ -2,16 +2,16 @@
 
     python -m benchmarks.backbones restormer --size 128 --rounds 3 --precisions float32 bfloat16 autocast
 
-The textbook formulation is what the paper's formulas give when they are written down plainly: it lives in
-`benchmarks/textbook/<network>.py`, named like the file of our network, and holds one class, `Textbook(nn.Module)`, which
+The textbook formulation is what the formulas of the paper give when they are written down plainly. It stands in
+`benchmarks/textbook/<network>.py`, a file named like that of our network, as one class `Textbook(nn.Module)`, which
 
 * takes the constructor options of our network by keyword (`Textbook(**net.options)`),
 * has the official state-dict names (`textbook.load_state_dict(net.to_official())`),
 * maps an image whose sides are multiples of `size_multiple` to the restored image.
 
-Both are first checked to agree. Then each round times every entry once, one after the other in one process, so that a
-disturbance hits all alike. A step is forward, L1 loss and backward; no optimiser. Every figure is a median over
-rounds, a ratio the median of the rounds' ratios, `textbook float32` being 1.
+Both are first checked to agree. Then every round times every entry once, one after the other in one process, so that a
+disturbance hits all alike. A step is forward, L1 loss and backward, without an optimiser. Seconds are medians over
+rounds; "faster" is the median over rounds of the ratio to the textbook formulation in float32.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from gesso.backbones import Backbone, create_backbone
 
-MEBIBYTE = 2**20
+PRECISIONS = ("float32", "bfloat16", "autocast")
 Run = Callable[[], object]
 
 
@@ -43,31 +43,30 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--passes", nargs="+", default=["forward", "step"], choices=["forward", "step"])
-    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=list(PRECISIONS))
-    parser.add_argument("--textbook-too", action="store_true", help="time the textbook in every precision, too")
-    parser.add_argument("--compile", action="store_true", help="time ours under torch.compile, too")
+    parser.add_argument("--passes", nargs="+", default=list(PASSES), choices=list(PASSES))
+    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
+    parser.add_argument("--textbook-too", action="store_true", help="the textbook formulation in every precision, too")
+    parser.add_argument("--compile", action="store_true", help="ours under torch.compile, too")
     arguments = parser.parse_args()
 
     torch.manual_seed(0)
     net = create_backbone(arguments.network).to(arguments.device)
     textbook = make_textbook(net)
-    side = arguments.size
-    image = torch.rand(arguments.batch, net.in_channels, side, side, device=arguments.device)
+    image = torch.rand(arguments.batch, net.in_channels, arguments.size, arguments.size, device=arguments.device)
     difference = compare(net, textbook, image)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     print(f"{arguments.network}: {parameters / 1e6:.2f} M parameters, image {tuple(image.shape)}, {device_name(image)}")
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s); ours differs by {difference:.1e} at most\n")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s); outputs differ by {difference:.0e} std\n")
 
-    entries = {"textbook float32": PRECISIONS["float32"](textbook, image)}
+    entries = {"textbook float32": Entry(textbook, image, "float32")}
     for precision in arguments.precisions:
         if arguments.textbook_too and precision != "float32":
-            entries[f"textbook {precision}"] = PRECISIONS[precision](textbook, image)
-        entries[f"ours {precision}"] = PRECISIONS[precision](net, image)
+            entries[f"textbook {precision}"] = Entry(textbook, image, precision)
+        entries[f"ours {precision}"] = Entry(net, image, precision)
         if arguments.compile:
-            entries[f"ours {precision} compiled"] = PRECISIONS[precision](torch.compile(net), image)
-    for kind in arguments.passes:
-        report(kind, {name: PASSES[kind](forward) for name, forward in entries.items()}, arguments.rounds, image.device)
+            entries[f"ours {precision} compiled"] = Entry(net, image, precision, compiled=True)
+    for name in arguments.passes:
+        report(name, {title: PASSES[name](entry) for title, entry in entries.items()}, arguments.rounds, image.device)
 
 
 def make_textbook(net: Backbone) -> nn.Module:
@@ -80,71 +79,59 @@ def make_textbook(net: Backbone) -> nn.Module:
 
 @torch.no_grad()
 def compare(net: Backbone, textbook: nn.Module, image: Tensor) -> float:
-    """Largest difference of the two outputs relative to their standard deviation; an error where it shows."""
+    """The largest difference of the two outputs in standard deviations of the output; an error where it is no noise."""
     ours, theirs = net.eval()(image), textbook.eval()(image)
     difference = ((ours - theirs).abs().max() / theirs.std()).item()
-    assert difference < 1e-3, f"the textbook formulation computes something else: {difference:.2e}"
+    assert difference < 1e-3, f"the textbook formulation computes something else: {difference:.2e} std"
     return difference
 
 
-# ------------------------------------------------------------------------------- what is run: precision, then pass
+# ------------------------------------------------------------------------------------------------------ what is run
 
 
-def float32(net: nn.Module, image: Tensor) -> Callable[[], Tensor]:
-    return lambda: net(image)
+class Entry:
+    """A network in one precision: "autocast" keeps its weights in float32, "bfloat16" does not."""
+
+    def __init__(self, net: nn.Module, image: Tensor, precision: str, *, compiled: bool = False):
+        self.net, self.image = copy.deepcopy(net), image
+        if precision == "bfloat16":
+            self.net, self.image = self.net.bfloat16(), image.bfloat16()
+        if compiled:
+            self.net.compile()
+        self.context = torch.autocast(image.device.type, torch.bfloat16, enabled=precision == "autocast")
+
+    def forward(self) -> Tensor:
+        with self.context:
+            return self.net(self.image)
+
+    @torch.inference_mode()
+    def infer(self) -> None:
+        self.forward()
+
+    def step(self) -> None:
+        self.net.zero_grad()
+        restored = self.forward().float()
+        F.l1_loss(restored, torch.zeros_like(restored)).backward()
 
 
-def bfloat16(net: nn.Module, image: Tensor) -> Callable[[], Tensor]:
-    """Weights, image and computation in bfloat16."""
-    net, image = copy.deepcopy(net).bfloat16(), image.bfloat16()
-    return lambda: net(image)
+PASSES: dict[str, Callable[[Entry], Run]] = {"forward": lambda entry: entry.infer, "step": lambda entry: entry.step}
 
 
-def autocast(net: nn.Module, image: Tensor) -> Callable[[], Tensor]:
-    """Weights in float32, computation in bfloat16 where PyTorch thinks it safe."""
-
-    def forward() -> Tensor:
-        with torch.autocast(image.device.type, torch.bfloat16):
-            return net(image)
-
-    return forward
+# ------------------------------------------------------------------------------------------------------ measurement
 
 
-def inference(forward: Callable[[], Tensor]) -> Run:
-    return torch.inference_mode()(forward)
-
-
-def step(forward: Callable[[], Tensor]) -> Run:
-    """Forward, L1 loss, backward; gradients are written over by the next step."""
-
-    def run() -> None:
-        restored = forward()
-        F.l1_loss(restored.float(), torch.zeros_like(restored, dtype=torch.float32)).backward()
-
-    return run
-
-
-PRECISIONS = {"float32": float32, "bfloat16": bfloat16, "autocast": autocast}
-PASSES = {"forward": inference, "step": step}
-
-
-# ----------------------------------------------------------------------------------------------------- measurement
-
-
-def report(kind: str, runs: dict[str, Run], rounds: int, device: torch.device) -> None:
-    """Prints a table: seconds, ratio to the first entry, and for training steps the peak memory."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for name, run in runs.items():
-        run()  # warms up, and fills gradients, so that peak memory is that of the step alone
-    for _ in range(rounds):
-        for name, run in runs.items():
-            seconds[name].append(clock(run, device))
-    print(f"{kind:<30} seconds   faster   peak MiB" if kind == "step" else f"{kind:<30} seconds   faster")
+def report(name: str, runs: dict[str, Run], rounds: int, device: torch.device) -> None:
+    """Prints a row for each run: seconds, ratio to the first, and for a training step its peak memory."""
+    for run in runs.values():
+        run()
+    seconds = [{title: clock(run, device) for title, run in runs.items()} for _ in range(rounds)]
     first = next(iter(runs))
-    for name, run in runs.items():
-        ratio = statistics.median(base / own for base, own in zip(seconds[first], seconds[name], strict=True))
-        memory = f"{peak_memory(run, device):11.0f}" if kind == "step" else ""
-        print(f"  {name:<28} {statistics.median(seconds[name]):7.3f} {ratio:7.2f}x{memory}", flush=True)
+    print(f"{name:<30} seconds   faster   {'peak MiB' if name == 'step' else ''}")
+    for title, run in runs.items():
+        median = statistics.median(row[title] for row in seconds)
+        faster = statistics.median(row[first] / row[title] for row in seconds)
+        memory = f"{peak_memory(run, device):11.0f}" if name == "step" else ""
+        print(f"  {title:<28} {median:7.3f} {faster:7.2f}x{memory}", flush=True)
     print()
 
 
@@ -169,10 +156,10 @@ def peak_memory(run: Run, device: torch.device) -> float:
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         run()
-        return (torch.cuda.max_memory_allocated(device) - before) / MEBIBYTE
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
     if platform.system() != "Linux":
         return float("nan")
-    with contextlib.suppress(AttributeError):  # only glibc has it
+    with contextlib.suppress(AttributeError):  # not every C library has it
         ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     before = resident("VmRSS")
