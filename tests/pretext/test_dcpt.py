@@ -5,7 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from gesso.backbones import create_backbone
+from gesso.backbones.nafnet import NAFNet
 from gesso.backbones.restormer import Restormer
+from gesso.backbones.swinir import SwinIR
 from gesso.functional.random import generator_for
 from gesso.pretext import create_pretext
 from gesso.pretext._classifier import DegradationClassifier, focal_loss
@@ -71,16 +73,30 @@ def test_equals_the_official_focal_loss(case, dtype):
     check_gradients(case, inputs, outputs)
 
 
+def build_dcpt_network(name, options):
+    match name:
+        case "Restormer":
+            options = {key: value for key, value in options.items() if key != "scale"}
+            return Restormer(**options, attention="relu", norm_eps=1e-6, wrapped=True)
+        case "NAFNetBaseline":
+            return NAFNet(**options, dcpt_names=True)
+        case "SwinIR":
+            options = {key: value for key, value in options.items() if key != "patch_size"}
+            return SwinIR(**options, position_bias=False, shift_mask=False)
+
+
 @DTYPES
-@pytest.mark.parametrize("case", cases("dcpt", id="dcpt_joint_restormer"), ids=case_id)
+@pytest.mark.parametrize("case", cases("dcpt", name="network in feature mode + PromptIR_NoImg_DC"), ids=case_id)
 def test_equals_the_official_pair(case, dtype):
     """The network in feature mode and the classifier on its decoder stages."""
-    options = {key: value for key, value in case["args"]["net"].items() if key != "scale"}
-    net = fill(Restormer(**options, attention="relu", norm_eps=1e-6, wrapped=True), prefix="net_g.").to(dtype)
+    net = build_dcpt_network(case["args"]["network"], case["args"]["net"])
+    net = fill(net, prefix="net_g.").to(dtype)
     classifier = fill(classifier_for(net, 5), prefix="net_dc.").to(dtype)
     inputs = make_inputs(case, dtype, requires_grad=True)
     maps = stage_maps(net, net.features(inputs["x"]))
     outputs = {f"feature{i}": feature for i, feature in enumerate(maps)} | {"logits": classifier(maps)}
+    if case["args"]["classifier"].get("downsample"):  # recorded as tokens (B, N, C)
+        outputs |= {name: value.flatten(2).mT for name, value in outputs.items() if name != "logits"}
     check_state(official_state(net, "net_g.") | official_state(classifier, "net_dc."), case)
     for name, expected in case["out"].items():
         check_output(outputs[name], expected)

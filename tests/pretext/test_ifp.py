@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from gesso.backbones import create_backbone
 from gesso.functional.random import generator_for
 from gesso.functional.spectrum import frequency_distance, mean_where_removed, ring_mask
 from gesso.pretext import create_pretext
@@ -99,6 +100,13 @@ def test_the_whole_network_is_the_encoder():
     ifp = IFP(backbone)
     assert backbone.out_channels == 64
     assert not backbone.image_residual
+    assert sum(p.numel() for p in ifp.decoder.parameters()) == 371_011
+
+
+def test_the_published_encoder_and_decoder():
+    with torch.device("meta"):
+        ifp = IFP(create_backbone("restormer"))
+    assert sum(p.numel() for p in ifp.backbone.parameters()) == 26_179_348
     assert sum(p.numel() for p in ifp.decoder.parameters()) == 371_011
 
 
