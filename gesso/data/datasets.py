@@ -1,0 +1,281 @@
+"""Training samples as pure functions of (seed, sample index), and whole images to measure on.
+
+Training sets are indexed by `(index, crop_size)`. Indices count on through a run: file number `index` of an endless
+stream of shuffled epochs. So neither workers nor interruptions change what a run sees.
+"""
+
+import functools
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+
+from gesso.data.augment import TURNS, turn
+from gesso.data.decoded import Decoded
+from gesso.data.io import read_array, to_float
+from gesso.data.layouts import Pair
+from gesso.degradations import Degradation
+from gesso.functional.padding import pad
+from gesso.functional.random import generator_for
+
+Sample = dict[str, Any]
+Key = tuple[int, int]
+
+
+class PaddedWarning(UserWarning):
+    """An image is smaller than the training crop."""
+
+
+class PairDataset(Dataset[Sample]):
+    """Crops of pairs: `dataset[(index, crop_size)]` is `{"lq": (3, c, c), "gt": (3, s*c, s*c), "name"}`.
+
+    Args:
+        pairs: files of the degraded images and their ground truths.
+        scale: side of the ground truth divided by that of the degraded image; `crop_size` counts pixels of the latter.
+        seed: order, crops and augmentation follow from it.
+        augment: flips and rotations, all eight alike likely.
+        budget: bytes for decoded files, see `Decoded`.
+    """
+
+    def __init__(
+        self, pairs: Sequence[Pair], *, scale: int = 1, seed: int = 0, augment: bool = True, budget: int | None = None
+    ) -> None:
+        self.pairs, self.scale, self.seed, self.augment = list(pairs), scale, seed, augment
+        self.decoded = Decoded([path for pair in pairs for path in (pair.lq, pair.gt)], budget)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: Key) -> Sample:
+        index, crop_size = key
+        pair = self.pairs[shuffled(index, len(self), self.seed)]
+        lq, gt = self.decoded[pair.lq], self.decoded[pair.gt]
+        check_sizes(pair, lq, gt, self.scale)
+        window = draw_window(lq, crop_size, self.seed, index, augment=self.augment)
+        return {"lq": cut(lq, window), "gt": cut(gt, window, self.scale), "name": pair.name}
+
+
+class CleanDataset(Dataset[Sample]):
+    """Crops of clean photos, degraded on the fly: `{"lq", "gt", "name"}` as in `PairDataset`.
+
+    Args:
+        photos: files of clean images.
+        degradation: makes `lq` from `gt`; every sample index draws its own.
+        scale: by how much the degradation shrinks the image.
+        seed: order, crops, augmentation and degradation follow from it.
+        augment: flips and rotations, all eight alike likely.
+        budget: bytes for decoded files, see `Decoded`.
+    """
+
+    def __init__(
+        self,
+        photos: Sequence[Path],
+        degradation: Degradation,
+        *,
+        scale: int = 1,
+        seed: int = 0,
+        augment: bool = True,
+        budget: int | None = None,
+    ) -> None:
+        self.photos, self.degradation, self.scale = list(photos), degradation, scale
+        self.seed, self.augment = seed, augment
+        self.decoded = Decoded(photos, budget)
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, key: Key) -> Sample:
+        index, crop_size = key
+        photo = self.photos[shuffled(index, len(self), self.seed)]
+        pixels = self.decoded[photo]
+        window = draw_window(pixels, self.scale * crop_size, self.seed, index, augment=self.augment)
+        gt = cut(pixels, window)
+        return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": photo.stem}
+
+
+class ImageDataset(Dataset[Sample]):
+    """Crops of photos for pretexts: `{"image": (3, c, c), "name"}`, or `image` (K, 3, c, c) of `per_sample` K photos.
+
+    Args:
+        photos: files of images.
+        seed: order, crops and augmentation follow from it.
+        per_sample: independent crops that one sample holds.
+        augment: flips and rotations, all eight alike likely.
+        budget: bytes for decoded files, see `Decoded`.
+    """
+
+    def __init__(
+        self,
+        photos: Sequence[Path],
+        *,
+        seed: int = 0,
+        per_sample: int = 1,
+        augment: bool = True,
+        budget: int | None = None,
+    ) -> None:
+        self.photos, self.seed, self.per_sample, self.augment = list(photos), seed, per_sample, augment
+        self.decoded = Decoded(photos, budget)
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, key: Key) -> Sample:
+        index, crop_size = key
+        positions = range(index * self.per_sample, (index + 1) * self.per_sample)
+        photos = [self.photos[shuffled(position, len(self), self.seed)] for position in positions]
+        crops = []
+        for position, photo in zip(positions, photos, strict=True):
+            pixels = self.decoded[photo]
+            window = draw_window(pixels, crop_size, self.seed, position, augment=self.augment)
+            crops.append(cut(pixels, window))
+        return {"image": stack(crops), "name": " + ".join(photo.stem for photo in photos)}
+
+
+class NoiseDataset(Dataset[Sample]):
+    """Fixed images of N(0, 1) noise, neither clamped nor normalised: `{"image": (3, c, c), "name"}`.
+
+    Args:
+        count: how many different images there are; IFP takes one (IFP paper, table 6).
+        seed: the images follow from it.
+        per_sample: images that one sample holds, K in `image` (K, 3, c, c).
+    """
+
+    def __init__(self, count: int = 1, *, seed: int = 0, per_sample: int = 1) -> None:
+        if count < 1:
+            raise ValueError(f"count: expected at least one noise image, got {count}")
+        self.count, self.seed, self.per_sample = count, seed, per_sample
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, key: Key) -> Sample:
+        index, crop_size = key
+        positions = range(index * self.per_sample, (index + 1) * self.per_sample)
+        numbers = [shuffled(position, self.count, self.seed) for position in positions]
+        images = [
+            torch.randn(3, crop_size, crop_size, generator=generator_for(self.seed, "noise", number))
+            for number in numbers
+        ]
+        return {"image": stack(images), "name": " + ".join(f"noise {number}" for number in numbers)}
+
+
+class WholePairs(Dataset[Sample]):
+    """Whole pairs in their order: `dataset[i]` is `{"lq": (3, H, W), "gt": (3, s*H, s*W), "name"}`."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = list(pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        pair = self.pairs[index]
+        lq, gt = read_array(pair.lq), read_array(pair.gt)
+        check_sizes(pair, lq, gt, max(1, len(gt) // len(lq)))
+        return {"lq": to_tensor(lq), "gt": to_tensor(gt), "name": pair.name}
+
+
+class WholePhotos(Dataset[Sample]):
+    """Whole clean photos in their order, degraded on the fly, the same at every access; samples as in `WholePairs`.
+
+    Args:
+        photos: files of clean images.
+        degradation: makes `lq` from `gt`.
+        scale: by how much the degradation shrinks the image; `gt` is cut to a multiple of it.
+        seed: the degradation's draws follow from it and from the photo's place in the list.
+    """
+
+    def __init__(self, photos: Sequence[Path], degradation: Degradation, *, scale: int = 1, seed: int = 0) -> None:
+        self.photos, self.degradation, self.scale, self.seed = list(photos), degradation, scale, seed
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> Sample:
+        photo = self.photos[index]
+        pixels = read_array(photo)
+        height, width = (side - side % self.scale for side in pixels.shape[:2])
+        gt = to_tensor(pixels[:height, :width])
+        return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": photo.stem}
+
+
+# --------------------------------------------------------------------------------------------------------- draws
+
+
+def shuffled(index: int, count: int, seed: int) -> int:
+    """Which of `count` things comes at `index` in an endless stream of epochs, each in its own random order."""
+    epoch, position = divmod(index, count)
+    return int(_order(seed, epoch, count)[position])
+
+
+@functools.lru_cache(maxsize=8)
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return torch.randperm(count, generator=generator_for(seed, "order", epoch)).numpy()
+
+
+class Window(NamedTuple):
+    """A square part of an image, and how it is turned (see `turn`)."""
+
+    top: int
+    left: int
+    size: int
+    turned: int
+
+
+def draw_window(pixels: np.ndarray, size: int, seed: int, index: int, *, augment: bool) -> Window:
+    """Where sample `index` is cut from an image (H, W, 3), every place alike likely."""
+    height, width = pixels.shape[:2]
+    info = get_worker_info()
+    if min(height, width) < size and (info is None or info.id == 0):
+        message = f"some images are smaller than the crop of {size} pixels; they are padded by reflection"
+        warnings.warn(message, PaddedWarning, stacklevel=3)
+    generator = generator_for(seed, "crop", index)
+    top, left = (int(torch.randint(max(1, side - size + 1), (), generator=generator)) for side in (height, width))
+    turned = int(torch.randint(TURNS, (), generator=generator))
+    return Window(top, left, size, turned if augment else 0)
+
+
+def cut(pixels: np.ndarray, window: Window, scale: int = 1) -> Tensor:
+    """The window of stored pixels (H, W, 3) as (3, scale*size, scale*size) in [0, 1].
+
+    What the image lacks is mirrored at its right and bottom, the edge repeated (Restormer).
+    """
+    top, left, size = (scale * number for number in window[:3])
+    part = to_tensor(pixels[top : top + size, left : left + size])
+    part = pad(part, 0, size - part.shape[-1], 0, size - part.shape[-2], mode="symmetric")
+    return turn(part, window.turned).contiguous()
+
+
+def degrade(gt: Tensor, degradation: Degradation, seed: int, index: int) -> Tensor:
+    """The degraded image of one clean image (3, H, W); its draws follow from the seed and the index."""
+    return degradation(gt.unsqueeze(0), generator_for(seed, "degrade", index)).squeeze(0)
+
+
+# ------------------------------------------------------------------------------------------------------- tensors
+
+
+def check_sizes(pair: Pair, lq: np.ndarray, gt: np.ndarray, scale: int) -> None:
+    """Checks that a ground truth (H, W, 3) is `scale` times as large as its degraded image.
+
+    Raises:
+        ValueError: naming both files and sizes.
+    """
+    (height, width), (gt_height, gt_width) = lq.shape[:2], gt.shape[:2]
+    if (gt_height, gt_width) != (scale * height, scale * width):
+        expected = "the same size" if scale == 1 else f"a ground truth {scale} times as large"
+        raise ValueError(f"{pair.lq} is {width}x{height} and {pair.gt} is {gt_width}x{gt_height}; expected {expected}")
+
+
+def to_tensor(pixels: np.ndarray) -> Tensor:
+    """Stored pixels (H, W, 3) as an image (3, H, W) in [0, 1]."""
+    return torch.from_numpy(to_float(pixels)).permute(2, 0, 1).contiguous()
+
+
+def stack(images: list[Tensor]) -> Tensor:
+    """One image as it is, several along a new first axis."""
+    return images[0] if len(images) == 1 else torch.stack(images)
