@@ -3,32 +3,34 @@
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from gesso import checkpoint
 from gesso.backbones import Backbone, create_backbone
 from gesso.backbones._transfer import PaperTransfer
-from gesso.data.datasets import WholePairs
-from gesso.data.sources import training_data
+from gesso.data.datasets import WholePairs, WholePhotos
+from gesso.data.sources import open_training_data
+from gesso.functional.random import mix
 from gesso.losses import find_loss
 from gesso.report.console import say
-from gesso.tasks import find_task
-from gesso.training.finetune_module import FinetuneModule, Validation
+from gesso.tasks import Task, find_task
+from gesso.training.finetune_module import FinetuneModule, Validation, enlarged
 from gesso.training.run import check_positive, fit
 from gesso.training.sampling import Stage, parse_stages
 
 
 def finetune(
     *,
-    out: Path,
+    out: str | Path,
     task: str,
-    data: Path | None = None,
-    lq: Path | None = None,
-    gt: Path | None = None,
+    data: str | Path | None = None,
+    lq: str | Path | None = None,
+    gt: str | Path | None = None,
     pair_by: Literal["stem", "order"] = "stem",
     layout: str | None = None,
     degradation: Any = None,
-    val: Path | None = None,
+    val: str | Path | None = None,
     holdout: int | None = None,
     scale: int = 1,
     backbone: str = "restormer",
@@ -38,7 +40,7 @@ def finetune(
     keep_last: bool = False,
     freeze_features: bool = False,
     loss: str | None = None,
-    mixup: bool = False,
+    mixup: bool | None = None,
     crop_size: int = 128,
     batch_size: int = 8,
     stages: list[dict[str, Any]] | None = None,
@@ -79,7 +81,7 @@ def finetune(
         keep_last: take the last convolution from `init` too, to go on with a network that restores already.
         freeze_features: train only what lies behind the features (linear probing).
         loss: "l1", "charbonnier", "mse" or "psnr"; none: that of the task.
-        mixup: Restormer's MixUp for denoising, Beta(1.2, 1.2) with probability 1/2.
+        mixup: Restormer's MixUp, Beta(1.2, 1.2) with probability 1/2; none: as it trains the task.
         crop_size: side of the training crops in pixels (of the degraded image).
         batch_size: crops in one batch of one device.
         stages: progressive crops as a list of {share, crop_size, batch_size}; replaces crop_size and batch_size.
@@ -91,20 +93,23 @@ def finetune(
         weight_decay: decoupled for "adamw".
         schedule: learning rate over the run: "constant", "cosine", or Restormer's "two_phase".
         seed: every random draw of the run follows from it.
+        **run: options that every training run has, see `gesso.training.run.fit`.
 
     Raises:
         ValueError: for unknown names and options, values out of range, data that cannot be trained on, a file that
             does not fit the network, or a folder that holds another run.
     """
     recipe = {"verb": "finetune"} | {k: v for k, v in locals().items() if k not in ("out", "run")} | run
+    out = Path(out)
     check_positive(crop_size=crop_size, batch_size=batch_size, scale=scale)
     goal = find_task(task, scale=scale)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
-    train, held_out = training_data(
+    samples = open_training_data(
         goal, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, val=val,
         holdout=holdout, seed=seed,
     )  # fmt: skip
-    say(f"{task}: {train}; {len(held_out)} images for validation")
+    say(f"{task}: {samples.summary}")
+    torch.manual_seed(mix(seed, "weights"))
     net = start(create_backbone(backbone, **(backbone_args or {})), init, transfer, keep_last=keep_last)
     if net.scale != scale:
         raise ValueError(f"{backbone} enlarges {net.scale} times, but the task asks for scale {scale}")
@@ -113,19 +118,20 @@ def finetune(
             parameter.requires_grad_(net.is_head(name))
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
     say(f"{backbone}: {sum(p.numel() for p in net.parameters()):,} parameters, {trained:,} of them trained")
-    pictures = WholePairs(held_out)
-    validations = [Validation("val", pictures, goal.protocol, input_psnr(pictures, goal))] if held_out else []
-    module = FinetuneModule(net, find_loss(loss or goal.loss), validations, out, use_mixup=mixup)
+    validations = [measure_input(samples.validation, goal)] if len(samples.validation) else []
+    module = FinetuneModule(
+        net, find_loss(loss or goal.loss), validations, out, use_mixup=goal.mixup if mixup is None else mixup
+    )
     module.facts = {"task": task, "init": init, "transfer": transfer}
     fit(
         module,
-        train,
+        samples.train,
         out,
         recipe,
         what=f"{task} {backbone}",
         stages=plan,
         steps=steps,
-        validations=[pictures] if held_out else [],
+        validations=[validation.pictures for validation in validations],
         val_every=val_every,
         optimizer=optimizer,
         lr=lr,
@@ -138,19 +144,27 @@ def finetune(
     return out / "backbone.safetensors"
 
 
-def start(
-    net: Backbone, init: str, transfer: Literal["network", "paper"], *, keep_last: bool, report: bool = True
-) -> Backbone:
+def start(net: Backbone, init: str, transfer: Literal["network", "paper"], *, keep_last: bool) -> Backbone:
     """The network that fine-tuning starts from: `net` with the features of a file, and a last convolution as new."""
     if transfer == "paper":
         net.replace_last(64, image_residual=False)
         net = PaperTransfer.around(net)
     if init != "random":
         loaded = checkpoint.load_features(net, init, keep_head=keep_last)
-        if report:
-            say(f"{init}: {loaded}")
+        say(f"{init}: {loaded}")
     if net.image_residual and not keep_last:
         nn.init.zeros_(net.last.weight)  # the residual makes this the identity
         if net.last.bias is not None:
             nn.init.zeros_(net.last.bias)
     return net
+
+
+def measure_input(pictures: WholePairs | WholePhotos, task: Task) -> Validation:
+    """The validation of a task, with the PSNR of its unrestored input, which is printed."""
+    psnrs = []
+    for i in range(len(pictures)):
+        lq, gt = pictures[i]["lq"], pictures[i]["gt"]
+        psnrs.append(task.protocol(enlarged(lq[None], task.scale)[0], gt)["psnr"])
+    mean = sum(psnrs) / len(psnrs)
+    say(f"the unrestored validation input has {mean:.2f} dB ({task.protocol})")
+    return Validation("val", pictures, task.protocol, mean)

@@ -9,14 +9,14 @@ from docstring_parser import parse
 from gesso import _discovery
 from gesso.backbones import backbone_classes, list_backbones
 from gesso.degradations import degradation_classes
-from gesso.pretext import pretext_classes
+from gesso.pretext import list_pretexts, pretext_class
 from gesso.report.console import say, show_table
 from gesso.tasks import TASKS
 
 Kind = Literal["backbones", "pretexts", "degradations", "tasks", "recipes"]
 
 
-def list(kind: Kind, name: str | None = None) -> None:  # noqa: A001
+def list(kind: Kind, name: str | None = None) -> None:
     """Prints what there is of a kind, or the options of one of them.
 
     Args:
@@ -71,8 +71,8 @@ def recipes() -> dict[str, Any]:
 
 CATALOGUES: dict[str, Callable[[], dict[str, Any]]] = {
     "backbones": backbones,
-    "pretexts": pretext_classes,
-    "degradations": degradation_classes,
+    "pretexts": lambda: {name: pretext_class(name) for name in list_pretexts()},
+    "degradations": lambda: {kind.name: kind for kind in degradation_classes().values()},
     "tasks": lambda: {name: str(task) for name, task in TASKS.items()},
     "recipes": recipes,
 }

@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from gesso.backbones import create_backbone
 from gesso.data.sources import open_images
+from gesso.functional.random import mix
 from gesso.pretext import create_pretext
 from gesso.report.console import say
 from gesso.training.pretrain_module import PretrainModule
@@ -14,7 +17,7 @@ from gesso.training.sampling import Stage
 
 def pretrain(
     *,
-    out: Path,
+    out: str | Path,
     pretext: str = "ifp",
     pretext_args: dict[str, Any] | None = None,
     backbone: str = "restormer",
@@ -55,12 +58,15 @@ def pretrain(
         weight_decay: decoupled for "adamw".
         schedule: learning rate over the run: "constant", "cosine", or Restormer's "two_phase".
         seed: every random draw of the run follows from it.
+        **run: options that every training run has, see `gesso.training.run.fit`.
 
     Raises:
         ValueError: for unknown names and options, values out of range, or a folder that holds another run.
     """
     recipe = {"verb": "pretrain"} | {k: v for k, v in locals().items() if k not in ("out", "run")} | run
+    out = Path(out)
     check_positive(crop_size=crop_size, batch_size=batch_size)
+    torch.manual_seed(mix(seed, "weights"))
     method = create_pretext(pretext, create_backbone(backbone, **(backbone_args or {})), **(pretext_args or {}))
     if images is None:
         images = method.images

@@ -19,13 +19,14 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from gesso.data.io import atomic_path
 from gesso.report.console import say
+from gesso.restorer import computes_in_bf16
 from gesso.training._module import TrainingModule
 from gesso.training.callbacks import Estimate, Keep, ProgressLine, Samples, StopRequest
 from gesso.training.sampling import Stage, StepSampler
 from gesso.training.schedules import schedule as schedule_by_name
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-MAY_CHANGE = {"resume", "overwrite", "devices", "num_nodes", "strategy", "accelerator", "workers", "save_every"}
+MAY_CHANGE = {"devices", "num_nodes", "strategy", "accelerator", "workers", "save_every"}
 
 
 class RunData(LightningDataModule):
@@ -165,10 +166,10 @@ def fit(
             devices=devices,
             num_nodes=num_nodes,
             strategy=strategy,
-            precision=mixed_precision(precision),
+            precision=mixed_precision(precision, accelerator),
             max_epochs=1,
-            val_check_interval=val_every * accumulate if val_every and validations else None,
-            check_val_every_n_epoch=None if val_every and validations else 2,
+            val_check_interval=(val_every or steps) * accumulate,
+            check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
             logger=loggers(out, data.first // accumulate),
             callbacks=[
@@ -187,8 +188,9 @@ def fit(
         if stop.requested:
             say(f"stopped at step {module.step}; --resume goes on from here")
             raise KeyboardInterrupt
-        if validations and not (val_every and steps % val_every == 0):
+        if validations and val_every and steps % val_every:
             trainer.validate(module, data, verbose=False)
+        (out / "hparams.yaml").unlink(missing_ok=True)  # Lightning's, and empty
         if module.skipped and trainer.is_global_zero:
             worst = ", ".join(f"{name} ({count})" for name, count in module.skipped.most_common(5))
             say(f"steps skipped for a gradient that was not finite, by sample: {worst}")
@@ -211,17 +213,11 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", module="lightning.*")
 
 
-def bf16_pays() -> bool:
-    """Whether this machine's processor for training computes in bf16."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported() and "AVX512" in torch.backends.cpu.get_cpu_capability()
-
-
-def mixed_precision(precision: str) -> Any:
+def mixed_precision(precision: str, accelerator: str) -> Any:
     """Lightning's word for a precision."""
     if precision == "auto":
-        precision = "bf16" if bf16_pays() else "float32"
+        device = torch.device("cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu")
+        precision = "bf16" if computes_in_bf16(device) else "float32"
     return {"bf16": "bf16-mixed", "float32": "32-true"}[precision]
 
 
@@ -249,8 +245,8 @@ def prepare_folder(out: Path, recipe: dict[str, Any], *, resume: bool, overwrite
         ValueError: if a run stands in the folder and neither `resume` nor `overwrite` is given, if there is nothing to
             resume, or if the recipe differs from the one in the folder.
     """
-    state, config = out / "last.ckpt", out / "config.yaml"
-    recipe = yaml.safe_load(yaml.safe_dump(plain(recipe)))
+    state, config, verb = out / "last.ckpt", out / "config.yaml", recipe["verb"]
+    recipe = {k: plain(v) for k, v in recipe.items() if v is not None and k not in ("verb", "resume", "overwrite")}
     if resume and state.exists():
         before = yaml.safe_load(config.read_text())
         changed = [k for k in sorted(before.keys() | recipe.keys()) if before.get(k) != recipe.get(k)]
@@ -264,7 +260,7 @@ def prepare_folder(out: Path, recipe: dict[str, Any], *, resume: bool, overwrite
     for old in ("last.ckpt", "metrics.csv"):
         (out / old).unlink(missing_ok=True)
     with atomic_path(config) as path:
-        path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+        path.write_text(f"# gesso {verb} --config THIS_FILE --out FOLDER\n{yaml.safe_dump(recipe, sort_keys=False)}")
     return None
 
 

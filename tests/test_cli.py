@@ -1,0 +1,80 @@
+"""The command line: what a person types, and what it answers."""
+
+import subprocess
+import sys
+
+import pytest
+
+from gesso import _discovery, cli
+
+
+def test_help_imports_neither_torch_nor_a_parser():
+    code = "import sys; from gesso import cli; cli.main(['--help']); print([m for m in ('torch', 'jsonargparse', 'cv2') if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert answer.strip().endswith("[]")
+    assert all(verb in answer for verb in cli.verbs())
+
+
+@pytest.mark.parametrize("verb", cli.verbs())
+def test_every_option_of_every_verb_is_documented(verb):
+    parser = cli.parser_for(verb, cli.command(verb))
+    undocumented = [action.dest for action in parser._actions if not action.help]
+    assert undocumented == []
+    assert "default:" in parser.format_help()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pretrian"], "did you mean pretrain?"),
+        (["pretrain", "--otu", "x"], "did you mean out?"),
+        (["pretrain", "--out", "x", "--pretext", "ipf"], "did you mean ifp?"),
+        (["pretrain", "--out", "x", "--backbone", "restormer_tny"], "did you mean restormer_tiny"),
+        (["pretrain", "--out", "x", "--backbone", "restormer_tiny", "--pretext_args.mask_ration", "0.5"], "did you mean mask_ratio?"),
+        (["pretrain", "--out", "x", "--backbone", "restormer_tiny", "--pretext_args.mask_ratio", "1.5"], "mask_ratio"),
+        (["pretrain", "--out", "x", "--backbone", "restormer_tiny", "--steps", "-3"], "positive"),
+        (["pretrain", "--config", "ipf"], "did you mean ifp"),
+        (["pretrain"], "out"),
+        (["list", "backbone"], "backbones"),
+        (["list", "pretexts", "ipf"], "did you mean ifp?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_bad_input_ends_with_2_and_says_what_to_do(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == cli.BAD_INPUT
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_an_unknown_key_in_a_recipe_is_named(capsys, tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("backbone: restormer_tiny\nstpes: 3\n")
+    assert cli.main(["pretrain", "--config", str(recipe), "--out", str(tmp_path / "run")]) == cli.BAD_INPUT
+    assert "did you mean steps?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["backbones", "pretexts", "degradations", "tasks", "recipes"])
+def test_list_shows_every_kind(kind, capsys):
+    assert cli.main(["list", kind]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 1
+
+
+def test_list_shows_options_with_defaults(capsys):
+    assert cli.main(["list", "pretexts", "ifp"]) == 0
+    answer = capsys.readouterr().out
+    assert "mask_ratio" in answer
+    assert "0.75" in answer
+
+
+@pytest.mark.parametrize("path", sorted((_discovery.ROOT / "recipes").glob("*/*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_parses(path):
+    verb = path.parent.name
+    function = cli.command(verb)
+    words = cli.normalise(verb, function, ["--config", path.stem])
+    options = cli.parser_for(verb, function).parse_args(
+        [*words, *(["--out", "x"] if verb in ("pretrain", "finetune") else [])]
+    )
+    assert path.read_text().startswith("#")
+    assert options is not None

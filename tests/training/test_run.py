@@ -1,0 +1,216 @@
+"""Runs in their folders: what they leave, how they stop, and that going on changes nothing."""
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import gesso
+from gesso import checkpoint, cli
+from gesso.training._module import TrainingError
+
+SMALL = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}, "precision": "float32"}
+SMALL_WORDS = ["--backbone", "restormer_tiny", "--backbone_args", "{dim: 8, num_blocks: [1, 1, 1, 1]}"]
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Eight pairs of 40 x 48 noise pictures, `input` darker than `target`."""
+    for i in range(8):
+        picture = torch.rand(3, 40, 48, generator=torch.Generator().manual_seed(i))
+        for folder, image in (("input", picture / 2), ("target", picture)):
+            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+            gesso.write_image(tmp_path / "data" / folder / f"{i}.png", image)
+    return tmp_path / "data"
+
+
+def equal(one: Path, other: Path) -> bool:
+    """Whether two files hold the same tensors, bit by bit."""
+    a, b = load_file(one), load_file(other)
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def pretrain(out: Path, **options):
+    return gesso.pretrain(
+        **{"out": out, "crop_size": 32, "steps": 6, "save_every": 2, "log_every": 2, **SMALL, **options}
+    )
+
+
+def finetune(out: Path, data: Path, **options):
+    small = {"crop_size": 16, "batch_size": 2, "steps": 6, "save_every": 2, "log_every": 2, "task": "derain"}
+    return gesso.finetune(**{"out": out, "data": data, **small, **SMALL, **options})
+
+
+def test_pretraining_leaves_a_file_that_carries_its_meaning(tmp_path):
+    path = pretrain(tmp_path / "run")
+    left = {file.name for file in (tmp_path / "run").iterdir()}
+    assert {"backbone.safetensors", "config.yaml", "last.ckpt", "metrics.csv", "samples"} <= left
+    assert not any(name.endswith((".part", ".tmp")) for name in left)
+    header = checkpoint.read_header(path)
+    assert header["pretext"] == "ifp"
+    assert header["step"] == 6
+    net = gesso.load(path)
+    assert net.out_channels == 64
+    assert [row["step"] for row in rows(tmp_path / "run")] == ["2", "4", "6"]
+    assert (tmp_path / "run/samples/000006.png").exists()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(tmp_path):
+    paths = [pretrain(tmp_path / f"run{i}", steps=3, seed=seed) for i, seed in enumerate((1, 1, 2))]
+    assert equal(paths[0], paths[1])
+    assert not equal(paths[0], paths[2])
+
+
+def test_a_config_repeats_its_run(tmp_path):
+    first = pretrain(tmp_path / "run", steps=3)
+    assert cli.main(["pretrain", "--config", str(tmp_path / "run/config.yaml"), "--out", str(tmp_path / "again")]) == 0
+    assert equal(first, tmp_path / "again/backbone.safetensors")
+
+
+def test_workers_change_nothing(tmp_path, pairs):
+    assert equal(finetune(tmp_path / "none", pairs), finetune(tmp_path / "two", pairs, workers=2))
+
+
+def test_killed_at_any_moment_and_resumed_a_run_ends_with_the_same_bits(tmp_path, pairs):
+    words = ["finetune", "--task", "derain", "--data", str(pairs), *SMALL_WORDS, "--precision", "float32"]
+    words += ["--crop_size", "16", "--batch_size", "2", "--steps", "40", "--save_every", "3", "--ema_decay", "0.9"]
+    assert cli.main([*words, "--out", str(tmp_path / "unbroken")]) == 0
+    out = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-m", "gesso", *words, "--out", str(out)], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert cli.main([*words, "--out", str(out), "--resume"]) == 0
+    assert equal(tmp_path / "unbroken/backbone.safetensors", out / "backbone.safetensors")
+    assert [row["step"] for row in rows(out)] == [row["step"] for row in rows(tmp_path / "unbroken")]
+
+
+def test_ctrl_c_saves_the_state_and_exits_with_130(tmp_path):
+    words = ["pretrain", *SMALL_WORDS, "--crop_size", "32", "--steps", "100000", "--save_every", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gesso", *words, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run/last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == cli.INTERRUPTED
+    assert b"--resume goes on from here" in said
+    assert checkpoint.read_header(tmp_path / "run/backbone.safetensors")["step"] > 0
+
+
+def test_a_finished_run_is_neither_overwritten_nor_resumed_with_another_recipe(tmp_path):
+    pretrain(tmp_path / "run", steps=2)
+    with pytest.raises(ValueError, match="holds a run already"):
+        pretrain(tmp_path / "run", steps=2)
+    with pytest.raises(ValueError, match=r"lr: was 0.0002, is 0.1"):
+        pretrain(tmp_path / "run", steps=2, lr=0.1, resume=True)
+    pretrain(tmp_path / "run", steps=2, lr=0.1, overwrite=True)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    from gesso.training.run import claimed
+
+    code = f"""
+import sys
+from pathlib import Path
+from gesso.training.run import claimed
+try:
+    with claimed(Path({str(tmp_path)!r})):
+        pass
+except ValueError as error:
+    sys.exit(str(error))
+"""
+    with claimed(tmp_path):
+        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "another run is writing here" in second.stderr
+
+
+def test_accumulated_small_batches_equal_one_large_batch(tmp_path, pairs):
+    options = {"steps": 2, "optimizer": "adamw", "weight_decay": 0.0}
+    whole = load_file(finetune(tmp_path / "whole", pairs, batch_size=4, **options))
+    parts = load_file(finetune(tmp_path / "parts", pairs, batch_size=2, accumulate=2, **options))
+    assert max((whole[key] - parts[key]).abs().max().item() for key in whole) < 1e-3
+
+
+def test_finetuning_starts_from_the_identity_and_reports_what_it_loaded(tmp_path, pairs, capsys):
+    primed = pretrain(tmp_path / "ifp", steps=2)
+    finetune(tmp_path / "run", pairs, init=str(primed), lr=1e-12, steps=1)
+    said = capsys.readouterr().out
+    assert "relearned 1: output.weight" in said
+    assert "the unrestored validation input has" in said
+    restored = gesso.Restorer.load(tmp_path / "run/backbone.safetensors", precision="float32")
+    image = torch.rand(3, 40, 48)
+    assert torch.allclose(restored(image), image, atol=1e-5)
+
+
+def test_the_papers_transfer_keeps_64_channels_and_no_residual(tmp_path, pairs):
+    primed = pretrain(tmp_path / "ifp", steps=2)
+    path = finetune(tmp_path / "run", pairs, init=str(primed), transfer="paper", lr=1e-12, steps=1)
+    before, after = load_file(primed), load_file(path)
+    assert torch.allclose(after["backbone.output.weight"], before["output.weight"])
+    assert after["conv_last.weight"].shape == (3, 64, 3, 3)
+    assert gesso.load(path).image_residual is False
+
+
+def test_frozen_features_stay_as_they_are(tmp_path, pairs):
+    primed = pretrain(tmp_path / "ifp", steps=2)
+    path = finetune(tmp_path / "run", pairs, init=str(primed), freeze_features=True, lr=1e-2)
+    before, after = load_file(primed), load_file(path)
+    assert all(torch.equal(before[key], after[key]) for key in before if key != "output.weight")
+    assert after["output.weight"].abs().max() > 0
+
+
+def test_finetuning_learns_and_keeps_its_best(tmp_path, pairs):
+    finetune(tmp_path / "run", pairs, steps=60, val_every=20, lr=3e-3, holdout=2)
+    scores = [float(row["val/psnr"]) for row in rows(tmp_path / "run") if row["val/psnr"]]
+    assert len(scores) == 3
+    assert scores[-1] > scores[0]
+    best = checkpoint.read_header(tmp_path / "run/best.safetensors")
+    assert best["validation_psnr"] == pytest.approx(max(scores), abs=1e-3)
+
+
+def test_stages_run_through(tmp_path, pairs):
+    stages = [{"share": 0.5, "crop_size": 16, "batch_size": 2}, {"share": 0.5, "crop_size": 24, "batch_size": 1}]
+    assert finetune(tmp_path / "run", pairs, stages=stages).exists()
+
+
+def test_clean_photos_are_degraded_on_the_fly(tmp_path, pairs, capsys):
+    finetune(tmp_path / "run", pairs / "target", degradation={"name": "gaussian_noise", "sigma": 25}, task="denoise")
+    assert "GaussianNoise(sigma=25" in capsys.readouterr().out
+
+
+def test_ten_steps_in_a_row_without_a_finite_loss_end_the_run(tmp_path, pairs):
+    with pytest.raises(TrainingError, match=r"10 steps in a row.*samples: "):
+        finetune(tmp_path / "run", pairs, lr=1e30, steps=60, save_every=1)
+    state = load_file(tmp_path / "run/backbone.safetensors")
+    assert state.keys()
+
+
+def test_an_output_no_better_than_the_input_is_said(tmp_path, pairs, capsys):
+    finetune(tmp_path / "run", pairs, lr=1e-12, steps=1)
+    assert "no better than their inputs" in capsys.readouterr().out
+
+
+def test_too_large_a_holdout_is_refused(tmp_path, pairs):
+    with pytest.raises(ValueError, match="holdout: expected less than the 8"):
+        finetune(tmp_path / "run", pairs, holdout=8)
+
+
+def test_an_unwritable_folder_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert cli.main(["pretrain", *SMALL_WORDS, "--out", str(tmp_path / "file/run"), "--steps", "1"]) == cli.BAD_INPUT
