@@ -40,6 +40,7 @@ class BiasFreeLayerNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        """The normalised `x` (..., dim)."""
         wide = widen(x)
         variance = (wide - wide.mean(-1, keepdim=True)).square().mean(-1, keepdim=True)
         return x * torch.rsqrt(variance + self.eps).to(x.dtype) * self.weight
@@ -50,15 +51,16 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int, bias: bool, attention: Attention) -> None:
         super().__init__()
-        self.heads, self.attention = heads, attention
+        self.heads = heads
+        self.attention = attention
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.qkv = nn.Conv2d(dim, dim * 3, 1, bias=bias)
         self.qkv_dwconv = nn.Conv2d(dim * 3, dim * 3, 3, padding=1, groups=dim * 3, bias=bias)
         self.project_out = nn.Conv2d(dim, dim, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv = depthwise(pointwise(x, self.qkv.weight, self.qkv.bias), self.qkv_dwconv.weight, self.qkv_dwconv.bias)
-        q, k, v = qkv.flatten(1, 2).chunk(3, dim=-1)  # (B, H*W, C) each
+        """What the block adds to `x` (B, H, W, C)."""
+        q, k, v = (part.flatten(1, 2) for part in conv_parts(x, self.qkv, self.qkv_dwconv, 3))  # (B, H*W, C) each
         weight = self.fold(q, k).to(v.dtype)  # (B, C, C)
         attended = v @ weight.transpose(1, 2)
         if self.project_out.bias is not None:
@@ -86,10 +88,8 @@ class GatedFeedForward(nn.Module):
         self.project_out = nn.Conv2d(hidden, dim, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Each half by itself: halves of one map would lie apart in memory, and be copied by whatever follows.
-        gate, value = (
-            depthwise(pointwise(x, *project), *dw) for project, dw in zip(halves(self.project_in), halves(self.dwconv))
-        )
+        """What the block adds to `x` (B, H, W, C)."""
+        gate, value = conv_parts(x, self.project_in, self.dwconv, 2)
         return pointwise(F.gelu(gate) * value, self.project_out.weight, self.project_out.bias)
 
 
@@ -114,8 +114,9 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.Sequential(OrderedDict(body=norm(dim, norm_eps)))
         self.ffn = GatedFeedForward(dim, int(dim * ffn_expansion_factor), bias)
 
-    def forward(self, image: Tensor) -> Tensor:
-        x = image.permute(0, 2, 3, 1).contiguous()  # free where `image` lies channels last
+    def forward(self, feature: Tensor) -> Tensor:
+        """The map after this block, (B, C, H, W) as before it."""
+        x = feature.permute(0, 2, 3, 1).contiguous()  # free where `feature` lies channels last
         x = x + self.attn(self.norm1(x))
         x = x + self.ffn(self.norm2(x))
         return x.permute(0, 3, 1, 2)
@@ -129,36 +130,54 @@ class Stage(nn.Sequential):
 
 
 class Downsample(nn.Module):
-    """Maps at half the side with twice the channels."""
+    """A map (B, C, H, W) as (B, 2*C, H/2, W/2)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(dim, dim // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x).contiguous(memory_format=torch.channels_last)
+    def forward(self, feature: Tensor) -> Tensor:
+        """The smaller map, channels last in memory."""
+        return self.body(feature).contiguous(memory_format=torch.channels_last)
 
 
 class Upsample(nn.Module):
-    """Maps at twice the side with half the channels."""
+    """A map (B, C, H, W) as (B, C/2, 2*H, 2*W)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(dim, dim * 2, 3, padding=1, bias=False), nn.PixelShuffle(2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x).contiguous(memory_format=torch.channels_last)
+    def forward(self, feature: Tensor) -> Tensor:
+        """The larger map, channels last in memory."""
+        return self.body(feature).contiguous(memory_format=torch.channels_last)
 
 
 class PatchEmbed(nn.Module):
-    """The image as `dim` maps, channels last in memory like all that follows."""
+    """The image as a map of `dim` channels."""
 
     def __init__(self, in_channels: int, dim: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(in_channels, dim, 3, padding=1, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
+        """The map (B, dim, H, W), channels last in memory like all that follow."""
         return self.proj(image).contiguous(memory_format=torch.channels_last)
+
+
+def conv_parts(x: Tensor, point: nn.Conv2d, depth: nn.Conv2d, parts: int) -> list[Tensor]:
+    """A 1x1 and a depthwise convolution of `x` (B, H, W, C), as `parts` maps.
+
+    Each is computed by itself: parts of one map would lie apart in memory, and be copied by whatever follows.
+    """
+    points, depths = weight_parts(point, parts), weight_parts(depth, parts)
+    return [depthwise(pointwise(x, *points[i]), *depths[i]) for i in range(parts)]
+
+
+def weight_parts(conv: nn.Conv2d, parts: int) -> list[tuple[Tensor, Tensor | None]]:
+    """Weight and bias of each of `parts` equal parts of a convolution's output channels."""
+    biases = [None] * parts if conv.bias is None else conv.bias.chunk(parts)
+    return list(zip(conv.weight.chunk(parts), biases, strict=True))
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -169,12 +188,6 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """A zero-padded depthwise 3x3 convolution of `x` (B, H, W, C)."""
     return F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=1, groups=len(weight)).permute(0, 2, 3, 1)
-
-
-def halves(conv: nn.Conv2d) -> list[tuple[Tensor, Tensor | None]]:
-    """Weight and bias of the two halves of a convolution's output channels."""
-    weights = conv.weight.chunk(2)
-    return list(zip(weights, conv.bias.chunk(2) if conv.bias is not None else (None, None), strict=True))
 
 
 def inverse_norm(x: Tensor) -> Tensor:
@@ -188,6 +201,7 @@ def widen(x: Tensor) -> Tensor:
 
 
 def wide_dtype(x: Tensor) -> torch.dtype:
+    """The dtype in which sums over `x` are kept."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
@@ -225,8 +239,8 @@ class Restormer(Backbone):
         "restormer_dcpt": {"LayerNorm_type": "BiasFree", "attention": "relu", "norm_eps": 1e-6, "wrapped": True},
         "restormer_tiny": {"dim": 16, "num_blocks": (1, 1, 2, 2), "num_refinement_blocks": 1},
     }
-    head_keys: ClassVar[tuple[str, ...]] = ("output.",)
-    stages: ClassVar[tuple[int, ...]] = (0, 1, 2)
+    head_keys = ("output.",)
+    stages = (0, 1, 2)
     size_multiple = 8
 
     def __init__(
@@ -307,15 +321,17 @@ class Restormer(Backbone):
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Options deduced from shapes. Nothing but wrapped stages tells DCPT's attention and epsilon from Restormer's."""
+        """Options deduced from shapes; DCPT's attention and epsilon show in wrapped names only."""
         wrapped = any(key.startswith("latent.body.") for key in state)
         state = cls.from_official(state)
         if "refinement.0.attn.qkv.weight" not in state or "prompt1.prompt_param" in state:
             return None
         options = recognise_stages(state)
-        dual_pixel_task = "skip_conv.weight" in state
-        same = options["inp_channels"] == options["out_channels"]
-        options |= {"dual_pixel_task": dual_pixel_task, "image_residual": same and not dual_pixel_task}
+        options |= {
+            "bias": "output.bias" in state,
+            "dual_pixel_task": "skip_conv.weight" in state,
+            "image_residual": options["inp_channels"] == options["out_channels"],
+        }
         return options | ({"attention": "relu", "norm_eps": 1e-6, "wrapped": True} if wrapped else {})
 
     @classmethod
@@ -345,7 +361,6 @@ def recognise_stages(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "num_refinement_blocks": count_blocks(state, "refinement"),
         "heads": [len(state[f"{stage}.0.attn.temperature"]) for stage in stages],
         "ffn_expansion_factor": expansion_factor([(shape[0], shape[1]) for shape in hidden.values()]),
-        "bias": "output.bias" in state,
         "LayerNorm_type": "WithBias" if "latent.0.norm1.body.bias" in state else "BiasFree",
     }
 
