@@ -1,20 +1,7 @@
-"""Augmentations: pure functions of images and of what is drawn."""
+"""Augmentation of batches; flips and rotations are in `gesso.functional.dihedral`."""
 
 import torch
 from torch import Tensor
-
-TURNS = 8
-
-
-def turn(image: Tensor, number: int) -> Tensor:
-    """`image` (..., H, W) under one of the eight flips and rotations of a square, 0 to 7; 0 changes nothing.
-
-    Bits of `number`: 1 mirrors left and right, 2 top and bottom, 4 swaps rows and columns beforehand.
-    """
-    if number & 4:
-        image = image.transpose(-2, -1)
-    flipped = [axis for axis, bit in ((-1, 1), (-2, 2)) if number & bit]
-    return image.flip(flipped) if flipped else image
 
 
 def mixup(lq: Tensor, gt: Tensor, generator: torch.Generator, beta: float = 1.2) -> tuple[Tensor, Tensor]:

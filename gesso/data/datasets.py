@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from gesso.data.augment import TURNS, turn
 from gesso.data.decoded import Decoded
 from gesso.data.io import read_array, to_float
 from gesso.data.layouts import Pair
 from gesso.degradations import Degradation
+from gesso.functional.dihedral import dihedral
 from gesso.functional.padding import pad
 from gesso.functional.random import generator_for
 
@@ -219,12 +219,12 @@ def _order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 class Window(NamedTuple):
-    """A square part of an image, and how it is turned (see `turn`)."""
+    """A square part of an image, and which of its eight symmetries is taken (see `dihedral`)."""
 
     top: int
     left: int
     size: int
-    turned: int
+    symmetry: int
 
 
 def draw_window(pixels: np.ndarray, size: int, seed: int, index: int, *, augment: bool) -> Window:
@@ -236,8 +236,8 @@ def draw_window(pixels: np.ndarray, size: int, seed: int, index: int, *, augment
         warnings.warn(message, PaddedWarning, stacklevel=3)
     generator = generator_for(seed, "crop", index)
     top, left = (int(torch.randint(max(1, side - size + 1), (), generator=generator)) for side in (height, width))
-    turned = int(torch.randint(TURNS, (), generator=generator))
-    return Window(top, left, size, turned if augment else 0)
+    symmetry = int(torch.randint(8, (), generator=generator))
+    return Window(top, left, size, symmetry if augment else 0)
 
 
 def cut(pixels: np.ndarray, window: Window, scale: int = 1) -> Tensor:
@@ -248,7 +248,7 @@ def cut(pixels: np.ndarray, window: Window, scale: int = 1) -> Tensor:
     top, left, size = (scale * number for number in window[:3])
     part = to_tensor(pixels[top : top + size, left : left + size])
     part = pad(part, 0, size - part.shape[-1], 0, size - part.shape[-2], mode="symmetric")
-    return turn(part, window.turned).contiguous()
+    return dihedral(part, window.symmetry).contiguous()
 
 
 def degrade(gt: Tensor, degradation: Degradation, seed: int, index: int) -> Tensor:

@@ -1,25 +1,9 @@
 import numpy as np
-import pytest
 import torch
 from scipy import stats
 
-from gesso.data.augment import TURNS, mixup, turn
+from gesso.data.augment import mixup
 from gesso.functional.random import generator_for
-
-
-def test_the_eight_turns_are_all_different_and_the_first_is_none():
-    image = torch.arange(9.0).view(1, 3, 3)
-    turned = {tuple(turn(image, number).flatten().tolist()) for number in range(TURNS)}
-    assert len(turned) == 8
-    assert torch.equal(turn(image, 0), image)
-
-
-@pytest.mark.parametrize("number", range(TURNS))
-def test_a_turn_moves_every_channel_and_image_alike(number):
-    image = torch.rand(2, 3, 4, 5)
-    turned = turn(image, number)
-    assert turned.shape == ((2, 3, 5, 4) if number & 4 else (2, 3, 4, 5))
-    assert torch.equal(turned[1, 2], turn(image[1, 2], number))
 
 
 def test_mixup_blends_every_second_batch_by_one_weight_for_lq_and_gt_alike():

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from gesso.data.augment import TURNS, turn
 from gesso.data.datasets import (
     CleanDataset,
     ImageDataset,
@@ -23,6 +22,7 @@ from gesso.data.io import ImageError, read_array, read_image, write_image
 from gesso.data.layouts import Pair
 from gesso.degradations.bicubic import Bicubic
 from gesso.degradations.noise import GaussianNoise
+from gesso.functional.dihedral import dihedral
 
 
 def write(path: Path, height: int, width: int, bits: int = 8) -> Path:
@@ -96,8 +96,8 @@ def find(crop: torch.Tensor, image: torch.Tensor) -> list[tuple[int, int, int]]:
     size = crop.shape[-1]
     windows = image.unfold(1, size, 1).unfold(2, size, 1)
     places = []
-    for number in range(TURNS):
-        equal = (windows == turn(crop, number)[:, None, None]).all(-1).all(-1).all(0)
+    for number in range(8):
+        equal = (windows == dihedral(crop, number)[:, None, None]).all(-1).all(-1).all(0)
         places += [(number, *place) for place in equal.nonzero().tolist()]
     return places
 
@@ -112,7 +112,7 @@ def test_both_sides_are_cut_at_the_same_place_and_turned_alike(pairs):
         pair = next(pair for pair in pairs if pair.name == sample["name"])
         (place,) = find(sample["lq"], read_image(pair.lq))
         seen.add(place)
-    assert {number for number, _, _ in seen} == set(range(TURNS))
+    assert {number for number, _, _ in seen} == set(range(8))
     assert {column for _, _, column in seen} == set(range(31 - 16 + 1)), "the last place counts, too"
 
 
