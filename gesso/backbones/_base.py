@@ -130,6 +130,10 @@ class Backbone(nn.Module):
         """The state that the authors' own class loads with `strict=True`: our keys plus the buffers they store."""
         return dict(self.state_dict())
 
+    def official_file(self) -> dict[str, Any]:
+        """What `torch.save` writes for the scripts of the network's authors: BasicSR's form, unless overridden."""
+        return {"params": self.to_official()}
+
     def twin(self, **changes: Any) -> Self:
         """A freshly initialised network with the same options but for `changes`."""
         return type(self)(**{**self.options, **changes})

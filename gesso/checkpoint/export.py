@@ -1,0 +1,98 @@
+"""Networks in the formats that other code loads: the authors' own, and ONNX."""
+
+import copy
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from gesso.backbones import Backbone
+from gesso.backbones._transfer import PaperTransfer
+from gesso.checkpoint.files import CheckpointError, save
+from gesso.checkpoint.loading import load
+from gesso.checkpoint.onnx_file import save_onnx
+from gesso.data.io import atomic_path
+from gesso.functional.checks import check_choice
+
+Format = Literal["official", "basicsr", "encoder", "degae", "onnx", "safetensors"]
+
+
+def export(source: Backbone | str | Path, out: str | Path, format: Format = "official") -> list[Path]:
+    """Writes a network in a format that other code loads strictly, and returns the files.
+
+    Args:
+        source: the network, or a file that `load` opens.
+        out: the file to write.
+        format: what to write.
+            "official": what the scripts of the network's authors load;
+            "basicsr": the state as `params` and `params_ema`, for BasicSR and the codes built on it;
+            "encoder": the pre-trained network under `encoder.`, as IFP and MFM save it;
+            "degae": the flat files of DegAE, `<out>_E.pth` with the pre-trained network and, of a fine-tuned model,
+            `<out>_De1.pth` with the convolution behind it;
+            "onnx": see `gesso.checkpoint.onnx_file.save_onnx`;
+            "safetensors": gesso's own.
+
+    Raises:
+        ValueError: if the network has no such form; the message says which it has.
+    """
+    check_choice("format", format, Format)
+    backbone = copy.deepcopy(source).cpu() if isinstance(source, Backbone) else load(source)
+    out = Path(out)
+    if format == "safetensors":
+        save(backbone, out)
+        return [out]
+    if format == "onnx":
+        save_onnx(backbone, out)
+        return [out]
+    if format == "degae":
+        files = _degae(backbone, out)
+    else:
+        files = {out: {"official": _official, "basicsr": _basicsr, "encoder": _encoder}[format](backbone)}
+    for path, content in files.items():
+        with atomic_path(path) as temporary:
+            torch.save(content, temporary)
+    return list(files)
+
+
+def _official(backbone: Backbone) -> dict[str, Any]:
+    return _published(backbone).official_file()
+
+
+def _basicsr(backbone: Backbone) -> dict[str, Any]:
+    state = _published(backbone).to_official()
+    return {"params": state, "params_ema": state}  # the same tensors, stored once
+
+
+def _encoder(backbone: Backbone) -> dict[str, Any]:
+    state = (backbone.backbone if isinstance(backbone, PaperTransfer) else backbone).to_official()
+    model = {f"encoder.{key}": tensor for key, tensor in state.items()}
+    return {"model": model, "optimizer": {}, "lr_scheduler": {}, "max_accuracy": 0.0, "epoch": 0, "config": {}}
+
+
+def _degae(backbone: Backbone, out: Path) -> dict[Path, dict[str, Any]]:
+    """DegAE's files. Its convolution class has an `HRconv` that it never uses, and wants its weights all the same."""
+    encoder, decoder = (out.with_name(f"{out.stem}_{part}.pth") for part in ("E", "De1"))
+    if not isinstance(backbone, PaperTransfer):
+        if backbone.image_residual:
+            raise CheckpointError(
+                "degae: expected a network from pre-training or of the `paper` transfer; this one adds its input"
+            )
+        return {encoder: backbone.to_official()}
+    head = {f"conv_last.{key}": tensor for key, tensor in backbone.conv_last.state_dict().items()}
+    channels = backbone.conv_last.in_channels
+    unused = {"HRconv.weight": torch.zeros(channels, channels, 3, 3), "HRconv.bias": torch.zeros(channels)}
+    return {encoder: backbone.backbone.to_official(), decoder: head | unused}
+
+
+def _published(backbone: Backbone) -> Backbone:
+    """`backbone`, if its authors have code for it.
+
+    Raises:
+        CheckpointError: for a `paper` transfer, which stands behind no network's own code.
+    """
+    if isinstance(backbone, PaperTransfer):
+        raise CheckpointError(
+            "a model of the `paper` transfer has a convolution that the network's authors do not know; "
+            "use degae, encoder, onnx or safetensors"
+        )
+    return backbone

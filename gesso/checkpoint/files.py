@@ -1,0 +1,186 @@
+"""What lies in a file: our `.safetensors` with its header, and torch files of others, read without running them."""
+
+import inspect
+import json
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gesso import __version__
+from gesso.backbones import Backbone
+from gesso.data.io import atomic_path
+
+FORMAT = 1
+
+WRAPPERS = ("model_state_dict", "state_dict", "params_ema", "params", "model", "net")
+"""Keys under which codes of the field store their weights, in the order in which they are looked for."""
+
+INERT = [
+    (OrderedDict, "yacs.config.CfgNode"),
+    (OrderedDict, "argparse.Namespace"),
+    *(((np.float64(0).__reduce__()[0]), f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    (np.dtype, "numpy.dtype"),
+    *(type(np.dtype(kind)) for kind in ("float32", "float64", "int64")),
+]
+"""What training codes pickle beside their weights: configurations, read as plain dictionaries, and numpy's numbers."""
+
+State = dict[str, Tensor]
+
+
+class CheckpointError(ValueError):
+    """A file that cannot be read, or whose weights do not fit."""
+
+
+def save(backbone: Backbone, path: str | Path, **facts: Any) -> None:
+    """Writes a network as `.safetensors`: official key names, and a JSON header that says what it is.
+
+    Args:
+        backbone: the network.
+        path: the file; it appears whole or not at all.
+        facts: how the weights were made (`task`, `pretext`, `recipe`, `step` ...); anything that JSON takes.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"{path}: expected a name that ends in .safetensors; `gesso export` writes other formats")
+    header = {**facts, "format": FORMAT, "gesso": __version__, **description(backbone)}
+    state = {key: tensor.detach().cpu().contiguous() for key, tensor in backbone.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(untied(state), temporary, metadata={"format": "pt", "gesso": json.dumps(header)})
+
+
+def description(backbone: Backbone) -> dict[str, Any]:
+    """What a header says of a network: its class, the name of the published size that it is, and its options."""
+    network, options = type(backbone), plain(backbone.options)
+    names = [name for name, variant in network.variants.items() if plain(with_defaults(network, variant)) == options]
+    return {"backbone": network.__name__, "variant": names[0] if names else None, "options": options}
+
+
+def with_defaults(network: type[Backbone], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Constructor options of a network, those that `options` leaves out at their default."""
+    parameters = list(inspect.signature(network.__init__).parameters.values())[1:]
+    return {p.name: p.default for p in parameters if p.default is not p.empty} | dict(options)
+
+
+def plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` as JSON gives them back: tuples become lists."""
+    return json.loads(json.dumps(options))
+
+
+def untied(state: State) -> State:
+    """`state`, with a copy of every tensor that shares memory with an earlier one: safetensors has no ties."""
+    seen: set[int] = set()
+    result: State = {}
+    for key, tensor in state.items():
+        memory = tensor.untyped_storage().data_ptr()
+        result[key] = tensor.clone() if memory in seen else tensor
+        seen.add(memory)
+    return result
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """What a file says of itself: `backbone`, `variant`, `options`, and how it was made; {} where it says nothing.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is damaged, or was written by a gesso newer than this one.
+    """
+    path = existing(path)
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {}).get("gesso", "{}"))
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: truncated or damaged ({error}); copy or download it again") from None
+    if header.get("format", 0) > FORMAT:
+        raise CheckpointError(f"{path}: written by gesso {header['gesso']}, this is {__version__}; update gesso")
+    return header
+
+
+def read_state(path: str | Path, weights: str | None = None) -> State:
+    """The tensors of a file by name, out of whatever dictionaries its writer wrapped around them.
+
+    Args:
+        path: `.safetensors`, or anything that `torch.save` wrote.
+        weights: the key to take where a file holds several sets of weights, as BasicSR's `params` and `params_ema`;
+            without it the first of `WRAPPERS`, so averages come before the last iterate.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is damaged, holds no weights, or holds code.
+    """
+    path = existing(path)
+    if path.suffix == ".safetensors":
+        read_header(path)  # says clearly what is wrong with a damaged file
+        return load_file(path)
+    return unwrapped(read_pickle(path), path, weights)
+
+
+def existing(path: str | Path) -> Path:
+    """`path`, if it is a file.
+
+    Raises:
+        FileNotFoundError: if not.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: {'a folder, expected a file' if path.is_dir() else 'no such file'}")
+    return path
+
+
+def read_pickle(path: Path) -> Any:
+    """What `torch.save` wrote, in its zip or its old format; tensors, containers and inert configurations only.
+
+    Raises:
+        CheckpointError: if anything else is in it, or it is damaged. Nothing in the file has been run then.
+    """
+    try:
+        with torch.serialization.safe_globals(INERT):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        if code:
+            raise CheckpointError(
+                f"{path}: holds more than weights: {code[1]}, which would run code when opened, so it was not opened. "
+                "If you trust its source, open it with the code that wrote it and save the state_dict alone"
+            ) from None
+        raise CheckpointError(f"{path}: not a checkpoint, or damaged; expected a file that torch.save wrote") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: truncated or damaged ({reason}); copy or download it again") from None
+
+
+def unwrapped(content: Any, path: Path, weights: str | None = None) -> State:
+    """The state dict inside what a file holds; see `WRAPPERS`.
+
+    Raises:
+        CheckpointError: if there is none, or none under `weights`.
+    """
+    if weights is not None:
+        if not isinstance(content, Mapping) or not isinstance(content.get(weights), Mapping):
+            raise CheckpointError(f"{path}: no weights under {weights!r}; it holds {_contents(content)}")
+        content = content[weights]
+    while isinstance(content, Mapping):
+        names = WRAPPERS if len(content) > 1 else tuple(content)
+        inside = [content[name] for name in names if isinstance(content.get(name), Mapping)]
+        if not inside:
+            break
+        content = inside[0]
+    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path}: expected weights by name, found {_contents(content)}")
+    return {key: value.detach() for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def _contents(content: Any) -> str:
+    """What to call the content of a file in an error."""
+    if not isinstance(content, Mapping):
+        return f"a {type(content).__name__}"
+    return f"a dictionary of {', '.join(map(repr, list(content)[:8]))}" if content else "an empty dictionary"

@@ -1,0 +1,269 @@
+"""From a file to a network: recognise it, load it whole, or take its features alone and say so."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from torch import nn
+
+from gesso import _discovery
+from gesso.backbones import Backbone, backbone_classes
+from gesso.backbones._transfer import PaperTransfer
+from gesso.checkpoint.files import CheckpointError, State, description, read_header, read_state, with_defaults
+
+PREFIXES = ("module.", "_orig_mod.", "net_g.", "net.", "model.")
+"""What DataParallel, torch.compile, BasicSR and Lightning put before every name."""
+
+HALVES = (("encoder.", "decoder."), ("backbone.", "conv_last."))
+"""A pre-trained network and what stood behind it: in files of MFM and IFP, and in our own `PaperTransfer`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognised:
+    """A network out of a file, and how it was recognised.
+
+    Attributes:
+        network: the network, with the weights of the file.
+        header: what the file says of itself; {} for files of others.
+        assumed: constructor options that the tensors of a foreign file do not tell, at their published default.
+        left: tensors of the file that do not belong to the network.
+    """
+
+    network: Backbone
+    header: dict[str, Any]
+    assumed: dict[str, Any]
+    left: list[str]
+
+    def __str__(self) -> str:
+        """One line for the terminal."""
+        made, source = description(self.network), "header" if self.header else "tensors"
+        text = f"{made['backbone']} ({made['variant'] or 'no published size'}), recognised by the {source} of the file"
+        if self.assumed:
+            assumed = ", ".join(f"{name}={value!r}" for name, value in self.assumed.items())
+            text += f"; assumed, because tensors do not tell: {assumed}"
+        return text + _left(self.left)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `load_features` did.
+
+    Attributes:
+        loaded: tensors of the network that now hold the values of the file.
+        relearned: tensors of the network that keep the values they had.
+        left: tensors of the file that were not used.
+    """
+
+    loaded: list[str]
+    relearned: list[str]
+    left: list[str]
+
+    def __str__(self) -> str:
+        """One line for the terminal: `loaded 492/494 tensors, relearned 2: output.weight, output.bias`."""
+        text = f"loaded {len(self.loaded)}/{len(self.loaded) + len(self.relearned)} tensors"
+        if self.relearned:
+            text += f", relearned {len(self.relearned)}: {_shortened(self.relearned)}"
+        return text + _left(self.left)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """How a state fits a network, name by name: `loaded`, `missing` in the state, of another shape, or `unexpected`."""
+
+    state: State
+    loaded: list[str]
+    missing: list[str]
+    misshapen: list[str]
+    unexpected: list[str]
+    expected_shapes: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, net: nn.Module, state: State) -> Self:
+        """The fit of `state` to `net`."""
+        shapes = {key: tuple(tensor.shape) for key, tensor in net.state_dict().items()}
+        shared = [key for key in shapes if key in state]
+        return cls(
+            state=state,
+            loaded=[key for key in shared if tuple(state[key].shape) == shapes[key]],
+            missing=[key for key in shapes if key not in state],
+            misshapen=[key for key in shared if tuple(state[key].shape) != shapes[key]],
+            unexpected=[key for key in state if key not in shapes],
+            expected_shapes=shapes,
+        )
+
+    @property
+    def misfits(self) -> list[str]:
+        """Names that keep the state from being the network's own."""
+        return self.missing + self.misshapen + self.unexpected
+
+    def __str__(self) -> str:
+        """A table: how many tensors are loaded, missing, misshapen and unexpected, and which."""
+        sizes = [f"{k} {tuple(self.state[k].shape)}, expected {self.expected_shapes[k]}" for k in self.misshapen]
+        rows = {"missing": self.missing, "misshapen": sizes, "unexpected": self.unexpected}
+        lines = [f"  {name:<10} {len(names):>4}  {_shortened(names)}".rstrip() for name, names in rows.items()]
+        return "\n".join([f"  {'loaded':<10} {len(self.loaded):>4}", *lines])
+
+
+def load(path: str | Path, **facts: Any) -> Backbone:
+    """The network in a file, of gesso or of the authors, with its weights; see `recognise`."""
+    return recognise(path, **facts).network
+
+
+def recognise(
+    path: str | Path, *, weights: str | None = None, decoder: str | Path | None = None, **facts: Any
+) -> Recognised:
+    """The network in a file, with its weights and how it was recognised: by its header, else by its tensors.
+
+    Args:
+        path: `.safetensors` of gesso, or what the authors of a network, or of IFP, MFM or DegAE, train and release.
+        weights: which set of weights, where the file holds several: "params" or "params_ema".
+        decoder: the second file of a model fine-tuned with DegAE's code, whose first file is `path`.
+        facts: constructor options that the file does not tell (Uformer's `img_size`), or that shall differ from it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if no network of gesso has these tensors; what fits and what does not is listed.
+        UnknownNameError: for a fact that the network has no option for.
+    """
+    header, state = read_header(path), read_state(path, weights)
+    found = _by_header(header, state, facts, path) if header else _by_tensors(state, facts, path)
+    return found if decoder is None else dataclasses.replace(found, network=_with_decoder(found.network, decoder))
+
+
+def load_features(net: Backbone, path: str | Path, *, keep_head: bool = False, weights: str | None = None) -> Report:
+    """Loads what lies before `reconstruct` from a file into a network of the same body, and reports what it did.
+
+    Strict: every tensor of the body must be in the file with its shape, and nothing of the file may be left over but
+    what lies behind `reconstruct`, or stood behind the whole network in pre-training. The head keeps its values.
+
+    Args:
+        net: the network; unchanged if the file does not fit.
+        path: `.safetensors` of gesso, or what the authors of a network, or of IFP, MFM or DegAE, train and release.
+        keep_head: load what lies behind `reconstruct` too, where the file has it in the same shape.
+        weights: which set of weights, where the file holds several: "params" or "params_ema".
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if a tensor of the body is missing, has another shape, or is unknown; a table lists them.
+    """
+    header, state = read_header(path), read_state(path, weights)
+    if isinstance(net, PaperTransfer) and header.get("backbone") != PaperTransfer.__name__:
+        inner = load_features(net.backbone, path, keep_head=True, weights=weights)
+        loaded = [f"backbone.{key}" for key in inner.loaded]
+        return Report(loaded, [key for key in net.state_dict() if key not in set(loaded)], inner.left)
+
+    candidates = [(Fit.of(net, net.from_official(inside)), left) for inside, left in unpacked(state)]
+    fit, left = max(candidates, key=lambda candidate: len(candidate[0].loaded))
+    if any(not net.is_head(key) for key in fit.misfits):
+        raise CheckpointError(f"{path}: its features do not fit {type(net).__name__}{_seen(header, state)}\n{fit}")
+    loaded = {key: fit.state[key] for key in fit.loaded if keep_head or not net.is_head(key)}
+    net.load_state_dict(net.state_dict() | loaded)
+    relearned = [key for key in net.state_dict() if key not in loaded]
+    return Report(list(loaded), relearned, left + [key for key in fit.state if key not in loaded])
+
+
+def unpacked(state: State) -> Iterator[tuple[State, list[str]]]:
+    """What a network's own state may be inside a file's, outermost first, each with the names that it leaves out.
+
+    The state itself; without each prefix that all names begin with; of a pre-training file, the network without the
+    decoder, and the two together, for IFP's Uformer keeps the second half of the network under `decoder.`.
+    Prefixes are removed from the beginning of names only: `encoder.encoder_level1` loses one, `encoder_level1` none.
+    """
+    yield state, []
+    for prefix in PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            yield from unpacked({key.removeprefix(prefix): tensor for key, tensor in state.items()})
+            return
+    for kept, thrown_away in HALVES:
+        network = {key.removeprefix(kept): tensor for key, tensor in state.items() if key.startswith(kept)}
+        left = [key for key in state if key.startswith(thrown_away)]
+        if network and len(network) + len(left) == len(state):
+            yield network, left
+            yield {key.removeprefix(thrown_away): state[key] for key in left} | network, []
+
+
+def _by_header(header: dict[str, Any], state: State, facts: dict[str, Any], path: str | Path) -> Recognised:
+    """The network that a header names."""
+    known = {**backbone_classes(), PaperTransfer.__name__: PaperTransfer}
+    if header["backbone"] not in known:
+        hint = _discovery.suggest(header["backbone"], known)
+        raise CheckpointError(f"{path}: its network is {header['backbone']}, which this gesso does not have; {hint}")
+    network = known[header["backbone"]]
+    _discovery.check_options(network.__init__, facts, network.__name__)
+    net = network(**(header["options"] | facts))
+    return Recognised(_filled(net, Fit.of(net, state), path), header, {}, [])
+
+
+def _by_tensors(state: State, facts: dict[str, Any], path: str | Path) -> Recognised:
+    """The network that has these tensors."""
+    attempts: list[tuple[Fit, Backbone, dict[str, Any], list[str]]] = []
+    for inside, left in unpacked(state):
+        for network, options in _claims(inside):
+            _discovery.check_options(network.__init__, facts, network.__name__)
+            net = network(**(options | facts))
+            attempts.append((Fit.of(net, network.from_official(inside)), net, options | facts, left))
+    if not attempts:
+        names = _shortened(list(state))
+        raise CheckpointError(f"{path}: no network of gesso ({', '.join(backbone_classes())}) has its tensors: {names}")
+    fit, net, options, left = max(attempts, key=lambda attempt: (not attempt[0].misfits, len(attempt[0].loaded)))
+    assumed = {name: value for name, value in with_defaults(type(net), {}).items() if name not in options}
+    return Recognised(_filled(net, fit, path), {}, assumed, left)
+
+
+def _claims(state: State) -> Iterator[tuple[type[Backbone], dict[str, Any]]]:
+    """Networks that take a state for their own, with the constructor options that they read off it."""
+    for network in backbone_classes().values():
+        try:
+            options = network.recognise(state)
+        except KeyError:  # it began to recognise the state, which then lacks a tensor
+            continue
+        if options is not None:
+            yield network, options
+
+
+def _filled(net: Backbone, fit: Fit, path: str | Path) -> Backbone:
+    """`net` with the weights of a state that fits it.
+
+    Raises:
+        CheckpointError: if it does not fit.
+    """
+    if fit.misfits:
+        raise CheckpointError(f"{path}: its tensors are not those of {type(net).__name__}(**{net.options})\n{fit}")
+    net.load_state_dict(fit.state)
+    return net
+
+
+def _with_decoder(backbone: Backbone, path: str | Path) -> PaperTransfer:
+    """The model whose convolution to the image lies in a file of its own, beside an `HRconv` that DegAE never uses."""
+    state = list(unpacked(read_state(path)))[-1][0]
+    if "conv_last.weight" not in state:
+        seen = _shortened(list(state))
+        raise CheckpointError(f"{path}: expected conv_last.weight, as DegAE's decoders have; found {seen}")
+    net = PaperTransfer.around(backbone, out_channels=len(state["conv_last.weight"]))
+    head = {key: tensor for key, tensor in state.items() if not key.startswith("HRconv.")}
+    fit = Fit.of(net.conv_last, {key.removeprefix("conv_last."): tensor for key, tensor in head.items()})
+    if fit.misfits:
+        raise CheckpointError(f"{path}: its convolution does not stand behind {backbone.out_channels} channels\n{fit}")
+    net.conv_last.load_state_dict(fit.state)
+    return net
+
+
+def _seen(header: dict[str, Any], state: State) -> str:
+    """The part of an error that says what a file holds instead, as far as it can be told."""
+    if header:
+        return f"; it holds a {header['backbone']} with {header['options']}"
+    for inside, _ in unpacked(state):
+        for network, options in _claims(inside):
+            return f"; it holds a {network.__name__} with {options}"
+    return "; no network of gesso has its tensors"
+
+
+def _shortened(names: Sequence[str], most: int = 8) -> str:
+    """The first names of a list, and how many more there are."""
+    return ", ".join(names[:most]) + (f" ... and {len(names) - most} more" if len(names) > most else "")
+
+
+def _left(names: Sequence[str]) -> str:
+    """The end of a sentence: which tensors of a file were not used."""
+    return f"; left {len(names)} in the file: {_shortened(names, 3)}" if names else ""

@@ -1,0 +1,62 @@
+"""How much memory a computation needs, measured by keeping account of its tensors."""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "DefaultCPUAllocator", "not enough memory")
+
+
+def peak_bytes(run: Callable[[], Any]) -> int:
+    """The most bytes that tensors made by `run` hold at one time, on any device.
+
+    Works alike on CPU and GPU, and needs no quiet machine: it counts what is alive, not what an allocator keeps.
+    Scratch memory inside a single operation is not seen.
+
+    Example:
+        >>> peak_bytes(lambda: torch.ones(256) + 1)
+        2048
+    """
+    with _Account() as account:
+        run()
+    return account.peak
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device or the machine has no memory left."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
+
+
+class _Account(TorchDispatchMode):
+    """Adds up the storages that operations make, and takes them off when they are freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self.alive: set[int] = set()
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self._enter(tensor.untyped_storage())
+        return result
+
+    def _enter(self, storage: torch.UntypedStorage) -> None:
+        address, size = storage.data_ptr(), storage.nbytes()
+        if address in self.alive or size == 0:
+            return
+        self.alive.add(address)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._leave, address, size)
+
+    def _leave(self, address: int, size: int) -> None:
+        self.alive.discard(address)
+        self.now -= size

@@ -1,0 +1,232 @@
+"""Restores images of any size: tiles that fit the memory, blended without seams."""
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from gesso import checkpoint
+from gesso.backbones import Backbone
+from gesso.functional import tiles
+from gesso.functional.checks import check_choice
+from gesso.functional.dihedral import dihedral, undo_dihedral
+from gesso.functional.memory import is_out_of_memory, peak_bytes
+from gesso.functional.padding import round_up
+
+Precision = Literal["auto", "float32", "bf16"]
+Blend = Literal["smooth", "uniform"]
+Watch = Callable[[Sequence[Any]], Iterable[Any]]
+
+CPU_BUDGET = 2**30  # bytes for the tensors of a tile; larger tiles are no faster on a CPU
+PROBE = 96  # side of the image on which a network's hunger for memory is measured
+
+
+class Restorer:
+    """A network ready for whole images: pads, cuts into tiles, restores, blends, clamps.
+
+    The image stays where it is and only tiles travel, so memory beyond the image and its restoration does not grow
+    with the image. Tiles lie on the network's own grid and fade into each other over the middle half of their overlap:
+    with a network that sees no farther than a quarter of `overlap`, the result is that of the whole image.
+
+    Args:
+        backbone: the network; copied where another device or precision is asked for, else used as it is.
+        tile: side of the tiles in pixels, rounded up to what the network divides by; "auto": as large as memory
+            allows; None: no tiles.
+        overlap: what neighbouring tiles share, in pixels.
+        ensemble: average over the eight flips and rotations (Timofte et al., CVPR 2016), at eight times the cost.
+        precision: "float32"; "bf16": everything up to the last feature map in bf16, `reconstruct` in float32; "auto":
+            bf16 where the processor computes in it.
+        device: "auto" (a GPU where there is one), or a device of torch.
+        blend: "smooth", or "uniform": the mean of overlapping tiles, as in the demo of Restormer's authors.
+
+    Example:
+        >>> from gesso import create_backbone
+        >>> restorer = Restorer(create_backbone("restormer_tiny"), tile=64)
+        >>> restorer(torch.rand(3, 37, 101)).shape
+        torch.Size([3, 37, 101])
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        tile: Literal["auto"] | int | None = "auto",
+        overlap: int = 32,
+        ensemble: bool = False,
+        precision: Precision = "auto",
+        device: torch.device | str = "auto",
+        blend: Blend = "smooth",
+    ) -> None:
+        check_choice("precision", precision, Precision)
+        check_choice("blend", blend, Blend)
+        if tile is not None and tile != "auto" and not (isinstance(tile, int) and tile > 0):
+            raise ValueError(f"tile: expected a side in pixels, auto or none, got {tile!r}")
+        if overlap < 0:
+            raise ValueError(f"overlap: expected 0 pixels or more, got {overlap}")
+        self.device = _device(device)
+        if precision == "auto":
+            precision = "bf16" if computes_in_bf16(self.device) else "float32"
+        self.network = (in_bf16 if precision == "bf16" else in_float32)(backbone, self.device)
+        self.precision, self.tile, self.overlap = precision, tile, overlap
+        self.ensemble, self.blend = ensemble, blend
+        self._bytes_per_pixel: float | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, **options: Any) -> Self:
+        """A restorer with the network of a file; `options` are those of the class."""
+        return cls(checkpoint.load(path), **options)
+
+    def __call__(self, image: Tensor, watch: Watch = iter) -> Tensor:
+        """The restored image, float32 in [0, 1] on the CPU, of `image` (C, H, W) or (B, C, H, W) in [0, 1].
+
+        Sides are multiplied by the network's `scale`. Where memory runs out, the tile is halved and the image begun
+        again, with a warning; later images begin with the smaller tile.
+
+        Args:
+            image: any size; C as the network takes.
+            watch: is given the tiles of each image and yields them, as a progress bar does.
+
+        Raises:
+            ValueError: if `image` is no such image.
+            MemoryError: if not even the smallest tile fits.
+        """
+        network, rank = self.network, image.ndim
+        fits = rank in (3, 4) and image.shape[-3] == network.in_channels and image.numel() > 0
+        if not (fits and image.is_floating_point()):
+            expected = f"({network.in_channels}, H, W) or (B, {network.in_channels}, H, W), floats in [0, 1]"
+            raise ValueError(f"image: expected {expected}, got {tuple(image.shape)}, {image.dtype}")
+        images = image if rank == 4 else image[None]
+        height, width = (network.scale * side for side in image.shape[-2:])
+        restored = torch.empty(len(images), network.out_channels, height, width)
+        with evaluating(network), torch.inference_mode():
+            for source, target in zip(images, restored, strict=True):
+                self._restore(source, target, watch)
+        return restored if rank == 4 else restored[0]
+
+    def _restore(self, image: Tensor, target: Tensor, watch: Watch) -> None:
+        """Restores one image (C, H, W) into `target`, with smaller tiles as often as memory runs out."""
+        multiple = self.network.size_multiple
+        smallest = round_up(64, multiple)
+        tile = self._first_tile(*image.shape[-2:])
+        while True:
+            try:
+                return self._restore_tiled(image, target, tile, watch)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if tile <= smallest:
+                    raise MemoryError(f"no memory on {self.device} for a tile of {tile} x {tile} pixels") from error
+            smaller = max(smallest, tile // 2 // multiple * multiple)
+            warnings.warn(f"no memory for a tile of {tile} pixels; trying {smaller}", RuntimeWarning, stacklevel=3)
+            self.tile = tile = smaller
+
+    def _restore_tiled(self, image: Tensor, target: Tensor, tile: int, watch: Watch) -> None:
+        """Adds the restored tiles of one image, each times its share, into `target`."""
+        scale, multiple = self.network.scale, self.network.size_multiple
+        overlap = min(self.overlap, tile // 2)
+        grid = multiple if multiple <= overlap else 1  # a coarse grid would make neighbours share far too much
+        spans = [tiles.spans(size, tile, overlap, grid) for size in image.shape[-2:]]
+        scaled = [[(scale * start, scale * stop) for start, stop in axis] for axis in spans]
+        weights = [tiles.weights(axis, blend=self.blend) for axis in scaled]
+
+        target.zero_()
+        for row, column in watch([(row, column) for row in range(len(spans[0])) for column in range(len(spans[1]))]):
+            (top, bottom), (left, right) = spans[0][row], spans[1][column]
+            restored = self._run(image[:, top:bottom, left:right].to(self.device, torch.float32))
+            share = weights[0][row].unsqueeze(1) * weights[1][column]
+            (top, bottom), (left, right) = scaled[0][row], scaled[1][column]
+            target[:, top:bottom, left:right] += restored.cpu().mul_(share)
+        target.clamp_(0, 1)
+
+    def _run(self, tile: Tensor) -> Tensor:
+        """The network's output for one tile (C, H, W), or the mean of eight."""
+        numbers = range(8) if self.ensemble else range(1)
+        total = torch.zeros((), device=tile.device)
+        for number in numbers:
+            total = total + undo_dihedral(self.network(dihedral(tile, number)[None])[0], number)
+        return total / len(numbers)
+
+    def _first_tile(self, height: int, width: int) -> int:
+        """The tile to begin with: what was asked for, or the whole image, or as much of it as memory is free for."""
+        multiple = self.network.size_multiple
+        height, width = round_up(height, multiple), round_up(width, multiple)
+        whole = max(height, width)
+        if self.tile is None:
+            return whole
+        if isinstance(self.tile, int):
+            return round_up(self.tile, multiple)
+        probe = round_up(PROBE, multiple)
+        if height * width <= probe**2:
+            return whole
+        if self._bytes_per_pixel is None:
+            sample = torch.zeros(self.network.in_channels, probe, probe, device=self.device)
+            self._bytes_per_pixel = peak_bytes(lambda: self._run(sample)) / probe**2
+        pixels = budget(self.device) / self._bytes_per_pixel
+        if height * width <= pixels:
+            return whole
+        return max(probe, int(pixels**0.5) // multiple * multiple)
+
+
+def budget(device: torch.device) -> float:
+    """Bytes that the tensors of one tile may take: two thirds of a GPU's free memory; of a CPU's, 1 GiB at most."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return (torch.cuda.mem_get_info(device)[0] + cached) * 2 / 3
+    return min(CPU_BUDGET, psutil.virtual_memory().available / 2)
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether a processor multiplies in bf16, so that bf16 is faster there than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in able)
+
+
+def in_float32(backbone: Backbone, device: torch.device) -> Backbone:
+    """The network in float32 on a device; the same object if it is that already."""
+    ready = all(p.dtype == torch.float32 and p.device == device for p in backbone.parameters())
+    return backbone if ready else copy.deepcopy(backbone).to(device, torch.float32)
+
+
+def in_bf16(backbone: Backbone, device: torch.device) -> Backbone:
+    """A copy of the network that computes its features in bf16.
+
+    What lies behind `reconstruct` stays in float32, the image residual included: in bf16 it would round the image
+    itself to eight bits.
+    """
+    network = copy.deepcopy(backbone).to(device, torch.bfloat16)
+    state = backbone.state_dict()
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if network.is_head(name):
+            tensor.data = state[name].to(device, torch.float32)
+    body = network.features
+    network.features = lambda image: [body(image.bfloat16())[-1].float()]
+    return network
+
+
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; every module is then in the mode in which it was."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _device(device: torch.device | str) -> torch.device:
+    """The device that a name means."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(device)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
+    return device
