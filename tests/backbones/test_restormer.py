@@ -1,0 +1,232 @@
+"""Restormer: the official numbers, names and sizes; what DCPT and IFP make of it; any size, any precision."""
+
+import pytest
+import torch
+
+from benchmarks.textbook.restormer import Textbook
+from gesso.backbones import create_backbone
+from gesso.backbones.restormer import Restormer, expansion_factor
+from tests._golden import (
+    case,
+    case_id,
+    cases,
+    check_gradients,
+    check_manifest,
+    check_output,
+    check_state,
+    fill,
+    make_inputs,
+    manifest,
+)
+
+TINY = {"dim": 8, "num_blocks": (1, 1, 1, 1), "num_refinement_blocks": 1}
+DCPT = {"attention": "relu", "norm_eps": 1e-6}
+PUBLISHED = {  # official state dict -> our variant, parameters
+    "Restormer_WithBias": ("restormer", 26_126_644),
+    "Restormer_BiasFree": ("restormer_biasfree", 26_111_668),
+    "Restormer_gray_BiasFree": ("restormer_gray", 26_109_076),
+    "Restormer_dualpixel": ("restormer_dual_pixel", 26_132_548),
+    "DCPT_DCPT_Restormer": ("restormer_dcpt", 26_111_668),
+    "DCPT_DCPT_Restormer_origin": ("restormer", 26_126_644),  # the same names as Restormer's own
+}
+precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
+
+
+def options_of(golden):
+    """Our options for the official arguments of a golden case."""
+    options = dict(golden["args"])
+    options.pop("scale", None)
+    if "global_residual" in options:
+        options["image_residual"] = options.pop("global_residual")
+    if "(DCPT)" in golden.get("name", ""):
+        options |= DCPT | {"wrapped": "origin" not in golden["name"]}
+    return options
+
+
+def check(golden, net, dtype):
+    """Output and input gradient of a filled network equal a golden case; returns its feature maps."""
+    net = net.to(dtype)
+    inputs = make_inputs(golden, dtype, requires_grad=True)
+    restored = net(inputs["x"])
+    check_output(restored, golden["out"]["out"])
+    check_gradients(golden, inputs, {"out": restored})
+    return net.features(net.pad(inputs["x"]))
+
+
+@precisions
+@pytest.mark.parametrize("golden", cases("networks", network="Restormer"), ids=case_id)
+def test_equals_the_official_network(golden, dtype):
+    net = fill(Restormer(**golden["args"]))
+    check_state(net, golden)
+    features = check(golden, net, dtype)
+    check_output(features[-1], golden["out"]["feature"])
+    assert [feature.shape[1] for feature in features] == net.channels
+
+
+@precisions
+@pytest.mark.parametrize("golden", cases("ifp", name="Restormer_Backbone"), ids=case_id)
+def test_equals_the_network_that_ifp_trains(golden, dtype):
+    net = fill(Restormer(**options_of(golden)))
+    check_state(net, golden)
+    check(golden, net, dtype)
+
+
+@precisions
+@pytest.mark.parametrize(
+    "golden",
+    [
+        golden
+        for golden in cases("dcpt", name=["Restormer (DCPT)", "Restormer_origin (DCPT)"])
+        if golden["args"].get("scale", 1) == 1
+    ],
+    ids=case_id,
+)
+def test_equals_the_network_of_dcpt(golden, dtype):
+    net = fill(Restormer(**options_of(golden)))
+    check_state(net, golden)
+    check(golden, net, dtype)
+
+
+def test_stages_are_those_that_dcpt_classifies():
+    golden = case("dcpt", "dcpt_joint_restormer")
+    options = {**golden["args"]["net"], **DCPT, "wrapped": True}
+    options.pop("scale")
+    net = fill(Restormer(**options), prefix="net_g.").double()
+    features = net.features(make_inputs(golden, torch.float64)["x"])
+    stages = [features[index] for index in net.stages]
+    for index, feature in enumerate(reversed(stages)):
+        check_output(feature, golden["out"][f"feature{index}"])
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_official_files_are_recognised_and_return_bit_by_bit(name):
+    variant, parameters = PUBLISHED[name]
+    official = {
+        key: torch.empty(shape, dtype=dtype, device="meta") for key, (shape, dtype, _) in manifest(name).items()
+    }
+    options = Restormer.recognise(official)
+    with torch.device("meta"):
+        net = Restormer(**options)
+        expected = create_backbone(variant).options
+    assert net.options == expected | {
+        "num_blocks": list(expected["num_blocks"]),
+        "heads": list(expected["heads"]),
+        "image_residual": expected["image_residual"] and not expected["dual_pixel_task"],
+    }
+    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
+    check_manifest(net.to_official(), name)
+    net.load_state_dict(Restormer.from_official(official), strict=True, assign=True)
+    returned = net.to_official()
+    assert list(returned) == list(official)
+    assert all(returned[key].shape == official[key].shape for key in official)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dim": 12, "num_blocks": [2, 1, 1, 3], "heads": [2, 3, 4, 6], "ffn_expansion_factor": 2.0, "bias": True},
+        {"dim": 8, "out_channels": 64, "image_residual": False, "LayerNorm_type": "BiasFree"},
+        {"dim": 8, "inp_channels": 6, "dual_pixel_task": True, "image_residual": False, "ffn_expansion_factor": 1.5},
+        {"dim": 8, "wrapped": True, "bias": True, **DCPT},
+    ],
+)
+def test_recognise_deduces_every_option(options):
+    net = Restormer(**{**TINY, **options})
+    recognised = Restormer.recognise(net.to_official())
+    assert Restormer(**recognised).options == {
+        **net.options,
+        "num_blocks": list(net.options["num_blocks"]),
+        "heads": list(net.options["heads"]),
+    }
+
+
+def test_recognise_leaves_other_networks_alone():
+    assert Restormer.recognise({}) is None
+    assert Restormer.recognise(create_backbone("promptir_tiny").to_official()) is None
+    assert Restormer.recognise(create_backbone("uformer_tiny").to_official()) is None
+
+
+def test_wrapped_names_lose_and_gain_body():
+    net = Restormer(**TINY, **DCPT, wrapped=True)
+    official = net.to_official()
+    assert "latent.body.0.attn.qkv.weight" in official
+    assert "down1_2.body.0.weight" in official
+    assert Restormer.from_official(official).keys() == net.state_dict().keys()
+    assert Restormer.from_official(net.state_dict()).keys() == net.state_dict().keys()
+
+
+def test_expansion_factor_is_the_shortest_that_fits():
+    assert expansion_factor([(48, 127), (96, 255), (192, 510), (384, 1021)]) == 2.66
+    assert expansion_factor([(16, 32), (32, 64)]) == 2.0
+
+
+@pytest.mark.parametrize("attention", ["softmax", "relu"])
+@pytest.mark.parametrize("norm", ["WithBias", "BiasFree"])
+def test_equals_the_textbook_formulation(attention, norm):
+    torch.manual_seed(0)
+    net = Restormer(**TINY, attention=attention, LayerNorm_type=norm).double().eval()
+    textbook = Textbook(**net.options).double()
+    textbook.load_state_dict(net.to_official())
+    image = torch.rand(2, 3, 16, 24, dtype=torch.float64)
+    torch.testing.assert_close(net(image), textbook(image), rtol=0, atol=1e-12)
+    ours, theirs = (
+        torch.autograd.grad(network(image).square().mean(), list(network.parameters())) for network in (net, textbook)
+    )
+    for ours_one, theirs_one in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(ours_one, theirs_one, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 9), (21, 30)])
+def test_any_size(size):
+    net = Restormer(**TINY).eval()
+    image = torch.rand(1, 3, *size)
+    assert net(image).shape == image.shape
+
+
+@pytest.mark.parametrize("norm", ["WithBias", "BiasFree"])
+@pytest.mark.parametrize("autocast", [False, True], ids=["pure", "autocast"])
+def test_bfloat16_is_close_to_float32(norm, autocast):
+    torch.manual_seed(0)
+    net = create_backbone("restormer_tiny", LayerNorm_type=norm).eval()
+    image = torch.rand(1, 3, 48, 48)
+    with torch.no_grad():
+        exact = net(image)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            rough = net(image) if autocast else net.bfloat16()(image.bfloat16())
+    error = (rough.float() - exact).square().mean()
+    assert -10 * error.log10() > 45
+
+
+@pytest.mark.parametrize("norm", ["WithBias", "BiasFree"])
+def test_a_black_image_has_finite_gradients(norm):
+    net = Restormer(**TINY, LayerNorm_type=norm)
+    net(torch.zeros(1, 3, 16, 16)).square().mean().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
+
+
+def test_maps_stay_channels_last():
+    net = Restormer(**TINY).eval()
+    image = torch.rand(2, 3, 16, 24)
+    features = net.features(image)
+    assert all(feature.is_contiguous(memory_format=torch.channels_last) for feature in features)
+    torch.testing.assert_close(net(image.contiguous(memory_format=torch.channels_last)), net(image))
+
+
+def test_compiles_without_a_graph_break():
+    stage = Restormer(**TINY).encoder_level2
+    feature = torch.rand(1, 16, 8, 8)
+    compiled = torch.compile(stage, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(feature), stage(feature))
+
+
+def test_tiny_is_small():
+    assert 0.5e6 < sum(parameter.numel() for parameter in create_backbone("restormer_tiny").parameters()) < 2e6
+
+
+def test_options_that_cannot_be_are_named():
+    with pytest.raises(ValueError, match="image_residual"):
+        Restormer(**TINY, out_channels=64)
+    with pytest.raises(ValueError, match="LayerNorm_type"):
+        Restormer(**TINY, LayerNorm_type="Biasfree")
+    with pytest.raises(ValueError, match="attention"):
+        Restormer(**TINY, attention="sigmoid")
