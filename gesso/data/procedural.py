@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gesso.data.datasets import Key, Sample, stack
 from gesso.functional.random import mix
 
 Array = NDArray[np.floating]
@@ -104,14 +105,14 @@ def _draw_outlines(rng: Generator, centres: Array, radii: Array) -> NDArray[np.i
     return np.stack([x, y], axis=-1).round().astype(np.int32)
 
 
-def _paint(outlines: NDArray[np.int32], size: int) -> NDArray[np.int32]:
+def _paint(outlines: NDArray[np.int32], size: int) -> NDArray[np.intp]:
     """Which leaf is on top, (FINE * size, FINE * size)."""
     import cv2
 
     label = np.zeros((FINE * size, FINE * size), np.float32)  # OpenCV fills float images, not int32 ones
     for leaf in range(1, len(outlines)):
         cv2.fillPoly(label, [outlines[leaf]], leaf)
-    return label.astype(np.int32)
+    return label.astype(np.intp)
 
 
 def _draw_colours(rng: Generator, centres: Array, size: int, contrast: float) -> Array:
@@ -126,14 +127,14 @@ def _draw_colours(rng: Generator, centres: Array, size: int, contrast: float) ->
     return np.clip(middle + contrast * offset @ COLOUR_AXES, 0.01, 0.99).astype(np.float32)
 
 
-def _plane(slope: Array, centres: Array, label: NDArray[np.int32], y: Array, x: Array) -> Array:
+def _plane(slope: Array, centres: Array, label: NDArray[np.intp], y: Array, x: Array) -> Array:
     """A value (H, W) that is 0 at the centre of each leaf and rises by its own slope (N, 2) per pixel."""
     slope = slope.astype(np.float32)
     start = -(slope * centres).sum(1)
     return np.take(slope[:, 0], label) * y + np.take(slope[:, 1], label) * x + np.take(start, label)
 
 
-def _draw_texture(rng: Generator, count: int, label: NDArray[np.int32], y: Array, x: Array) -> Array:
+def _draw_texture(rng: Generator, count: int, label: NDArray[np.intp], y: Array, x: Array) -> Array:
     """Logarithm of the texture (H, W): each leaf has its own share of coarse and fine noise, and maybe stripes."""
     size = len(label)
     strength = _log_normal(rng, 0.085, 0.7)
@@ -187,6 +188,8 @@ def pink(seed: int, index: int, size: int) -> Tensor:
 class Source(Protocol):
     """What `leaves` and `pink` are."""
 
+    __name__: str
+
     def __call__(self, seed: int, index: int, size: int) -> Tensor:
         """An image (3, size, size) in [0, 1], a pure function of its arguments."""
         ...
@@ -202,31 +205,33 @@ def batch_of(source: Source, seed: int, indices: Sequence[int], size: int) -> Te
     return torch.stack([source(seed, index, size) for index in indices])
 
 
-class LeavesDataset(Dataset[dict[str, Tensor]]):
-    """Dead leaves by key: `dataset[(index, crop_size)]` is {"image": (3, crop_size, crop_size)}.
+class LeavesDataset(Dataset[Sample]):
+    """Dead leaves by key: `dataset[(index, crop_size)]` is `{"image": (3, c, c), "name"}`.
 
     Args:
-        seed: one seed for all images.
-        count: how many different images; None: no end of them.
-        per_sample: images of one sample; with K > 1 they come as (K, 3, crop_size, crop_size).
+        seed: the images follow from it.
+        count: how many different images there are; None: no end of them.
+        per_sample: images that one sample holds, K in `image` (K, 3, c, c).
     """
 
     source: ClassVar[Source] = staticmethod(leaves)
 
     def __init__(self, seed: int = 0, *, count: int | None = None, per_sample: int = 1) -> None:
+        if count is not None and count < per_sample:
+            raise ValueError(f"count: expected at least {per_sample} images for one sample, got {count}")
         self.seed, self.count, self.per_sample = seed, count, per_sample
 
     def __len__(self) -> int:
         return sys.maxsize if self.count is None else self.count
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+    def __getitem__(self, key: Key) -> Sample:
         index, crop_size = key
-        first = index % len(self) * self.per_sample
-        images = batch_of(self.source, self.seed, range(first, first + self.per_sample), crop_size)
-        return {"image": images[0] if self.per_sample == 1 else images}
+        numbers = [number % len(self) for number in range(index * self.per_sample, (index + 1) * self.per_sample)]
+        images = [self.source(self.seed, number, crop_size) for number in numbers]
+        return {"image": stack(images), "name": " + ".join(f"{self.source.__name__} {number}" for number in numbers)}
 
 
 class PinkDataset(LeavesDataset):
-    """Pink noise, keyed as `LeavesDataset` is."""
+    """Pink noise by key, as `LeavesDataset`."""
 
     source: ClassVar[Source] = staticmethod(pink)

@@ -76,3 +76,5 @@ def test_a_sample_can_hold_several_images_none_twice():
     images = torch.cat([pairs[(index, 16)]["image"] for index in range(5)])
     assert images.shape == (10, 3, 16, 16)
     assert len({image.numpy().tobytes() for image in images}) == 10
+    with pytest.raises(ValueError, match="at least 2 images"):
+        LeavesDataset(count=1, per_sample=2)

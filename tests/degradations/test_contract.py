@@ -96,6 +96,17 @@ def test_any_size_will_do(name, height, width, seed):
     assert ((degraded >= 0) & (degraded <= 1)).all()
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", NAMES)
+def test_on_a_gpu_too_the_same_seed_gives_the_same_pixels(name):
+    image = smooth().cuda()
+    first, again = (make(name)(image, generator_for(7, device="cuda")) for _ in range(2))
+    assert first.is_cuda
+    assert torch.equal(first, again)
+    assert ((first >= 0) & (first <= 1)).all()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_double_precision_stays_double(name):
     assert make(name)(smooth().double(), generator_for(7)).dtype == torch.float64
