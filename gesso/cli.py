@@ -70,12 +70,14 @@ def _google_style() -> Any:
     return DocstringStyle.GOOGLE
 
 
-def normalise(verb: str, function: Callable[..., Any], words: Sequence[str]) -> list[str]:
-    """The words of a command line with positional arguments and recipe names spelled out.
+def normalise(verb: str, function: Callable[..., Any], parser: "ArgumentParser", words: Sequence[str]) -> list[str]:
+    """The words of a command line with positional arguments, recipe names and flags spelled out.
 
-    Parameters of the function that are not keyword-only may be given by position; `--config NAME` may name a recipe.
+    Parameters of the function that are not keyword-only may be given by position; `--config NAME` may name a recipe;
+    `--resume` alone means `--resume=true`.
     """
     kinds = inspect.signature(function).parameters.items()
+    switches = {f"--{a.dest}" for a in parser._actions if getattr(a, "_typehint", None) is bool}
     positional = [name for name, p in kinds if p.kind is p.POSITIONAL_OR_KEYWORD]
     words, spelled = list(words), []
     while words and positional and not words[0].startswith("-"):
@@ -85,6 +87,8 @@ def normalise(verb: str, function: Callable[..., Any], words: Sequence[str]) -> 
             words[i + 1] = str(_discovery.recipe_file(verb, words[i + 1]))
         elif word.startswith("--config="):
             words[i] = f"--config={_discovery.recipe_file(verb, word.removeprefix('--config='))}"
+        elif word in switches and (i + 1 == len(words) or words[i + 1].startswith("--")):
+            words[i] = f"{word}=true"
     return spelled + words
 
 
@@ -131,7 +135,7 @@ def run(verb: str, words: Sequence[str]) -> int:
     function = command(verb)
     parser = parser_for(verb, function)
     try:
-        options = parser.parse_args(normalise(verb, function, words))
+        options = parser.parse_args(normalise(verb, function, parser, words))
     except ArgumentError as error:
         raise ValueError(explain(error, parser)) from None
     options.pop("config", None)

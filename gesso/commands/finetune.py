@@ -40,7 +40,7 @@ def finetune(
     keep_last: bool = False,
     freeze_features: bool = False,
     loss: str | None = None,
-    mixup: bool | None = None,
+    mixup: bool = False,
     crop_size: int = 128,
     batch_size: int = 8,
     stages: list[dict[str, Any]] | None = None,
@@ -81,7 +81,7 @@ def finetune(
         keep_last: take the last convolution from `init` too, to go on with a network that restores already.
         freeze_features: train only what lies behind the features (linear probing).
         loss: "l1", "charbonnier", "mse" or "psnr"; none: that of the task.
-        mixup: Restormer's MixUp, Beta(1.2, 1.2) with probability 1/2; none: as it trains the task.
+        mixup: Restormer's MixUp, Beta(1.2, 1.2) with probability 1/2.
         crop_size: side of the training crops in pixels (of the degraded image).
         batch_size: crops in one batch of one device.
         stages: progressive crops as a list of {share, crop_size, batch_size}; replaces crop_size and batch_size.
@@ -119,9 +119,7 @@ def finetune(
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
     say(f"{backbone}: {sum(p.numel() for p in net.parameters()):,} parameters, {trained:,} of them trained")
     validations = [measure_input(samples.validation, goal)] if len(samples.validation) else []
-    module = FinetuneModule(
-        net, find_loss(loss or goal.loss), validations, out, use_mixup=goal.mixup if mixup is None else mixup
-    )
+    module = FinetuneModule(net, find_loss(loss or goal.loss), validations, out, use_mixup=mixup)
     module.facts = {"task": task, "init": init, "transfer": transfer}
     fit(
         module,
