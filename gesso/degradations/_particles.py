@@ -6,30 +6,37 @@ from torch import Tensor
 from gesso.degradations._base import Range, draw
 
 
-def scatter(share: Tensor, shape: Tensor, area: Tensor, generator: torch.Generator) -> Tensor:
+def scatter(rate: Tensor, shape: Tensor, generator: torch.Generator) -> Tensor:
     """Shapes dropped at random positions and added up, (B, 1, H, W), not below 0.
 
     Each is as bright as its own draw from [0.5, 1]. The picture wraps around: what leaves at the bottom enters at the
     top, so that particles are as frequent at the edges as elsewhere.
 
     Args:
-        share: share of the picture that all particles cover together, (B, 1, 1, 1) in [0, 1).
-        shape: one shape for each of L layers, (B, L, H, W), centred on pixel (0, 0).
-        area: pixels that one shape covers, (B, L, 1, 1).
+        rate: particles per pixel, (B, 1, 1, 1).
+        shape: their shape, centred on pixel (0, 0), (B, 1, H, W).
         generator: where positions and brightness come from.
     """
-    # Poisson-scattered shapes leave exp(-count * area) of the plane uncovered.
-    rate = -torch.log1p(-share) / (shape.shape[1] * area)
     position = torch.rand(shape.shape, generator=generator, device=shape.device, dtype=shape.dtype)
     seeds = torch.where(position < rate, 0.5 + 0.5 * position / rate, 0.0)
-    spectrum = (torch.fft.rfft2(seeds) * torch.fft.rfft2(shape)).sum(1, keepdim=True)
-    return torch.fft.irfft2(spectrum, s=shape.shape[-2:]).relu()
+    return torch.fft.irfft2(torch.fft.rfft2(seeds) * torch.fft.rfft2(shape), s=shape.shape[-2:]).relu()
+
+
+def rates(share: Tensor, area: Tensor) -> Tensor:
+    """Particles per pixel of each layer, (B, L, 1, 1), that cover a share of the picture together.
+
+    Args:
+        share: what all layers cover, (B, 1, 1, 1) in [0, 1).
+        area: pixels that one particle of each layer covers, (B, L, 1, 1).
+    """
+    # Particles scattered independently leave exp(-count * area) of the plane uncovered.
+    return -torch.log1p(-share) / (area.shape[1] * area)
 
 
 def falling(angle: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Signed distances from pixel (0, 0) along and across a direction, two tensors (B, L, H, W); the picture wraps.
+    """Signed distances from pixel (0, 0) along and across a direction, two tensors (B, 1, H, W); the picture wraps.
 
-    `angle` (B, L, 1, 1) is in degrees from straight down.
+    `angle` (B, 1, 1, 1) is in degrees from straight down.
     """
     height, width = image.shape[-2:]
     y = torch.fft.fftfreq(height, 1 / height, device=image.device, dtype=image.dtype).view(-1, 1)

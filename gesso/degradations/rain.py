@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gesso.degradations._base import Degradation, Range, check_range, draw
-from gesso.degradations._particles import draw_angles, falling, scatter
+from gesso.degradations._particles import draw_angles, falling, rates, scatter
 
 LAYERS = 6
 
@@ -66,10 +66,18 @@ class Rain(Degradation):
         length = draw(self.length, image, generator, LAYERS)
         width = draw(self.width, image, generator, LAYERS)
         fade = draw((0.0, 1.0), image, generator, LAYERS)
-        along, across = falling(angle, image)
-        ends = (length / 2 + 0.5 - along.abs()).clamp(0, 1) * (1 - fade * (2 * along / length).square()).relu()
-        streak = ends * (width / 2 + 0.5 - across.abs()).clamp(0, 1)
-        streaks = scatter(draw(self.density, image, generator), streak, length * width, generator)
+        rate = rates(draw(self.density, image, generator), length * width)
+        streaks = torch.zeros_like(image[:, :1])
+        # One layer at a time: a photo of 24 megapixels would not fit six times.
+        layers = (value.split(1, dim=1) for value in (rate, angle, length, width, fade))
+        for count, direction, *form in zip(*layers, strict=True):
+            streaks += scatter(count, streak(*falling(direction, image), *form), generator)
         veil = draw(self.veil, image, generator)
         light = draw(self.brightness, image, generator)
         return (image * (1 - veil) + 0.8 * veil + light * streaks).clamp(0, 1)
+
+
+def streak(along: Tensor, across: Tensor, length: Tensor, width: Tensor, fade: Tensor) -> Tensor:
+    """Brightness in [0, 1] of one streak at distances along and across it; `fade` 1 dims its ends to nothing."""
+    ends = (length / 2 + 0.5 - along.abs()).clamp(0, 1) * (1 - fade * (2 * along / length).square()).relu()
+    return ends * (width / 2 + 0.5 - across.abs()).clamp(0, 1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gesso.degradations._base import Degradation, Range, check_range, draw
-from gesso.degradations._particles import draw_angles, falling, scatter
+from gesso.degradations._particles import draw_angles, falling, rates, scatter
 
 LAYERS = 6
 
@@ -46,14 +46,21 @@ class Snow(Degradation):
         check_range(self, "veil", 0, 1)
 
     def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        along, across = falling(draw_angles(self.angle, 8.0, image, generator, LAYERS), image)
+        angle = draw_angles(self.angle, 8.0, image, generator, LAYERS)
         size = draw(self.size, image, generator, LAYERS)
         motion = draw(self.motion, image, generator, LAYERS)
-        distance = torch.hypot((along.abs() - motion / 2).relu(), across)
-        softness = (size / 2).clamp(min=1)
-        flake = ((size / 2 + softness / 2 - distance) / softness).clamp(0, 1)
-        area = torch.pi / 4 * size.square() + size * motion
-        flakes = scatter(draw(self.density, image, generator), flake, area, generator).clamp(max=1)
-        cover = draw(self.opacity, image, generator) * flakes
+        rate = rates(draw(self.density, image, generator), torch.pi / 4 * size.square() + size * motion)
+        flakes = torch.zeros_like(image[:, :1])
+        layers = (value.split(1, dim=1) for value in (rate, angle, size, motion))
+        for count, direction, *form in zip(*layers, strict=True):
+            flakes += scatter(count, flake(*falling(direction, image), *form), generator)
+        cover = draw(self.opacity, image, generator) * flakes.clamp(max=1)
         veil = draw(self.veil, image, generator)
         return ((image * (1 - veil) + veil) * (1 - cover) + cover).clamp(0, 1)
+
+
+def flake(along: Tensor, across: Tensor, size: Tensor, motion: Tensor) -> Tensor:
+    """Cover in [0, 1] of one flake at distances along and across its fall: a disc drawn out by its motion, soft."""
+    distance = torch.hypot((along.abs() - motion / 2).relu(), across)
+    softness = (size / 2).clamp(min=1)
+    return ((size / 2 + softness / 2 - distance) / softness).clamp(0, 1)
