@@ -79,7 +79,7 @@ def test_odd_and_oblong_images(name, backbone):
 
 def test_twenty_steps_lower_the_loss(name, backbone):
     pretext = build(name, backbone)
-    batch = make_batch(pretext, size=1)
+    batch = make_batch(pretext)
     before = pretext(batch, generator_for(0))["loss"].item()
     train(pretext, batch, steps=20)
     after = pretext(batch, generator_for(0))["loss"].item()

@@ -52,6 +52,12 @@ class Pretext(nn.Module):
         """The backbone's output averaged down to the size of its input; unchanged but for super-resolvers."""
         return output if self.backbone.scale == 1 else F.avg_pool2d(output, self.backbone.scale)
 
+    def uncover(self, output: Tensor, image: Tensor) -> Tensor:
+        """The part of `reconstruct`'s output that belongs to `image`, which was padded before, at its size."""
+        height, width = image.shape[-2:]
+        left, _, top, _ = self.backbone.padding(height, width)
+        return self.shrink(output)[..., top : top + height, left : left + width]
+
 
 def pictures(original: Tensor, **others: Tensor) -> dict[str, Tensor]:
     """Pictures in [0, 1] for a sample sheet: `original`, called `noise` where it leaves [0, 1], and the others.

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gesso.functional.spectrum import full_precision
+
 
 class DegradationClassifier(nn.Module):
     """Logits (B, num_classes) from feature maps of one network, finest first.
@@ -147,7 +149,7 @@ def focal_loss(
     """
     label = label.flatten()
     counted = label != ignore_index
-    log_probs = logits.movedim(1, -1).flatten(0, -2)[counted].log_softmax(dim=-1)
+    log_probs = full_precision(logits).movedim(1, -1).flatten(0, -2)[counted].log_softmax(dim=-1)
     label = label[counted]
     log_p = log_probs.gather(1, label[:, None]).squeeze(1)
     items = -((1 - log_p.exp()) ** gamma) * log_p

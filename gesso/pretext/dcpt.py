@@ -115,12 +115,15 @@ class DCPT(Pretext):
         Both losses are always computed and logged; `mode` decides which of them `loss` holds.
         """
         gt, lq, label = self.classified(batch, generator)
-        gt, lq = self.backbone.pad(gt), self.backbone.pad(lq)  # so that nothing has to be cropped
         if self.generation == "masked":
             lq = hide_patches(lq, self.mask_ratio, self.mask_size, generator)
-        features = self.backbone.features(lq)
-        logits = self.classifier(stage_maps(self.backbone, features), lq)
-        restored = self.encode(gt) if self.generation == "clean" else self.restore(features, lq)
+        padded = self.backbone.pad(lq)
+        features = self.backbone.features(padded)
+        logits = self.classifier(stage_maps(self.backbone, features), padded)
+        if self.generation == "clean":
+            restored = self.encode(gt)
+        else:
+            restored = self.uncover(self.backbone.reconstruct(features[-1], padded), lq)
 
         pixel = F.l1_loss(restored, gt)
         classification = focal_loss(logits, label, self.focal_gamma)
@@ -140,10 +143,6 @@ class DCPT(Pretext):
                 f"label {int(label.amax())} in the data, but {classes} classes (0 to {classes - 1}) are known"
             )
         return batch["gt"], batch["lq"], label
-
-    def restore(self, features: list[Tensor], lq: Tensor) -> Tensor:
-        """The image that the backbone makes of its features."""
-        return self.shrink(self.backbone.reconstruct(features[-1], lq))
 
     def turn(self) -> tuple[bool, bool]:
         """Whether this step minimises the generation and the classification loss."""

@@ -20,7 +20,7 @@ def test_options_win_over_the_preset():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("ipf", {}, "unknown pretext 'ipf'; did you mean ifp"),
+        ("ifpp", {}, "unknown pretext 'ifpp'; did you mean ifp"),
         ("ifp", {"mask_rate": 0.5}, "pretext ifp has no option 'mask_rate'; did you mean mask_ratio"),
         ("ifp", {"preset": "papers"}, "pretext ifp has no preset 'papers'; did you mean paper?"),
     ],
