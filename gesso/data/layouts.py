@@ -43,7 +43,7 @@ GT_MARKS = "gt|mean|sharp|norain|clean|clear|normal|high|hr|hq|target"
 
 
 class NoPairsError(ValueError):
-    """A folder in which no degraded image has a ground truth; the message says what is there."""
+    """A folder of images without two sides: clean photos, if anything."""
 
 
 class PairedByOrderWarning(UserWarning):
@@ -85,9 +85,10 @@ def find_pairs(
         layout: a name of `LAYOUTS`; None tries them all.
 
     Raises:
-        NoPairsError: if there are none; it says what was found instead.
+        NoPairsError: if there are images, but no two sides of them.
         FileNotFoundError: if a folder does not exist.
-        ValueError: if neither or both of `root` and `lq`, `gt` are given, or for an unknown split or layout.
+        ValueError: if there are two sides but no pairs, or nothing of the split; if neither or both of `root` and `lq`,
+            `gt` are given; for an unknown split or layout. The message says what was found.
     """
     if lq is not None and gt is not None and root is None:
         return pair_folders(lq, gt, pair_by)
@@ -100,7 +101,7 @@ def find_pairs(
     for find in [LAYOUTS[layout]] if layout else LAYOUTS.values():
         if pairs := find(root, split, pair_by):
             return pairs
-    raise NoPairsError(f"{root}: {_what_is_there(root, split)}")
+    raise _nothing_found(root, split)
 
 
 def find_splits(root: Path) -> list[str]:
@@ -132,13 +133,12 @@ def pair_folders(lq: Path, gt: Path, pair_by: PairBy = "stem") -> list[Pair]:
 
     Raises:
         FileNotFoundError: if a folder does not exist.
-        NoPairsError: if one is empty or no names match.
-        ValueError: if names are ambiguous, or if counts differ in pairing by order.
+        ValueError: if one is empty, no names match, names are ambiguous, or counts differ in pairing by order.
     """
     sides = [(folder, _names(folder)) for folder in (lq, gt)]
     for folder, names in sides:
         if not names:
-            raise NoPairsError(f"{folder}: no images; {', '.join(SUFFIXES)} are read")
+            raise ValueError(f"{folder}: no images; {', '.join(SUFFIXES)} are read")
     lq_names, gt_names = (names for _, names in sides)
     if pair_by == "order":
         if len(lq_names) != len(gt_names):
@@ -151,7 +151,7 @@ def pair_folders(lq: Path, gt: Path, pair_by: PairBy = "stem") -> list[Pair]:
     else:
         matches = match(list(lq_names), list(gt_names))
     if not matches:
-        raise NoPairsError(
+        raise ValueError(
             f"no name of {lq} ({_examples(lq_names)}) matches one of {gt} ({_examples(gt_names)}); rename them alike, "
             "or pair_by order if their sorted orders correspond"
         )
@@ -215,15 +215,23 @@ def _split_of(place: Path) -> str | None:
     return None
 
 
-def _what_is_there(root: Path, split: str) -> str:
-    """Why there are no pairs, for an error."""
+def _nothing_found(root: Path, split: str) -> ValueError:
+    """Why there are no pairs."""
     if splits := find_splits(root):
-        return f"there is no split {split!r}, only {', '.join(splits)}"
-    wanted = "two folders such as input and target, low and high, blur and sharp"
-    if inside := [child.name for child in _subfolders(root)]:
-        return f"expected {wanted}, found {_examples(inside)}; give lq and gt"
-    images = [image.name for image in find_images(root)]
-    return f"expected {wanted}, found {f'only images ({_examples(images)})' if images else 'nothing'}"
+        return ValueError(f"{root}: there is no split {split!r}, only {', '.join(splits)}")
+    expected = f"{root}: expected two folders such as input and target, low and high, blur and sharp; found"
+    images = [image.relative_to(root).as_posix() for image in find_images(root)]
+    if not images:
+        return ValueError(f"{expected} no images ({', '.join(SUFFIXES)} are read)")
+    inside = [child.name for child in _subfolders(root)]
+    return NoPairsError(f"{expected} {_examples(inside or images)}; give lq and gt, unless these are clean photos")
+
+
+def find_unpaired(pairs: Sequence[Pair]) -> list[Path]:
+    """Images that lie in the folders of pairs but belong to none, naturally sorted."""
+    paired = {path for pair in pairs for path in (pair.lq, pair.gt)}
+    folders = sorted({path.parent for path in paired})
+    return [image for folder in folders for image in find_images(folder, deep=False) if image not in paired]
 
 
 # -------------------------------------------------------------------------------------------------------- names
@@ -300,10 +308,12 @@ def _is_marked(stem: str, marks: str) -> bool:
 # -------------------------------------------------------------------------------------------------------- files
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Image files in a folder and its subfolders, naturally sorted; hidden files and folders are left out."""
+def find_images(folder: Path, *, deep: bool = True) -> list[Path]:
+    """Image files in a folder, naturally sorted, also in its subfolders if `deep`; hidden ones are left out."""
     check_folder(folder)
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = (
+        path for path in folder.glob("**/*" if deep else "*") if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
     visible = (path for path in files if not any(p.startswith(".") for p in path.relative_to(folder).parts))
     return sorted(visible, key=lambda path: natural(path.as_posix()))
 

@@ -11,6 +11,7 @@ from gesso.data.layouts import (
     find_pairs,
     find_photos,
     find_splits,
+    find_unpaired,
     match,
     pair_folders,
 )
@@ -143,13 +144,13 @@ def test_a_set_without_splits_serves_every_split(tmp_path):
 def test_splits_are_listed(tmp_path):
     root = touch(tmp_path, *(f"{split}/{side}/1.png" for split in ("eval15", "our485") for side in ("low", "high")))
     assert find_splits(root) == ["train", "test"]
-    with pytest.raises(NoPairsError, match="no split 'val', only train, test"):
+    with pytest.raises(ValueError, match="no split 'val', only train, test"):
         find_pairs(root, "val")
 
 
 def test_order_pairs_only_when_asked_and_warns(tmp_path):
     root = touch(tmp_path, "a/x2.png", "a/x10.png", "b/u.png", "b/v.png")
-    with pytest.raises(NoPairsError, match=r"x2, x10.*u, v.*pair_by order"):
+    with pytest.raises(ValueError, match=r"x2, x10.*u, v.*pair_by order"):
         find_pairs(lq=root / "a", gt=root / "b")
     with pytest.warns(PairedByOrderWarning, match="sorted order"):
         pairs = find_pairs(lq=root / "a", gt=root / "b", pair_by="order")
@@ -159,6 +160,18 @@ def test_order_pairs_only_when_asked_and_warns(tmp_path):
         pair_folders(root / "a", root / "b", "order")
 
 
+def test_images_without_a_partner_are_listed(tmp_path):
+    root = touch(tmp_path, *expand("input/{1,2,3}.png", "target/{2,3,4}.png", "target/notes.txt"))
+    assert find_unpaired(find_pairs(root)) == [root / "input/1.png", root / "target/4.png"]
+
+
+def test_two_sides_that_do_not_match_are_not_taken_for_clean_photos(tmp_path):
+    root = touch(tmp_path, "input/1.png", "target/a.png")
+    with pytest.raises(ValueError, match="no name") as error:
+        find_pairs(root)
+    assert not isinstance(error.value, NoPairsError)
+
+
 def test_photos_are_all_images_or_those_of_a_split(tmp_path):
     flat = touch(tmp_path / "flat", "10.png", "2.jpg", "more/3.png")
     assert [photo.name for photo in find_photos(flat, "test")] == ["2.jpg", "10.png", "3.png"]
@@ -166,7 +179,7 @@ def test_photos_are_all_images_or_those_of_a_split(tmp_path):
     assert find_photos(divided, "train") == [divided / "train/1.png"]
     with pytest.raises(ValueError, match="no images for val"):
         find_photos(divided, "val")
-    with pytest.raises(NoPairsError, match=r"expected two folders .* found only images \(2\.png, 10"):
+    with pytest.raises(NoPairsError, match=r"expected two folders .* found 2\.png, 10\.png; .* clean photos"):
         find_pairs(touch(tmp_path / "photos", "2.png", "10.png"))
 
 
@@ -180,8 +193,8 @@ def test_a_word_in_a_photo_name_makes_no_pair(tmp_path, name):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], "found nothing"),
-        (["images/1.png", "masks/1.png"], "found images, masks; give lq and gt"),
+        ([], r"found no images \(\.png"),
+        (["images/1.png", "masks/1.png"], "found images, masks; give lq and gt, unless these are clean"),
         (["input/1.png", "target/readme.txt"], "target: no images"),
         (["input/1.png", "input/2.png", "target/a.png"], r"no name of .*input \(1, 2\) matches one of .*target \(a\)"),
         (["input/1.png", "input/1.jpg", "target/1.png"], "have the same stem"),
