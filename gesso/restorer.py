@@ -38,7 +38,7 @@ class Restorer:
         backbone: the network; copied where another device or precision is asked for, else used as it is.
         tile: side of the tiles in pixels, rounded up to what the network divides by; "auto": as large as memory
             allows; None: no tiles.
-        overlap: what neighbouring tiles share, in pixels.
+        overlap: what neighbouring tiles share, in pixels; half a tile at most.
         ensemble: average over the eight flips and rotations (Timofte et al., CVPR 2016), at eight times the cost.
         precision: "float32"; "bf16": everything up to the last feature map in bf16, `reconstruct` in float32; "auto":
             bf16 where the processor computes in it.
@@ -88,7 +88,8 @@ class Restorer:
         again, with a warning; later images begin with the smaller tile.
 
         Args:
-            image: any size; C as the network takes.
+            image: any size; C as the network takes, or any number for a network of one channel, which restores each
+                channel by itself.
             watch: is given the tiles of each image and yields them, as a progress bar does.
 
         Raises:
@@ -96,17 +97,21 @@ class Restorer:
             MemoryError: if not even the smallest tile fits.
         """
         network, rank = self.network, image.ndim
-        fits = rank in (3, 4) and image.shape[-3] == network.in_channels and image.numel() > 0
+        apart = network.in_channels == 1  # a network for grey images
+        fits = rank in (3, 4) and (apart or image.shape[-3] == network.in_channels) and image.numel() > 0
         if not (fits and image.is_floating_point()):
-            expected = f"({network.in_channels}, H, W) or (B, {network.in_channels}, H, W), floats in [0, 1]"
+            channels = "C" if apart else network.in_channels
+            expected = f"({channels}, H, W) or (B, {channels}, H, W), floats in [0, 1]"
             raise ValueError(f"image: expected {expected}, got {tuple(image.shape)}, {image.dtype}")
-        images = image if rank == 4 else image[None]
-        height, width = (network.scale * side for side in image.shape[-2:])
+        height, width = image.shape[-2:]
+        images = image.reshape(-1, network.in_channels, height, width)
+        height, width = network.scale * height, network.scale * width
         restored = torch.empty(len(images), network.out_channels, height, width)
         with evaluating(network), torch.inference_mode():
             for source, target in zip(images, restored, strict=True):
                 self._restore(source, target, watch)
-        return restored if rank == 4 else restored[0]
+        batch = image.shape[:1] if rank == 4 else ()
+        return restored.view(*batch, -1, height, width)
 
     def _restore(self, image: Tensor, target: Tensor, watch: Watch) -> None:
         """Restores one image (C, H, W) into `target`, with smaller tiles as often as memory runs out."""

@@ -34,29 +34,33 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class _Account(TorchDispatchMode):
-    """Adds up the storages that operations make, and takes them off when they are freed."""
+    """Adds up the memory of tensors that operations make, and takes it off when they are freed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = self.peak = 0
-        self.alive: set[int] = set()
+        self.known: set[int] = set()  # memory that is counted already, or was there before
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.known |= {memory.data_ptr() for memory in _memories((args, kwargs))}
         result = operation(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                self._enter(tensor.untyped_storage())
+        for memory in _memories(result):
+            if memory.data_ptr() not in self.known and memory.nbytes() > 0:
+                self._enter(memory)
         return result
 
-    def _enter(self, storage: torch.UntypedStorage) -> None:
-        address, size = storage.data_ptr(), storage.nbytes()
-        if address in self.alive or size == 0:
-            return
-        self.alive.add(address)
+    def _enter(self, memory: torch.UntypedStorage) -> None:
+        address, size = memory.data_ptr(), memory.nbytes()
+        self.known.add(address)
         self.now += size
         self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._leave, address, size)
+        weakref.finalize(memory, self._leave, address, size)
 
     def _leave(self, address: int, size: int) -> None:
-        self.alive.discard(address)
+        self.known.discard(address)
         self.now -= size
+
+
+def _memories(tree: Any) -> list[torch.UntypedStorage]:
+    """The memory of every tensor in nested containers."""
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]

@@ -1,0 +1,134 @@
+"""Restore an image, or a folder of them, with a trained network."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+from gesso import checkpoint as checkpoints
+from gesso.commands.degrade import check_free
+from gesso.data.io import SUFFIXES, Picture, read_picture, write_picture
+from gesso.data.layouts import find_images
+from gesso.functional.resize import imresize
+from gesso.report.console import say, track, warn
+from gesso.restorer import Blend, Precision, Restorer, Watch
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What `restore` did.
+
+    Attributes:
+        written: restored files, in the order of the images.
+        failed: why an image could not be restored, by its path.
+    """
+
+    written: tuple[Path, ...]
+    failed: dict[Path, str]
+
+    @property
+    def exit_code(self) -> int:
+        """1 if an image failed, else 0."""
+        return int(bool(self.failed))
+
+
+def restore(
+    input: Path,
+    out: Path,
+    *,
+    checkpoint: Path,
+    weights: str | None = None,
+    backbone_args: dict[str, Any] | None = None,
+    tile: Literal["auto"] | int | None = "auto",
+    overlap: int = 32,
+    blend: Blend = "smooth",
+    ensemble: bool = False,
+    precision: Precision = "auto",
+    device: str = "auto",
+    overwrite: bool = False,
+) -> Restored:
+    """Writes restored images into `out` under their names; returns what was done.
+
+    Bit depth, alpha and greyness are kept, and a rotation that a JPEG asks for is done. A file that cannot be read is
+    reported, and the rest is done.
+
+    Args:
+        input: an image, or a folder of images with its subfolders.
+        out: folder to write into; for a single image also a file, whose suffix is the format.
+        checkpoint: file of the network, of gesso or of the authors.
+        weights: which set of weights, where the file holds several: "params" or "params_ema".
+        backbone_args: options that the file does not tell, such as `--backbone_args.img_size 256` for Uformer.
+        tile: side of the tiles in pixels that are restored at a time; "auto": as large as memory allows; none: whole
+            images.
+        overlap: pixels that neighbouring tiles share; half a tile at most.
+        blend: how they are joined: "smooth", or "uniform" as in the demo of Restormer's authors.
+        ensemble: average over eight flips and rotations, at eight times the cost.
+        precision: "float32", "bf16", or "auto": bf16 where the processor computes in it.
+        device: "auto" (a GPU where there is one), or a device of torch such as "cuda:1".
+        overwrite: replace files that exist.
+
+    Raises:
+        FileNotFoundError: if `input` or `checkpoint` does not exist.
+        FileExistsError: if files would be replaced and `overwrite` is False; nothing is written then.
+        ValueError: for a file that is no checkpoint, options out of range, no images, or an `out` that would replace
+            the images themselves.
+    """
+    found = checkpoints.recognise(checkpoint, weights=weights, **(backbone_args or {}))
+    say(f"{checkpoint}: {found}")
+    restorer = Restorer(found.network, tile, overlap, ensemble, precision, device, blend)
+    channels = restorer.network.in_channels
+    if channels not in (1, 3):
+        raise ValueError(f"{checkpoint}: expected a network for RGB or grey images, this has {channels} channels")
+    targets = plan(input, out)
+    if not overwrite:
+        check_free(list(targets.values()))
+    written, failed = [], {}
+    for path, target in track(list(targets.items()), "restoring") if len(targets) > 1 else targets.items():
+        watch: Watch = iter if len(targets) > 1 else lambda tiles: track(tiles, "restoring tiles")
+        try:
+            with warnings.catch_warnings(record=True, action="always") as heard:
+                write_picture(target, restored_picture(restorer, read_picture(path), watch), overwrite=overwrite)
+            for warning in heard:
+                warn(f"{path}: {warning.message}")
+            written.append(target)
+        except (ValueError, OSError, MemoryError) as error:
+            failed[path] = str(error)
+            warn(str(error))
+    say(f"{len(written)} images in {out}")
+    if failed:
+        warn(f"{len(failed)} of {len(targets)} images could not be restored")
+    return Restored(tuple(written), failed)
+
+
+def plan(input: Path, out: Path) -> dict[Path, Path]:
+    """Where each image goes: path -> path, in order.
+
+    Raises:
+        FileNotFoundError: if `input` does not exist.
+        ValueError: if there are no images, or one would be replaced by its own restoration.
+    """
+    if input.is_file():
+        targets = {input: out if out.suffix.lower() in SUFFIXES and not out.is_dir() else out / input.name}
+    else:
+        there = out.resolve()  # what an earlier run wrote below the images is none of them
+        images = [
+            path for path in find_images(input) if there == input.resolve() or there not in path.resolve().parents
+        ]
+        targets = {path: out / path.relative_to(input) for path in images}
+    if not targets:
+        raise ValueError(f"{input}: no images; {', '.join(SUFFIXES)} are read")
+    for path, target in targets.items():
+        if path.resolve() == target.resolve():
+            raise ValueError(f"out: {target} is the image itself; write into another folder")
+    return targets
+
+
+def restored_picture(restorer: Restorer, picture: Picture, watch: Watch = iter) -> Picture:
+    """The restored picture, with the bits, the greyness and the alpha of the given one."""
+    pixels, alpha, scale = picture.pixels, picture.alpha, restorer.network.scale
+    if picture.grey and restorer.network.in_channels == 1:
+        pixels = pixels[:1]
+    pixels = restorer(pixels, watch).expand(3, -1, -1)
+    if alpha is not None and scale > 1:
+        alpha = imresize(alpha[None], scale)[0].clamp(0, 1)
+    return dataclasses.replace(picture, pixels=pixels, alpha=alpha)

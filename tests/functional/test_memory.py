@@ -1,0 +1,30 @@
+import pytest
+import torch
+
+from gesso.functional.memory import is_out_of_memory, peak_bytes
+
+
+def test_the_peak_counts_what_lives_at_one_time():
+    def chain():
+        x = torch.ones(1000)
+        for _ in range(5):
+            x = x + 1  # the old and the new one
+        return x
+
+    assert peak_bytes(chain) == 2 * 4000
+    with torch.inference_mode():
+        assert peak_bytes(chain) == 2 * 4000
+
+
+def test_views_and_changes_in_place_cost_nothing():
+    assert peak_bytes(lambda: torch.ones(100, 10).add_(1).view(-1)[::2].mul_(2)) == 4000
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("x"), MemoryError(), RuntimeError("can't allocate memory")])
+def test_a_lack_of_memory_is_recognised(error):
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes"), ValueError("out of memory")])
+def test_other_errors_are_not(error):
+    assert not is_out_of_memory(error)
