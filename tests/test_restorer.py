@@ -11,8 +11,7 @@ from gesso.backbones._transfer import PaperTransfer
 from gesso.functional.dihedral import dihedral, undo_dihedral
 from gesso.functional.memory import peak_bytes
 from gesso.restorer import Restorer, computes_in_bf16
-
-from ._networks import Convolutional, convolutional, photo_like
+from tests._networks import Convolutional, convolutional, photo_like
 
 
 def psnr(restored, gt) -> float:

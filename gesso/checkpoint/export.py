@@ -54,6 +54,11 @@ def export(source: Backbone | str | Path, out: str | Path, format: Format = "off
     return list(files)
 
 
+def degae_paths(out: Path) -> list[Path]:
+    """The names of DegAE's two files: the pre-trained network, and the convolution behind it."""
+    return [out.with_name(f"{out.stem}_{part}.pth") for part in ("E", "De1")]
+
+
 def _official(backbone: Backbone) -> dict[str, Any]:
     return _published(backbone).official_file()
 
@@ -71,7 +76,7 @@ def _encoder(backbone: Backbone) -> dict[str, Any]:
 
 def _degae(backbone: Backbone, out: Path) -> dict[Path, dict[str, Any]]:
     """DegAE's files. Its convolution class has an `HRconv` that it never uses, and wants its weights all the same."""
-    encoder, decoder = (out.with_name(f"{out.stem}_{part}.pth") for part in ("E", "De1"))
+    encoder, decoder = degae_paths(out)
     if not isinstance(backbone, PaperTransfer):
         if backbone.image_residual:
             raise CheckpointError(

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from gesso import checkpoint as checkpoints
-from gesso.checkpoint.export import Format
+from gesso.checkpoint.export import Format, degae_paths
 from gesso.commands.degrade import check_free
 from gesso.report.console import say
 
@@ -29,15 +29,15 @@ def export(
             network takes minutes); "safetensors": gesso's own.
         weights: which set of weights, where the file holds several: "params" or "params_ema".
         backbone_args: options that the file does not tell, such as `--backbone_args.img_size 256` for Uformer.
-        overwrite: replace a file that exists.
+        overwrite: replace files that exist.
 
     Raises:
         FileNotFoundError: if `checkpoint` does not exist.
-        FileExistsError: if `out` exists and `overwrite` is False.
+        FileExistsError: if a file exists and `overwrite` is False.
         ValueError: if the file is no checkpoint, or its network has no such format.
     """
     if not overwrite:
-        check_free([out])
+        check_free(degae_paths(out) if format == "degae" else [out])
     found = checkpoints.recognise(checkpoint, weights=weights, **(backbone_args or {}))
     say(f"{checkpoint}: {found}")
     files = checkpoints.export(found.network, out, format)
