@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import skimage
-import torch
 
 import gesso
 from gesso.report.console import say
@@ -16,7 +15,7 @@ from gesso.report.sheets import write_sheet
 
 OUT = Path("runs/demo")
 PACKAGED = Path(skimage.__file__).parent / "data"
-TRAIN = ["astronaut.png", "rocket.jpg", "motorcycle_left.png", "retina.jpg", "camera.png", "coins.png", "brick.png", "gravel.png"]
+TRAIN = "astronaut.png brick.png camera.png coins.png gravel.png motorcycle_left.png retina.jpg rocket.jpg".split()
 TEST = ["chelsea.png", "coffee.png"]
 NETWORK = "restormer_tiny"
 RAIN = {"name": "rain"}
@@ -58,10 +57,12 @@ def main() -> None:
     rainy = OUT / "photos/rainy"
     gesso.degrade(OUT / "photos/test", rainy, degradation="rain", seed=1)
     before = gesso.evaluate(task="derain", data=rainy)
-    after = gesso.evaluate(checkpoint=OUT / "derain/backbone.safetensors", task="derain", data=rainy, out=OUT / "scores")
+    after = gesso.evaluate(
+        checkpoint=OUT / "derain/backbone.safetensors", task="derain", data=rainy, out=OUT / "scores"
+    )
 
     say("\n[bold]4. Restore a whole photo[/bold]")
-    restorer = gesso.Restorer.load(OUT / "derain/backbone.safetensors")
+    restorer = gesso.Restorer.load(network)
     lq, gt = (gesso.read_image(rainy / part / "chelsea.png") for part in ("input", "target"))
     restored = restorer(lq)
     gesso.write_image(OUT / "chelsea.png", restored)
@@ -73,5 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
     main()

@@ -72,7 +72,7 @@ def recipes() -> dict[str, Any]:
 CATALOGUES: dict[str, Callable[[], dict[str, Any]]] = {
     "backbones": backbones,
     "pretexts": lambda: {name: pretext_class(name) for name in list_pretexts()},
-    "degradations": lambda: {kind.name: kind for kind in degradation_classes().values()},
+    "degradations": lambda: dict(degradation_classes()),
     "tasks": lambda: {name: str(task) for name, task in TASKS.items()},
     "recipes": recipes,
 }

@@ -30,7 +30,7 @@ class Rain(Degradation):
         veil: share of light that the distant rain replaces by grey, [0, 1].
 
     Streak layers and veil are those of Yang et al., "Deep joint rain detection and removal from a single image", CVPR
-    2017, section 3, who made Rain100L and Rain100H.
+    2017, who made Rain100L and Rain100H.
     """
 
     density: Range = (0.02, 0.95)
