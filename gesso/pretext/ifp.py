@@ -28,14 +28,14 @@ from gesso.functional.spectrum import (
     ring_mask,
     ring_total,
 )
-from gesso.pretext._base import Pretext, pictures
+from gesso.pretext._base import Pretext, pictures, unit_range
 from gesso.pretext._decoders import MSRResNetHead
 
 Redraw = Literal["step", "once"]
 Loss = Literal["paper", "m_masked", "m_m_masked", "masked", "normal"]
 
 # What the published code does where the paper says otherwise or nothing, for comparison. Its images are crops of one
-# JPEG picture of noise in [0, 1], not N(0, 1): on N(0, 1) modulus and clamp leave nothing of the image.
+# JPEG picture of noise in [0, 1], not N(0, 1).
 OFFICIAL_CODE: dict[str, Any] = {
     "mask_ratio": 0.5,
     "replacement": True,
@@ -67,7 +67,8 @@ class IFP(Pretext):
             that the official code draws with seed `mask_seed`.
         mask_seed: seed of the one mask of `redraw="once"`.
         part: "real" or "modulus" of the inverse transform.
-        clamp: whether the corrupted image is clamped to [0, 1].
+        clamp: whether the corrupted image is clamped to [0, 1]; noise N(0, 1) is then brought there by 0.5 + x / 6
+            before it is corrupted, for clamping it would leave nothing.
         normalise: whether corrupted and original image are normalised by the statistics of ImageNet.
         loss: "paper" is Eq. 1. The others are the target types of the official code: "m_masked" (shipped) joins pixel
             and amplitude differences under one root at the removed positions, "m_m_masked" adds them, "masked" takes
@@ -116,11 +117,15 @@ class IFP(Pretext):
 
     def forward(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Losses of one step: `loss`, and the two terms of Eq. 1 before weighting, `pixel` and `amplitude`."""
-        original = batch["image"]
+        original = self.original(batch)
         mask = self.draw_mask(original, generator)
         corrupted = self.corrupt(original, mask)
         reconstructed = self.decoder(self.encode(self.scaled(corrupted)))
         return self.losses(reconstructed, self.scaled(original), mask)
+
+    def original(self, batch: dict[str, Tensor]) -> Tensor:
+        """The image (B, 3, H, W) that is to be found again; if it is going to be clamped, it begins in [0, 1]."""
+        return unit_range(batch["image"]) if self.clamp else batch["image"]
 
     def draw_mask(self, image: Tensor, generator: torch.Generator) -> Tensor:
         """Mask (B, 1, H, W) over the centred spectrum: 0 where a frequency is removed, 1 where it is kept."""
@@ -155,7 +160,7 @@ class IFP(Pretext):
     @torch.no_grad()
     def preview(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Pictures `noise` (or `original`), `corrupted` and `reconstructed`, (B, 3, H, W) in [0, 1]."""
-        original = batch["image"]
+        original = self.original(batch)
         corrupted = self.corrupt(original, self.draw_mask(original, generator))
         reconstructed = self.decoder(self.encode(self.scaled(corrupted)))
         if self.normalise:

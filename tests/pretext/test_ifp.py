@@ -135,15 +135,24 @@ def test_every_step_and_image_has_its_own_mask():
     assert torch.equal(first, ifp.draw_mask(image, generator_for(0)))
 
 
+@pytest.mark.parametrize("preset", ["paper", "official_code"])
+def test_something_of_the_noise_is_left(preset):
+    ifp = create_pretext("ifp", Plain(), preset=preset)
+    original = ifp.original({"image": noise(1, 3, 64, 64)})
+    corrupted = ifp.corrupt(original, ifp.draw_mask(original, generator_for(0)))
+    assert torch.corrcoef(torch.stack([original.flatten(), corrupted.flatten()]))[0, 1] > 0.4
+
+
 @pytest.mark.parametrize("source", ["noise", "original"])
 @pytest.mark.parametrize("preset", ["paper", "official_code"])
 def test_preview_is_fit_to_be_seen(source, preset):
     image = noise(1, 3, 16, 16) if source == "noise" else noise(1, 3, 16, 16).sigmoid()
     shown = create_pretext("ifp", Plain(), preset=preset).preview({"image": image}, generator_for(0))
-    assert list(shown) == [source, "corrupted", "reconstructed"]
+    label = "noise" if source == "noise" and preset == "paper" else "original"
+    assert list(shown) == [label, "corrupted", "reconstructed"]
     assert all(picture.shape == image.shape and 0 <= picture.min() <= picture.max() <= 1 for picture in shown.values())
     if source == "noise":
-        assert shown["noise"].mean().item() == pytest.approx(0.5, abs=0.02)
+        assert shown[label].mean().item() == pytest.approx(0.5, abs=0.02)
 
 
 @pytest.mark.parametrize(
