@@ -66,11 +66,11 @@ class Pair:
 
 
 def find_pairs(
-    root: Path | None = None,
+    root: str | Path | None = None,
     split: str = "train",
     *,
-    lq: Path | None = None,
-    gt: Path | None = None,
+    lq: str | Path | None = None,
+    gt: str | Path | None = None,
     pair_by: PairBy = "stem",
     layout: str | None = None,
 ) -> list[Pair]:
@@ -97,27 +97,32 @@ def find_pairs(
     _check_split(split)
     if layout is not None and layout not in LAYOUTS:
         raise UnknownNameError(f"unknown layout {layout!r}; {suggest(layout, LAYOUTS)}")
-    check_folder(root)
+    root = check_folder(root)
     for find in [LAYOUTS[layout]] if layout else LAYOUTS.values():
         if pairs := find(root, split, pair_by):
             return pairs
     raise _nothing_found(root, split)
 
 
-def find_splits(root: Path) -> list[str]:
-    """The splits that a data set under `root` is divided into: some of "train", "val" and "test"; none if it is not."""
-    places = [place for place, _, _ in _places(root)]
+def find_splits(root: str | Path) -> list[str]:
+    """The splits that a data set under `root` is divided into: some of "train", "val" and "test"; none if it is not.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+    """
+    root = check_folder(root)
+    places = [place for place, _, _ in _places(root)] or _subfolders(root)
     return [split for split in SPLITS if any(_split_of(place.relative_to(root)) == split for place in places)]
 
 
-def find_photos(root: Path, split: str = "train") -> list[Path]:
+def find_photos(root: str | Path, split: str = "train") -> list[Path]:
     """All images under `root`, naturally sorted; those of one split where `root` is divided into splits.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
         ValueError: if it holds no images.
     """
-    check_folder(root)
+    root = check_folder(root)
     _check_split(split)
     inside = {folder: _split_of(Path(folder.name)) for folder in _subfolders(root)}
     divided = any(inside.values())
@@ -128,18 +133,17 @@ def find_photos(root: Path, split: str = "train") -> list[Path]:
     return photos
 
 
-def pair_folders(lq: Path, gt: Path, pair_by: PairBy = "stem") -> list[Pair]:
+def pair_folders(lq: str | Path, gt: str | Path, pair_by: PairBy = "stem") -> list[Pair]:
     """Pairs of two folders, naturally sorted by the degraded image; subfolders must be alike on both sides.
 
     Raises:
         FileNotFoundError: if a folder does not exist.
         ValueError: if one is empty, no names match, names are ambiguous, or counts differ in pairing by order.
     """
-    sides = [(folder, _names(folder)) for folder in (lq, gt)]
-    for folder, names in sides:
+    lq_names, gt_names = _names(check_folder(lq)), _names(check_folder(gt))
+    for folder, names in ((lq, lq_names), (gt, gt_names)):
         if not names:
             raise ValueError(f"{folder}: no images; {', '.join(SUFFIXES)} are read")
-    lq_names, gt_names = (names for _, names in sides)
     if pair_by == "order":
         if len(lq_names) != len(gt_names):
             raise ValueError(
@@ -310,7 +314,6 @@ def _is_marked(stem: str, marks: str) -> bool:
 
 def find_images(folder: Path, *, deep: bool = True) -> list[Path]:
     """Image files in a folder, naturally sorted, also in its subfolders if `deep`; hidden ones are left out."""
-    check_folder(folder)
     files = (
         path for path in folder.glob("**/*" if deep else "*") if path.suffix.lower() in SUFFIXES and path.is_file()
     )
@@ -329,15 +332,17 @@ def natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
 
 
-def check_folder(folder: Path) -> None:
-    """Checks that a folder exists.
+def check_folder(folder: str | Path) -> Path:
+    """The path of a folder that exists.
 
     Raises:
         FileNotFoundError: if it does not, or is a file.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         kind = "is a file, expected a folder" if folder.exists() else "no such folder"
         raise FileNotFoundError(f"{folder}: {kind}")
+    return folder
 
 
 def _names(folder: Path) -> dict[str, Path]:

@@ -1,0 +1,148 @@
+"""Look a data set over before training on it: counts, sizes, damage, copies across splits, misaligned pairs."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+from rich.markup import escape
+
+from gesso._discovery import UnknownNameError
+from gesso.data.inspection import Finding, find_errors, find_warnings, inspect
+from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos, find_splits, find_unpaired
+from gesso.report.console import say, show_table, track, warn
+from gesso.tasks import find_task
+
+SHOWN = 10  # lines of a kind that are printed
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What `check_data` found.
+
+    Attributes:
+        splits: findings about every pair or photo, by split; "all" where a set has none.
+        errors: what would spoil training or falsify a result.
+        warnings: what may be wrong.
+    """
+
+    splits: dict[str, list[Finding]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """1 if there are errors, else 0."""
+        return 1 if self.errors else 0
+
+
+def check_data(
+    *,
+    data: Path | None = None,
+    lq: Path | None = None,
+    gt: Path | None = None,
+    val: Path | None = None,
+    task: str | None = None,
+    pair_by: PairBy = "stem",
+    layout: str | None = None,
+) -> DataReport:
+    """Prints what a data set holds and what is wrong with it; the exit code is 1 if that would spoil training.
+
+    Every file is decoded. Errors are: no pairs, files that cannot be read, sides of different size, a scale that is not
+    the task's, the same pixels in two splits, and pairs that are clearly shifted. Unpaired files, possible shifts,
+    mixed bit depths, and copies within a split are warnings.
+
+    Args:
+        data: root of a data set in a published layout, found by itself, or a folder of clean photos.
+        lq: folder of degraded images, with `gt`, instead of `data`.
+        gt: folder of ground truths, with `lq`.
+        val: root of another set that must not share an image with the first, such as your test images.
+        task: name of the task the data is for, to check the scale; none: any scale.
+        pair_by: pair files by "stem" (and the published suffix rules), or by sorted "order".
+        layout: name of the layout of `data`; none: found by itself.
+
+    Raises:
+        FileNotFoundError: if a folder does not exist.
+        ValueError: for unknown names, or if neither `data` nor `lq` and `gt` are given.
+    """
+    if data is None and (lq is None or gt is None):
+        raise ValueError("expected the root of a data set (data), or two folders (lq and gt)")
+    if task is not None:
+        find_task(task, scale=2 if task == "sr" else 1)
+    scales = {None: range(1, 100), "sr": range(2, 100)}.get(task, range(1, 2))
+    report = DataReport()
+    splits: dict[str, list[Pair] | list[Path]] = {}
+    try:
+        splits |= open_splits(data, lq, gt, pair_by, layout)
+        if val is not None:
+            splits |= {f"{split} of {val}": items for split, items in open_splits(val, pair_by=pair_by).items()}
+    except UnknownNameError:
+        raise
+    except ValueError as error:  # folders without pairs: a finding like any other
+        report.errors.append(str(error))
+    for split, items in splits.items():
+        report.splits[split] = inspect_all(items, split)
+        if unpaired := find_unpaired([item for item in items if isinstance(item, Pair)]):
+            names = ", ".join(str(path) for path in unpaired[:3])
+            report.warnings.append(f"{split}: {len(unpaired)} images have no partner, such as {names}")
+    report.errors.extend(find_errors(report.splits, scales))
+    report.warnings.extend(find_warnings(report.splits))
+    show(report)
+    return report
+
+
+def open_splits(
+    data: Path | None,
+    lq: Path | None = None,
+    gt: Path | None = None,
+    pair_by: PairBy = "stem",
+    layout: str | None = None,
+) -> dict[str, list[Pair] | list[Path]]:
+    """Pairs, or clean photos where there are no two sides, of every split; "all" where a set is not divided."""
+    if data is None:
+        return {"all": find_pairs(lq=lq, gt=gt, pair_by=pair_by)}
+    splits: dict[str, list[Pair] | list[Path]] = {}
+    for split in find_splits(data) or ["all"]:
+        part = "train" if split == "all" else split
+        try:
+            splits[split] = find_pairs(data, part, lq=lq, gt=gt, pair_by=pair_by, layout=layout)
+        except NoPairsError:
+            splits[split] = find_photos(data, part)
+    return splits
+
+
+def inspect_all(items: Sequence[Pair | Path], split: str) -> list[Finding]:
+    """What is found out about every pair or photo, in their order, under a progress bar."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        waiting = [pool.submit(inspect, item) for item in items]
+        return [future.result() for future in track(waiting, f"reading {split}")]
+
+
+def show(report: DataReport) -> None:
+    """Prints a table of the splits, then errors and warnings."""
+    rows = [(split, *summarise(findings)) for split, findings in report.splits.items()]
+    if rows:
+        show_table(("split", "pairs or photos", "smallest", "largest", "bits", "scale", "input PSNR"), rows)
+    for lines, tell in ((report.errors, complain), (report.warnings, warn)):
+        for line in lines[:SHOWN]:
+            tell(escape(line))
+        if len(lines) > SHOWN:
+            tell(f"... and {len(lines) - SHOWN} more of the kind")
+    say(f"errors: {len(report.errors)}, warnings: {len(report.warnings)}")
+
+
+def complain(text: str) -> None:
+    """Prints one line that begins with `error:`."""
+    say(f"[red]error:[/red] {text}")
+
+
+def summarise(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Cells of the table for one split."""
+    files = sorted((file for finding in findings for file in finding.files), key=lambda file: file.width * file.height)
+    sizes = [f"{file.width}x{file.height}" for file in (files[0], files[-1])] if files else ["-", "-"]
+    bits = "/".join(str(bits) for bits in sorted({file.bits for file in files}))
+    scale = "/".join(str(scale) for scale in sorted({finding.scale for finding in findings}))
+    scores = [finding.psnr for finding in findings if finding.psnr is not None]
+    return str(len(findings)), *sizes, bits, scale, f"{fmean(scores):.2f} dB" if scores else "-"

@@ -1,0 +1,154 @@
+"""What a data set really holds: every file decoded once, every pair compared once."""
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gesso.data.datasets import check_sizes, to_tensor
+from gesso.data.io import read_array
+from gesso.data.layouts import Pair
+from gesso.functional.alignment import Shift, find_shift
+from gesso.functional.resize import imresize
+from gesso.metrics import psnr
+
+UNRELATED = 0.1  # correlation below which two images have nothing in common; heavy rain still leaves 0.2
+SUSPECT = 0.1  # gain of correlation by a shift above which a pair is suspected to be misaligned
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A decoded file.
+
+    Attributes:
+        path: the file.
+        width: columns.
+        height: rows.
+        bits: bits of a channel.
+        digest: a checksum of the pixels, so that copies in other formats or under other names are recognised.
+    """
+
+    path: Path
+    width: int
+    height: int
+    bits: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about one pair or one clean photo.
+
+    Attributes:
+        name: name of the pair, or of the photo's file.
+        files: degraded image and ground truth, or the photo; empty if one cannot be read.
+        scale: side of the ground truth divided by that of the degraded image.
+        psnr: of the degraded image in dB, RGB, 8 bits; enlarged by MATLAB's bicubic where it is smaller.
+        shift: how the two sides lie on each other.
+        error: why the pair cannot be used.
+    """
+
+    name: str
+    files: tuple[Stored, ...] = ()
+    scale: int = 1
+    psnr: float | None = None
+    shift: Shift | None = None
+    error: str | None = None
+
+
+def inspect(item: Pair | Path) -> Finding:
+    """Decodes a pair or a clean photo and compares the sides of a pair."""
+    paths = [item] if isinstance(item, Path) else [item.lq, item.gt]
+    name = item.name
+    try:
+        arrays = [read_array(path) for path in paths]
+    except (OSError, ValueError) as error:
+        return Finding(name, error=str(error))
+    files = tuple(_store(path, array) for path, array in zip(paths, arrays, strict=True))
+    if isinstance(item, Path):
+        return Finding(name, files)
+    scale = max(1, files[1].height // files[0].height)
+    try:
+        check_sizes(item, arrays[0], arrays[1], scale)
+    except ValueError as error:
+        return Finding(name, files, error=str(error))
+    lq, gt = (to_tensor(array) for array in arrays)
+    if scale > 1:
+        lq = imresize(lq, scale).clamp(0, 1)
+    return Finding(name, files, scale, psnr(lq, gt), find_shift(lq, gt))
+
+
+def _store(path: Path, array: np.ndarray) -> Stored:
+    height, width = array.shape[:2]
+    digest = hashlib.blake2b(array.tobytes(), digest_size=16, key=f"{height}x{width}".encode()).hexdigest()
+    return Stored(path, width, height, 8 * array.dtype.itemsize, digest)
+
+
+def find_errors(splits: Mapping[str, Sequence[Finding]], scales: range = range(1, 100)) -> list[str]:
+    """What would spoil training or falsify a result, a sentence each; `scales` are those that the task allows."""
+    findings = [finding for split in splits.values() for finding in split]
+    errors = [finding.error for finding in findings if finding.error]
+    errors += [f"{f.name}: shifted by {_words(f.shift)}" for f in findings if f.shift and _is_shifted(f.shift)]
+    seen = Counter(finding.scale for finding in findings if finding.psnr is not None)
+    if len(seen) > 1 or any(scale not in scales for scale in seen):
+        allowed = f"{scales[0]}" if len(scales) == 1 else f"one scale from {scales[0]} on"
+        errors.append(f"expected ground truths of {allowed} times the size of their inputs, got {_counts(seen)}")
+    for copies in _copies(splits):
+        if len({split for split, _ in copies}) > 1:
+            errors.append("the same image in two splits: " + " = ".join(f"{path} ({s})" for s, path in copies))
+    return errors
+
+
+def find_warnings(splits: Mapping[str, Sequence[Finding]]) -> list[str]:
+    """What may be wrong, a sentence each."""
+    findings = [finding for split in splits.values() for finding in split]
+    warnings = [f"{f.name}: {doubt}" for f in findings if f.shift and (doubt := _doubt(f.shift))]
+    warnings += [f"{f.name}: input and ground truth are identical" for f in findings if f.psnr == math.inf]
+    bits = Counter(file.bits for finding in findings for file in finding.files)
+    if len(bits) > 1:
+        warnings.append(f"bit depths differ: {_counts(bits)}")
+    for copies in _copies(splits):
+        if len({split for split, _ in copies}) == 1 and not _is_identical_pair(copies, findings):
+            warnings.append("the same image twice: " + " = ".join(str(path) for _, path in copies))
+    return warnings
+
+
+def _copies(splits: Mapping[str, Sequence[Finding]]) -> Iterable[list[tuple[str, Path]]]:
+    """Groups of files with equal pixels, as (split, path)."""
+    groups: dict[str, set[tuple[str, Path]]] = defaultdict(set)
+    for split, findings in splits.items():
+        for file in (file for finding in findings for file in finding.files):
+            groups[file.digest].add((split, file.path))
+    return [sorted(group) for group in groups.values() if len(group) > 1]
+
+
+def _is_identical_pair(copies: Sequence[tuple[str, Path]], findings: Iterable[Finding]) -> bool:
+    """Whether the copies are the two sides of one pair, which is reported as such."""
+    paths = {path for _, path in copies}
+    return any(paths == {file.path for file in finding.files} for finding in findings)
+
+
+def _is_shifted(shift: Shift) -> bool:
+    """Whether a pair is misaligned beyond doubt. Motion blur alone moves the best match by some pixels."""
+    return shift.there > 0.4 and shift.here < 0.4 * shift.there
+
+
+def _doubt(shift: Shift) -> str | None:
+    """What may be wrong with the alignment of a pair."""
+    if shift.there < UNRELATED:
+        return "input and ground truth seem to have nothing in common"
+    if shift.there - shift.here > SUSPECT and not _is_shifted(shift):
+        return f"perhaps shifted by {_words(shift)}"
+    return None
+
+
+def _words(shift: Shift) -> str:
+    return f"{shift.right} columns and {shift.down} rows (correlation {shift.here:.2f}, {shift.there:.2f} if moved)"
+
+
+def _counts(counter: Counter[int]) -> str:
+    return ", ".join(f"{value} ({count} of them)" for value, count in sorted(counter.items()))
