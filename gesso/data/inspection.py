@@ -16,6 +16,7 @@ from gesso.functional.alignment import Shift, find_shift
 from gesso.functional.resize import imresize
 from gesso.metrics import psnr
 
+SMALLEST = 128  # side in pixels below which chance correlation hides how two images lie on each other
 UNRELATED = 0.1  # correlation below which two images have nothing in common; heavy rain still leaves 0.2
 SUSPECT = 0.1  # gain of correlation by a shift above which a pair is suspected to be misaligned
 
@@ -48,7 +49,7 @@ class Finding:
         files: degraded image and ground truth, or the photo; empty if one cannot be read.
         scale: side of the ground truth divided by that of the degraded image.
         psnr: of the degraded image in dB, RGB, 8 bits; enlarged by MATLAB's bicubic where it is smaller.
-        shift: how the two sides lie on each other.
+        shift: how the two sides lie on each other; None for small images.
         error: why the pair cannot be used.
     """
 
@@ -79,7 +80,8 @@ def inspect(item: Pair | Path) -> Finding:
     lq, gt = (to_tensor(array) for array in arrays)
     if scale > 1:
         lq = imresize(lq, scale).clamp(0, 1)
-    return Finding(name, files, scale, psnr(lq, gt), find_shift(lq, gt))
+    shift = find_shift(lq, gt) if min(gt.shape[-2:]) >= SMALLEST else None
+    return Finding(name, files, scale, psnr(lq, gt), shift)
 
 
 def _store(path: Path, array: np.ndarray) -> Stored:

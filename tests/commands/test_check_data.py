@@ -123,8 +123,8 @@ def test_a_pair_that_is_clearly_shifted_is_an_error_and_a_pixel_is_a_doubt(tmp_p
 def test_what_may_be_wrong_is_said_but_passes(tmp_path):
     write_pairs(tmp_path, range(4))
     write_image(tmp_path / "target/0.png", scene(0), bits=16, overwrite=True)
-    write_image(tmp_path / "input/1.png", leaves(0, 1, 160), overwrite=True)
-    write_image(tmp_path / "target/1.png", leaves(0, 7, 160), overwrite=True)
+    write_image(tmp_path / "input/1.png", leaves(0, 1, 400), overwrite=True)
+    write_image(tmp_path / "target/1.png", leaves(0, 7, 400), overwrite=True)
     write_image(tmp_path / "input/2.png", scene(2), overwrite=True)
     write_image(tmp_path / "input/extra.png", scene(9))
     report = check_data(data=tmp_path)
