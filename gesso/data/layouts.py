@@ -314,11 +314,14 @@ def _is_marked(stem: str, marks: str) -> bool:
 
 def find_images(folder: Path, *, deep: bool = True) -> list[Path]:
     """Image files in a folder, naturally sorted, also in its subfolders if `deep`; hidden ones are left out."""
-    files = (
-        path for path in folder.glob("**/*" if deep else "*") if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
-    visible = (path for path in files if not any(p.startswith(".") for p in path.relative_to(folder).parts))
-    return sorted(visible, key=lambda path: natural(path.as_posix()))
+    images: list[Path] = []
+    seen = set()
+    for place, inside, files in os.walk(folder, followlinks=True):  # data sets are often links to another disk
+        seen.add(os.path.realpath(place))
+        visible = [name for name in inside if deep and not name.startswith(".")]
+        inside[:] = [name for name in visible if os.path.realpath(Path(place, name)) not in seen]
+        images += [Path(place, name) for name in files if Path(name).suffix.lower() in SUFFIXES and name[0] != "."]
+    return sorted(images, key=lambda path: natural(path.as_posix()))
 
 
 def natural(text: str) -> list[tuple[int, str]]:

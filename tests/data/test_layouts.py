@@ -135,6 +135,14 @@ def test_hidden_files_and_other_files_are_no_images(tmp_path):
     assert find_images(root / "input") == [root / "input/1.png"]
 
 
+def test_links_to_other_disks_are_followed_but_not_in_circles(tmp_path):
+    elsewhere = touch(tmp_path / "disk", "1.png", "more/2.png")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "link").symlink_to(elsewhere)
+    (elsewhere / "circle").symlink_to(tmp_path / "photos")
+    assert [photo.name for photo in find_photos(tmp_path / "photos")] == ["1.png", "2.png"]
+
+
 def test_a_set_without_splits_serves_every_split(tmp_path):
     root = touch(tmp_path, "input/1.png", "target/1.png")
     assert find_splits(root) == []
