@@ -88,7 +88,8 @@ def write_image(path: str | Path, image: Tensor, *, bits: int = 8, overwrite: bo
 def write_picture(path: str | Path, picture: Picture, *, overwrite: bool = False) -> None:
     """Writes a picture in the format that the suffix names, with its alpha, bit depth and greyness.
 
-    Values are clamped to [0, 1] and rounded. JPEG is written at quality 95 without chroma subsampling, WebP lossless.
+    Values are clamped to [0, 1] and rounded. JPEG is written at quality 95 without chroma subsampling; WebP
+    lossless, but for colours that are wholly transparent.
 
     Raises:
         FileExistsError: if the file exists and `overwrite` is False.

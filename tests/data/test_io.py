@@ -58,7 +58,7 @@ def test_written_and_read_again_nothing_has_changed(tmp_path_factory, data):
         st.sampled_from({8: [".png", ".tif", ".webp", ".bmp"], 16: [".png", ".tif"], 32: [".tif"]}[bits])
     )
     grey, with_alpha = data.draw(st.booleans()), data.draw(st.booleans())
-    with_alpha &= suffix != ".bmp"
+    with_alpha &= suffix in (".png", ".tif")
     sides = data.draw(st.tuples(st.integers(1, 20), st.integers(1, 20)))
     elements = st.floats(0, 1, width=32) if bits == 32 else None
     stored = data.draw(hnp.arrays(depth(bits), (2 if grey else 4, *sides), elements=elements))
@@ -75,11 +75,20 @@ def test_written_and_read_again_nothing_has_changed(tmp_path_factory, data):
     assert seen.bits == bits
     header = read_header(path)
     assert (header.height, header.width, header.bits) == (*sides, bits)
-    if with_alpha and suffix != ".webp":  # WebP drops an alpha that is opaque everywhere
+    if with_alpha:
         assert seen.alpha is not None
         assert torch.equal(seen.alpha, image[-1])
     if grey and not with_alpha and suffix != ".webp":
         assert seen.grey
+
+
+def test_webp_keeps_alpha_and_the_colours_that_can_be_seen(tmp_path):
+    pixels, alpha = torch.randint(256, (3, 9, 7)) / 255, torch.randint(3, (9, 7)) / 2
+    write_picture(tmp_path / "x.webp", Picture(pixels, alpha))
+    seen = read_picture(tmp_path / "x.webp")
+    assert seen.alpha is not None
+    torch.testing.assert_close(seen.alpha, (alpha * 255).round() / 255)
+    torch.testing.assert_close(seen.pixels[:, alpha > 0], pixels[:, alpha > 0])
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".ppm"])
