@@ -1,0 +1,116 @@
+"""Square windows of a map, and attention within them.
+
+Normalisation, projections and attention do not care in which order pixels lie. A windowed block therefore takes them
+window by window, moved there by one permutation, where the papers' formulas roll a map, cut it, join it and roll back.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# The authors add -100. Beside 1, exp(-100) vanishes as well as 0 does, but it is a subnormal number, with which CPUs
+# multiply several times slower.
+MASKED = -1e4
+
+
+class Windows(NamedTuple):
+    """How the pixels of a batch fall into windows, the way back, and which pixels of a window must not meet."""
+
+    order: Tensor  # (windows*B*N,) int32, pixel at each place in window order; a window's B images are neighbours
+    inverse: Tensor  # (B*H*W,) int32, place of each pixel
+    mask: Tensor  # (torn, N, N), 0 or MASKED, added to the logits of the last `torn` windows; torn = 0 without a shift
+
+
+def find_windows(batch: int, height: int, width: int, side: int, shift: int, device: torch.device) -> Windows:
+    """Windows of N = side*side pixels of maps (batch, height, width), cyclically shifted up and left by `shift`.
+
+    Where a shift tears a window in two, it joins pixels of opposite borders, which may not attend to each other. Torn
+    windows come last, so that all others need no mask.
+    """
+    # While a graph is recorded, tensors are placeholders that a cache must not keep.
+    find = _find_windows if torch.compiler.is_compiling() else _find_windows_once
+    return find(batch, height, width, side, shift, device)
+
+
+def _find_windows(batch: int, height: int, width: int, side: int, shift: int, device: torch.device) -> Windows:
+    def partition(plane: Tensor) -> Tensor:
+        return plane.view(height // side, side, width // side, side).transpose(1, 2).reshape(-1, side * side)
+
+    pixel = torch.arange(height * width).view(height, width).roll((-shift, -shift), (0, 1))
+    from_top, from_left = torch.arange(height) >= height - shift, torch.arange(width) >= width - shift
+    order, origin = partition(pixel), partition(2 * from_top[:, None] + from_left)
+    torn = (origin != origin[:, :1]).any(1)
+    order = torch.cat([order[~torn], order[torn]])
+    order = (order[:, None] + torch.arange(batch)[:, None] * height * width).flatten()
+    mask = torch.where(origin[torn, :, None] != origin[torn, None, :], MASKED, 0.0)
+    return Windows(order.int().to(device), torch.argsort(order).int().to(device), mask.to(device))
+
+
+# Outside inference mode, else what an evaluation caches could not serve a training step.
+_find_windows_once = functools.lru_cache(maxsize=16)(torch.inference_mode(False)(_find_windows))
+
+
+def reorder(rows: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+    """`rows[order]`, where `inverse` leads back."""
+    return _Reorder.apply(rows, order, inverse) if rows.requires_grad else rows.index_select(0, order)
+
+
+def move(rows: Tensor, here: Windows, there: Windows) -> Tensor:
+    """Pixels (B*H*W, C) in the order of `there`, from the order of `here`, without the way through the maps."""
+    if here is there:
+        return rows
+    return reorder(rows, here.inverse[there.order], there.inverse[here.order])
+
+
+class _Reorder(torch.autograd.Function):
+    """Rows in another order. The gradient is a read in the opposite order, not an accumulation into zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse, order)
+        return rows.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _Reorder.apply(gradients[0], *ctx.saved_tensors), None, None
+
+
+def relative_position_index(side: int) -> Tensor:
+    """Row of the bias table for every pair of pixels of a window, (N, N); the table is row-major in (dy, dx)."""
+    y, x = torch.arange(side).repeat_interleave(side), torch.arange(side).repeat(side)
+    return (y[:, None] - y + side - 1) * (2 * side - 1) + (x[:, None] - x + side - 1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, mask: Tensor, scale: float | None = None) -> Tensor:
+    """softmax(scale q k^T + bias + mask) v, (windows, B, N, heads, d).
+
+    Args:
+        q: queries (windows, B, heads, N, d), windows in the order of `Windows`; keys and values have the same shape.
+        k: keys.
+        v: values.
+        bias: (heads, N, N), for every window; None for none.
+        mask: (torn, N, N), for the last windows.
+        scale: 1 / sqrt(d) if None.
+    """
+    if not len(mask):
+        return _attend(q, k, v, bias, scale)
+    sizes = [len(q) - len(mask), len(mask)]
+    masked = mask[:, None, None] if bias is None else bias + mask[:, None, None]
+    groups = zip(q.split(sizes), k.split(sizes), v.split(sizes), (bias, masked), strict=True)
+    return torch.cat([_attend(*group, scale) for group in groups if len(group[0])])
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
+    """The same for a bias that may be (windows, 1, heads, N, N), one for each window."""
+    if bias is not None and bias.requires_grad and q.device.type == "cpu":
+        # Where the bias needs a gradient, PyTorch's CPU attention takes a path two times slower than the formula.
+        logits = (q * (scale or q.shape[-1] ** -0.5)) @ k.transpose(-2, -1)
+        return (logits.add_(bias).softmax(-1) @ v).transpose(2, 3)
+    shape = q.shape
+    q, k, v = (tokens.flatten(0, 1) for tokens in (q, k, v))
+    if bias is not None:
+        bias = bias.to(q.dtype).expand(*shape[:-1], -1).flatten(0, 1)
+    return F.scaled_dot_product_attention(q, k, v, bias, scale=scale).transpose(1, 2).unflatten(0, shape[:2])
