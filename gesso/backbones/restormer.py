@@ -68,13 +68,16 @@ class ChannelAttention(nn.Module):
         return attended.view(x.shape)
 
     def fold(self, q: Tensor, k: Tensor) -> Tensor:
-        """Attention and output projection as one matrix (B, C, C) for each image."""
-        by_head = (self.heads, -1)
-        gram = widen(q.transpose(1, 2) @ k).unflatten(2, by_head).unflatten(1, by_head).diagonal(dim1=1, dim2=3)
-        scale = inverse_norm(q).unflatten(1, by_head).unsqueeze(3) * inverse_norm(k).unflatten(1, by_head).unsqueeze(2)
-        logits = gram.movedim(-1, 1) * scale * self.temperature  # (B, heads, C/heads, C/heads)
+        """Attention and output projection as one matrix for each image, (B, C, C), from `q` and `k` (B, H*W, C).
+
+        Products are sums over all pixels, which float16 cannot hold; bfloat16 can.
+        """
+        heads = (self.heads, -1)
+        cosine = widen(q.transpose(1, 2) @ k) * inverse_norm(q).unsqueeze(2) * inverse_norm(k).unsqueeze(1)
+        cosine = cosine.unflatten(2, heads).unflatten(1, heads).diagonal(dim1=1, dim2=3)  # (B, C/heads, C/heads, heads)
+        logits = cosine.movedim(3, 1) * self.temperature
         attention = logits.softmax(-1) if self.attention == "softmax" else logits.relu()
-        project = self.project_out.weight.flatten(1).unflatten(1, by_head)  # (C, heads, C/heads)
+        project = self.project_out.weight.flatten(1).unflatten(1, heads)  # (C, heads, C/heads)
         return torch.einsum("ohi,bhij->bohj", project, attention.to(project.dtype)).flatten(2)
 
 
