@@ -15,7 +15,8 @@ from gesso.report.sheets import write_sheet
 
 OUT = Path("runs/demo")
 PACKAGED = Path(skimage.__file__).parent / "data"
-TRAIN = "astronaut.png brick.png camera.png coins.png gravel.png motorcycle_left.png retina.jpg rocket.jpg".split()
+PHOTOS = ["astronaut", "brick", "camera", "coins", "gravel", "motorcycle_left"]
+TRAIN = [*(f"{name}.png" for name in PHOTOS), "retina.jpg", "rocket.jpg"]
 TEST = ["chelsea.png", "coffee.png"]
 NETWORK = "restormer_tiny"
 RAIN = {"name": "rain"}
@@ -56,10 +57,9 @@ def main() -> None:
     say("\n[bold]3. Measure on test photos, restored and as they are[/bold]")
     rainy = OUT / "photos/rainy"
     gesso.degrade(OUT / "photos/test", rainy, degradation="rain", seed=1)
+    network = OUT / "derain/backbone.safetensors"
     before = gesso.evaluate(task="derain", data=rainy)
-    after = gesso.evaluate(
-        checkpoint=OUT / "derain/backbone.safetensors", task="derain", data=rainy, out=OUT / "scores"
-    )
+    after = gesso.evaluate(checkpoint=network, task="derain", data=rainy, out=OUT / "scores")
 
     say("\n[bold]4. Restore a whole photo[/bold]")
     restorer = gesso.Restorer.load(network)

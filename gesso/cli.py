@@ -8,6 +8,7 @@ import importlib
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,11 @@ def explain(error: Exception, parser: "ArgumentParser") -> str:
     return text
 
 
+def show_warning(message: Warning | str, *_: Any) -> None:
+    """A warning of Python's as a line for people."""
+    sys.stderr.write(f"warning: {message}\n")
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Runs a command line; returns 0, 1 (done, but something failed), 2 (bad input) or 130 (interrupted)."""
     words = list(sys.argv[1:] if words is None else words)
@@ -112,6 +118,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         sys.stdout.write(f"gesso {__version__}\n")
         return 0
+    warnings.showwarning = show_warning
     try:
         return run(words[0], words[1:])
     except KeyboardInterrupt:
@@ -139,7 +146,7 @@ def run(verb: str, words: Sequence[str]) -> int:
     except ArgumentError as error:
         raise ValueError(explain(error, parser)) from None
     options.pop("config", None)
-    result = function(**parser.instantiate_classes(options).as_dict())
+    result = function(**vars(parser.instantiate_classes(options)))
     return getattr(result, "exit_code", 0)
 
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from gesso._discovery import UnknownNameError
 from gesso.data.inspection import Finding, find_errors, find_warnings, inspect
+from gesso.data.io import as_paths
 from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos, find_splits, find_unpaired
 from gesso.report.console import say, show_table, track, warn
 from gesso.tasks import find_task
@@ -40,10 +41,10 @@ class DataReport:
 
 def check_data(
     *,
-    data: Path | None = None,
-    lq: Path | None = None,
-    gt: Path | None = None,
-    val: Path | None = None,
+    data: str | Path | None = None,
+    lq: str | Path | None = None,
+    gt: str | Path | None = None,
+    val: str | Path | None = None,
     task: str | None = None,
     pair_by: PairBy = "stem",
     layout: str | None = None,
@@ -67,6 +68,7 @@ def check_data(
         FileNotFoundError: if a folder does not exist.
         ValueError: for unknown names, or if neither `data` nor `lq` and `gt` are given.
     """
+    data, lq, gt, val = as_paths(data, lq, gt, val)
     if data is None and (lq is None or gt is None):
         raise ValueError("expected the root of a data set (data), or two folders (lq and gt)")
     if task is not None:

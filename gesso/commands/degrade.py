@@ -33,8 +33,8 @@ class Degraded:
 
 
 def degrade(
-    input: Path,
-    out: Path,
+    input: str | Path,
+    out: str | Path,
     *,
     degradation: Any = "rain",
     seed: int = 0,
@@ -59,6 +59,7 @@ def degrade(
         FileExistsError: if files would be replaced and `overwrite` is False; nothing is written then.
         ValueError: for an unknown degradation or option, no photos, or two photos that would get one name.
     """
+    input, out = Path(input), Path(out)
     spoil = parse_degradation(degradation)
     photos = find_clean(input, out)
     sides = {"input": out / "input", "target": out / "target"} if pairs else {"input": out}

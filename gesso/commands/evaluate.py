@@ -9,15 +9,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from torch import Tensor
-
 from gesso import checkpoint as checkpoints
 from gesso._discovery import check_options
 from gesso.data.datasets import WholePairs, WholePhotos
-from gesso.data.io import atomic_path, write_image
+from gesso.data.io import as_paths, atomic_path, write_image
 from gesso.data.layouts import PairBy, find_pairs, find_photos
 from gesso.degradations import parse_degradation
-from gesso.functional.resize import imresize
+from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol
 from gesso.report.console import say, show_table, track, warn
 from gesso.restorer import Precision, Restorer
@@ -84,16 +82,16 @@ class Scores:
 def evaluate(
     *,
     task: str,
-    data: Path | list[Path] | None = None,
-    lq: Path | None = None,
-    gt: Path | None = None,
+    data: str | Path | list[str] | list[Path] | None = None,
+    lq: str | Path | None = None,
+    gt: str | Path | None = None,
     split: Literal["train", "val", "test"] = "test",
     pair_by: PairBy = "stem",
     layout: str | None = None,
     degradation: Any = None,
     scale: int = 1,
     protocol: dict[str, Any] | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     weights: str | None = None,
     backbone_args: dict[str, Any] | None = None,
     tile: Literal["auto"] | int | None = "auto",
@@ -102,7 +100,7 @@ def evaluate(
     precision: Precision = "float32",
     device: str = "auto",
     seed: int = 0,
-    out: Path | None = None,
+    out: str | Path | None = None,
     save_images: bool = False,
     overwrite: bool = False,
 ) -> Scores:
@@ -139,6 +137,8 @@ def evaluate(
         FileExistsError: if `out` holds scores and `overwrite` is False; nothing is measured then.
         ValueError: for unknown names, options out of range, a folder without pairs, or no measurable image.
     """
+    lq, gt, checkpoint, out = as_paths(lq, gt, checkpoint, out)
+    roots = as_paths(*data) if isinstance(data, list) else as_paths(data)
     goal = find_task(task, scale)
     check_options(Protocol, protocol or {}, "protocol")
     measure = dataclasses.replace(goal.protocol, **(protocol or {}))
@@ -146,7 +146,7 @@ def evaluate(
         raise ValueError("save_images: needs a folder to write into (--out)")
     if out is not None and (out / "scores.json").exists() and not overwrite:
         raise FileExistsError(f"{out} holds scores already; --overwrite replaces them, or choose another folder")
-    samples = open_samples(data, lq, gt, split, pair_by, layout, degradation, goal.scale, seed)
+    samples = open_samples(roots, lq, gt, split, pair_by, layout, degradation, goal.scale, seed)
     restorer, restored_by = None, "nothing, the input as it is" if scale == 1 else "bicubic enlargement"
     if checkpoint is not None:
         found = checkpoints.recognise(checkpoint, weights=weights, **(backbone_args or {}))
@@ -165,7 +165,7 @@ def evaluate(
         for i in track(range(len(images)), f"measuring {name}"):
             try:
                 sample = images[i]
-                restored = restorer(sample["lq"]) if restorer else enlarged(sample["lq"], scale)
+                restored = restorer(sample["lq"]) if restorer else enlarge(sample["lq"], scale)
                 rows.append(Row(name, sample["name"], **measure(restored, sample["gt"])))
                 if save_images and out is not None:
                     write_image(out / "images" / name / f"{sample['name']}.png", restored, overwrite=overwrite)
@@ -182,7 +182,7 @@ def evaluate(
 
 
 def open_samples(
-    data: Path | list[Path] | None,
+    roots: Sequence[Path | None],
     lq: Path | None,
     gt: Path | None,
     split: str,
@@ -197,9 +197,8 @@ def open_samples(
     Raises:
         ValueError: if there are none, or two sets would have one name.
     """
-    if degradation is not None and data is None:
+    if degradation is not None and roots == [None]:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
-    roots = data if isinstance(data, list) else [data]
     samples: dict[str, WholePairs | WholePhotos] = {}
     for root in roots:
         name = (root or lq or Path("images")).resolve().name
@@ -211,11 +210,6 @@ def open_samples(
         else:
             samples[name] = WholePairs(find_pairs(root, split, lq=lq, gt=gt, pair_by=pair_by, layout=layout))
     return samples
-
-
-def enlarged(lq: Tensor, scale: int) -> Tensor:
-    """`lq` (3, H, W) itself, or `scale` times as large, bicubic."""
-    return lq if scale == 1 else imresize(lq, scale).clamp(0, 1)
 
 
 def table(scores: Scores) -> list[tuple[str, int, str, str]]:

@@ -10,8 +10,8 @@ from gesso.report.console import say
 
 
 def export(
-    checkpoint: Path,
-    out: Path,
+    checkpoint: str | Path,
+    out: str | Path,
     *,
     format: Format = "official",
     weights: str | None = None,
@@ -36,6 +36,7 @@ def export(
         FileExistsError: if a file exists and `overwrite` is False.
         ValueError: if the file is no checkpoint, or its network has no such format.
     """
+    checkpoint, out = Path(checkpoint), Path(out)
     if not overwrite:
         check_free(degae_paths(out) if format == "degae" else [out])
     found = checkpoints.recognise(checkpoint, weights=weights, **(backbone_args or {}))

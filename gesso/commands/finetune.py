@@ -12,10 +12,11 @@ from gesso.backbones._transfer import PaperTransfer
 from gesso.data.datasets import WholePairs, WholePhotos
 from gesso.data.sources import open_training_data
 from gesso.functional.random import mix
+from gesso.functional.resize import enlarge
 from gesso.losses import find_loss
 from gesso.report.console import say
 from gesso.tasks import Task, find_task
-from gesso.training.finetune_module import FinetuneModule, Validation, enlarged
+from gesso.training.finetune_module import FinetuneModule, Validation
 from gesso.training.run import check_positive, fit
 from gesso.training.sampling import Stage, parse_stages
 
@@ -162,7 +163,7 @@ def measure_input(pictures: WholePairs | WholePhotos, task: Task) -> Validation:
     psnrs = []
     for i in range(len(pictures)):
         lq, gt = pictures[i]["lq"], pictures[i]["gt"]
-        psnrs.append(task.protocol(enlarged(lq[None], task.scale)[0], gt)["psnr"])
+        psnrs.append(task.protocol(enlarge(lq, task.scale), gt)["psnr"])
     mean = sum(psnrs) / len(psnrs)
     say(f"the unrestored validation input has {mean:.2f} dB ({task.protocol})")
     return Validation("val", pictures, task.protocol, mean)

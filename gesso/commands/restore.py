@@ -33,10 +33,10 @@ class Restored:
 
 
 def restore(
-    input: Path,
-    out: Path,
+    input: str | Path,
+    out: str | Path,
     *,
-    checkpoint: Path,
+    checkpoint: str | Path,
     weights: str | None = None,
     backbone_args: dict[str, Any] | None = None,
     tile: Literal["auto"] | int | None = "auto",
@@ -73,6 +73,7 @@ def restore(
         ValueError: for a file that is no checkpoint, options out of range, no images, or an `out` that would replace
             the images themselves.
     """
+    input, out = Path(input), Path(out)
     found = checkpoints.recognise(checkpoint, weights=weights, **(backbone_args or {}))
     say(f"{checkpoint}: {found}")
     restorer = Restorer(found.network, tile, overlap, ensemble, precision, device, blend)

@@ -104,6 +104,11 @@ def write_picture(path: str | Path, picture: Picture, *, overwrite: bool = False
         temporary.write_bytes(data)
 
 
+def as_paths(*names: str | Path | None) -> list[Path | None]:
+    """File names as paths; None stays None."""
+    return [None if name is None else Path(name) for name in names]
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, that takes its name once the block has ended without error.

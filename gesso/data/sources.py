@@ -1,20 +1,23 @@
 """Where images come from: noise, procedural images or photos for pretexts; pairs or degraded photos for tasks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from gesso.data.datasets import CleanDataset, ImageDataset, NoiseDataset, PairDataset, WholePairs, WholePhotos
-from gesso.data.layouts import NoPairsError, PairBy, find_pairs, find_photos, find_splits
+from gesso.data.io import as_paths
+from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos, find_splits
 from gesso.data.procedural import LeavesDataset, PinkDataset
 from gesso.degradations import parse_degradation
 from gesso.functional.random import generator_for
 from gesso.tasks import Task
 
+Item = TypeVar("Item", Pair, Path)
 MOST_HELD_OUT = 12
 
 
@@ -79,38 +82,49 @@ def open_training_data(
     Raises:
         ValueError: if there is nothing to train on; the message says what was found.
     """
-    data, lq, gt, val = (None if folder is None else Path(folder) for folder in (data, lq, gt, val))
-    spoil = parse_degradation(degradation) if degradation is not None else None
-    if spoil is None:
+    data, lq, gt, val = as_paths(data, lq, gt, val)
+    pairs = None
+    if degradation is None:
         try:
-            train = find_pairs(data, "train", lq=lq, gt=gt, pair_by=pair_by, layout=layout)
+            pairs = find_pairs(data, "train", lq=lq, gt=gt, pair_by=pair_by, layout=layout)
         except NoPairsError:
             if data is None:
                 raise
-            spoil = task.degradation
-    if spoil is not None:
-        if data is None:
-            raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
-        train = find_photos(data)
+    if pairs is not None:
+        train, held = divide(pairs, data, val, holdout, seed, lambda root, split: find_pairs(root, split))
+        summary = f"{len(train)} pairs to train, {len(held)} to validate"
+        return TrainingData(PairDataset(train, scale=task.scale, seed=seed), WholePairs(held), summary)
+    if data is None:
+        raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
+    spoil = task.degradation if degradation is None else parse_degradation(degradation)
+    photos, held = divide(find_photos(data), data, val, holdout, seed, find_photos)
+    summary = f"{len(photos)} photos to train, {len(held)} to validate, spoilt by {spoil}"
+    return TrainingData(
+        CleanDataset(photos, spoil, scale=task.scale, seed=seed),
+        WholePhotos(held, spoil, scale=task.scale, seed=seed),
+        summary,
+    )
 
-    def samples(root: Path, split: str) -> list[Any]:
-        return find_photos(root, split) if spoil else find_pairs(root, split, pair_by=pair_by, layout=layout)
 
-    splits = [split for split in ("val", "test") if data is not None and split in find_splits(data)]
+def divide(
+    samples: list[Item],
+    data: Path | None,
+    val: Path | None,
+    holdout: int | None,
+    seed: int,
+    find: Callable[[Path, str], list[Item]],
+) -> tuple[list[Item], list[Item]]:
+    """What to train on and what to measure on, see `open_training_data`."""
     if val is not None:
-        held = samples(val, "val")
-    elif splits and holdout is None and data is not None:
-        held = samples(data, splits[0])
-    else:
-        train, held = hold_out(train, holdout, seed)
-    what = f"{len(train)} {f'photos spoilt by {spoil}' if spoil else 'pairs'} to train, {len(held)} to validate"
-    if spoil:
-        whole = WholePhotos(held, spoil, scale=task.scale, seed=seed)
-        return TrainingData(CleanDataset(train, spoil, scale=task.scale, seed=seed), whole, what)
-    return TrainingData(PairDataset(train, scale=task.scale, seed=seed), WholePairs(held), what)
+        return samples, find(val, "val")
+    if data is not None and holdout is None:
+        for split in ("val", "test"):
+            if split in find_splits(data):
+                return samples, find(data, split)
+    return hold_out(samples, holdout, seed)
 
 
-def hold_out(samples: list[Any], count: int | None, seed: int) -> tuple[list[Any], list[Any]]:
+def hold_out(samples: list[Item], count: int | None, seed: int) -> tuple[list[Item], list[Item]]:
     """What is left to train on, and what is kept back, drawn by `seed`.
 
     Raises:

@@ -30,6 +30,11 @@ def imresize(image: Tensor, scale: float | Fraction | tuple[int, int]) -> Tensor
     return image
 
 
+def enlarge(lq: Tensor, scale: int) -> Tensor:
+    """`lq` (..., H, W) in [0, 1] at the size of its ground truth: `scale` times as large, bicubic."""
+    return lq if scale == 1 else imresize(lq, scale).clamp(0, 1)
+
+
 def _resize_axis(image: Tensor, axis: int, size: int, scale: float) -> Tensor:
     """One axis resized to `size` samples: each is a weighted sum of a few neighbours."""
     sharpness = min(scale, 1.0)  # the kernel is widened when shrinking: antialiasing

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -28,10 +28,9 @@ class TrainingModule(LightningModule):
     All random numbers of a batch come from (seed, batch number, rank), so a resumed run repeats an unbroken one.
     """
 
-    automatic_optimization = False
-
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.backbone = backbone
         self.average: AveragedModel | None = None
         self.batches_done = 0
@@ -69,7 +68,7 @@ class TrainingModule(LightningModule):
     @property
     def deliverable(self) -> Backbone:
         """The network that the run is for: the averaged one where there is an average."""
-        return self.average.module if self.average is not None else self.backbone
+        return cast(Backbone, self.average.module) if self.average is not None else self.backbone
 
     @property
     def step(self) -> int:
@@ -119,7 +118,7 @@ class TrainingModule(LightningModule):
 
     def optimise(self, batch: dict[str, Any]) -> None:
         """One optimiser step, or none where the gradient is not finite."""
-        optimizer = self.optimizers()
+        optimizer = cast(torch.optim.Optimizer, self.optimizers())
         parameters = self.trained()
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm or float("inf"))
         if torch.isfinite(norm):

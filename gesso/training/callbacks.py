@@ -33,7 +33,7 @@ class Keep(Callback):
     def __init__(self, out: Path, save_every: int) -> None:
         self.out, self.save_every = out, save_every
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
         """Saves when it is time."""
         if steps_done(pl_module, self.save_every):
             self.save(trainer, pl_module)
@@ -58,7 +58,7 @@ class Samples(Callback):
     def __init__(self, out: Path, every: int, batch: Callable[[], dict[str, Any]], rows: int = 4) -> None:
         self.folder, self.every, self.batch, self.rows = out / "samples", every, batch, rows
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
         """Draws when it is time."""
         if trainer.is_global_zero and steps_done(pl_module, self.every):
             self.draw(pl_module)
@@ -90,7 +90,7 @@ class ProgressLine(Callback):
         self.task = self.progress.add_task(self.what, total=self.steps, completed=pl_module.step, note="")
         self.progress.start()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
         """Moves the bar."""
         self.progress.update(self.task, completed=pl_module.step, note=pl_module.note)
 
@@ -124,7 +124,7 @@ class StopRequest(Callback):
         self.requested = True
         signal.signal(number, self.before[number])
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
         """Ends the run between two steps, where its state is whole."""
         if self.requested:
             trainer.should_stop = True
@@ -144,19 +144,24 @@ class Estimate(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Rehearses on this device and prints the estimate."""
         batch = pl_module.transfer_batch_to_device(self.batch(), pl_module.device, 0)
-        for _ in range(2):  # the first one warms up
-            begin = time.perf_counter()
-            generator = generator_for(pl_module.seed, "rehearsal", device=pl_module.device)
-            with trainer.precision_plugin.train_step_context():
-                loss = pl_module.losses(batch, generator)["loss"]
-            loss.backward()
-            pl_module.zero_grad()
-            peak = peak_memory(pl_module.device)
-            seconds = time.perf_counter() - begin
+        self.rehearse(trainer, pl_module, batch)  # warms up
+        seconds = self.rehearse(trainer, pl_module, batch)
         left = (self.steps - pl_module.step) * pl_module.accumulate * seconds
         if trainer.is_global_zero:
-            cost = f"{seconds:.2f} s and {peak / 2**30:.1f} GiB"
+            cost = f"{seconds:.2f} s and {peak_memory(pl_module.device) / 2**30:.1f} GiB"
             say(f"one batch takes about {cost}; {duration(left)} for the steps to come")
+
+    def rehearse(self, trainer: Trainer, module: TrainingModule, batch: dict[str, Any]) -> float:
+        """Seconds that a forward and backward pass take."""
+        begin = time.perf_counter()
+        generator = generator_for(module.seed, "rehearsal", device=module.device)
+        with trainer.precision_plugin.train_step_context():
+            loss = module.losses(batch, generator)["loss"]
+        loss.backward()
+        module.zero_grad()
+        if module.device.type == "cuda":
+            torch.cuda.synchronize(module.device)
+        return time.perf_counter() - begin
 
 
 def peak_memory(device: torch.device) -> int:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from gesso import checkpoint
 from gesso.backbones._base import Backbone
 from gesso.data.augment import mixup
-from gesso.functional.resize import imresize
+from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol
 from gesso.report.console import say, warn
 from gesso.restorer import Restorer
@@ -36,11 +36,6 @@ class Validation:
     pictures: Dataset[dict[str, Any]]
     protocol: Protocol
     input_psnr: float
-
-
-def enlarged(lq: Tensor, scale: int) -> Tensor:
-    """`lq` (B, 3, H, W) at the size of its ground truth: bicubic enlargement for super-resolution, else itself."""
-    return lq if scale == 1 else imresize(lq, scale).clamp(0, 1)
 
 
 class FinetuneModule(TrainingModule):
@@ -76,7 +71,7 @@ class FinetuneModule(TrainingModule):
         self.deliverable.eval()
         restored = self.deliverable(lq)
         self.backbone.train()
-        return {"input": enlarged(lq, self.backbone.scale), "restored": restored, "ground truth": batch["gt"]}
+        return {"input": enlarge(lq, self.backbone.scale), "restored": restored, "ground truth": batch["gt"]}
 
     def on_validation_epoch_start(self) -> None:
         """Makes room for the scores and sets the network to evaluation."""
