@@ -43,7 +43,11 @@ def test_the_input_has_its_known_psnr(folder, capsys):
 @pytest.mark.parametrize("folder", PAIRED)
 def test_pairs_train(folder, tmp_path):
     task, scale = PAIRED[folder]
-    network = SMALL if scale == 1 else {"backbone": f"swinir_light_x{scale}", "backbone_args": {"depths": [1], "num_heads": [2], "embed_dim": 12}}
+    enlarger = {
+        "backbone": f"swinir_light_x{scale}",
+        "backbone_args": {"depths": [1], "num_heads": [2], "embed_dim": 12},
+    }
+    network = SMALL if scale == 1 else enlarger
     path = gesso.finetune(out=tmp_path, task=task, data=data_folder(folder), scale=scale, **network, **RUN)
     assert gesso.load(path).scale == scale
 

@@ -6,10 +6,10 @@ from torch.nn import functional as F
 
 
 def reflected_index(size: int, before: int, after: int, *, repeat_edge: bool = False) -> Tensor:
-    """Source position of each of `before + size + after` samples of a mirrored axis, shape (before + size + after,).
+    """Source position of each of the `before + size + after` samples of a mirrored axis.
 
     Mirrors again where the padding is longer than the axis, which `torch.nn.functional.pad` refuses.
-    `repeat_edge` repeats the edge sample (OpenCV BORDER_REFLECT); without it the edge is the mirror (BORDER_REFLECT_101).
+    `repeat_edge` repeats the edge sample (OpenCV's BORDER_REFLECT); else the edge is the mirror (BORDER_REFLECT_101).
     """
     position = torch.arange(-before, size + after)
     if size == 1:
@@ -20,9 +20,9 @@ def reflected_index(size: int, before: int, after: int, *, repeat_edge: bool = F
 
 
 def pad(image: Tensor, left: int, right: int, top: int, bottom: int, mode: str = "reflect") -> Tensor:
-    """`image` (..., H, W) extended on four sides; mode "reflect" (edge not repeated), "symmetric", "replicate" or "zeros".
+    """`image` (..., H, W) extended on four sides, by any amount, also by more than the image is wide.
 
-    Any amount of padding is possible, also more than the image is wide.
+    Modes are "reflect" (the edge is not repeated), "symmetric" (it is), "replicate" and "zeros".
     """
     if not (left or right or top or bottom):
         return image

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -21,7 +23,7 @@ def test_tiles_cover_the_axis_on_the_networks_grid(axis):
     assert tiles[0][0] == 0
     assert tiles[-1][1] == size
     assert all(start % multiple == 0 and 0 < stop - start <= max(tile, multiple) for start, stop in tiles)
-    for (_, stop), (start, _) in zip(tiles, tiles[1:], strict=False):
+    for (_, stop), (start, _) in itertools.pairwise(tiles):
         assert stop - start >= min(overlap, size)
 
 
