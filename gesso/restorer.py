@@ -23,8 +23,9 @@ Precision = Literal["auto", "float32", "bf16"]
 Blend = Literal["smooth", "uniform"]
 Watch = Callable[[Sequence[Any]], Iterable[Any]]
 
-CPU_BUDGET = 2**30  # bytes for the tensors of a tile; larger tiles are no faster on a CPU
 PROBE = 96  # side of the image on which a network's hunger for memory is measured
+CPU_TILE = 256  # least side of automatic tiles on a CPU where memory allows: smaller ones would be mostly overlap
+CPU_BYTES = 2**28  # what a tile's tensors take on a CPU beyond that: larger ones are slower, allocating and clearing
 
 
 class Restorer:
@@ -171,18 +172,20 @@ class Restorer:
         if self._bytes_per_pixel is None:
             sample = torch.zeros(self.network.in_channels, probe, probe, device=self.device)
             self._bytes_per_pixel = peak_bytes(lambda: self._run(sample)) / probe**2
-        pixels = budget(self.device) / self._bytes_per_pixel
+        pixels = free_bytes(self.device) / self._bytes_per_pixel
+        if self.device.type == "cpu":
+            pixels = min(pixels, max(CPU_TILE**2, CPU_BYTES / self._bytes_per_pixel))
         if height * width <= pixels:
             return whole
         return max(probe, int(pixels**0.5) // multiple * multiple)
 
 
-def budget(device: torch.device) -> float:
-    """Bytes that the tensors of one tile may take: two thirds of a GPU's free memory; of a CPU's, 1 GiB at most."""
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return (torch.cuda.mem_get_info(device)[0] + cached) * 2 / 3
-    return min(CPU_BUDGET, psutil.virtual_memory().available / 2)
+def free_bytes(device: torch.device) -> float:
+    """Bytes that a computation may take: half of the memory that is free, what torch holds in reserve included."""
+    if device.type != "cuda":
+        return psutil.virtual_memory().available / 2
+    reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return (torch.cuda.mem_get_info(device)[0] + reserve) / 2
 
 
 def computes_in_bf16(device: torch.device) -> bool:
