@@ -9,13 +9,13 @@ from torch import nn
 from gesso import checkpoint
 from gesso.backbones import Backbone, create_backbone
 from gesso.backbones._transfer import PaperTransfer
-from gesso.data.datasets import WholePairs, WholePhotos
+from gesso.data.mixes import MixDataset, Part, open_mix
 from gesso.data.sources import open_training_data
-from gesso.functional.random import mix
+from gesso.functional.random import seed_for
 from gesso.functional.resize import enlarge
 from gesso.losses import find_loss
 from gesso.report.console import say
-from gesso.tasks import Task, find_task
+from gesso.tasks import find_task
 from gesso.training.finetune_module import FinetuneModule, Validation
 from gesso.training.run import check_positive, fit
 from gesso.training.sampling import Stage, parse_stages
@@ -33,6 +33,7 @@ def finetune(
     degradation: Any = None,
     val: str | Path | None = None,
     holdout: int | None = None,
+    mix: list[dict[str, Any]] | None = None,
     scale: int = 1,
     backbone: str = "restormer",
     backbone_args: dict[str, Any] | None = None,
@@ -64,7 +65,7 @@ def finetune(
 
     Args:
         out: folder of the run.
-        task: name of the task; `gesso list tasks` shows all with their protocols.
+        task: name of the task, or "all-in-one" with `mix`; `gesso list tasks` shows all with their protocols.
         data: root of a data set in a published layout, found by itself; or a folder of clean photos, whose degraded
             partners are made on the fly.
         lq: folder of degraded images, with `gt`, instead of `data`.
@@ -74,6 +75,8 @@ def finetune(
         degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
         val: root of validation data; none: the validation or test split of `data`, else some pairs are held out.
         holdout: pairs held out for validation where there is no other; none: a tenth, at most 12.
+        mix: for the task "all-in-one": a list of {task, data, repeats, degradation, ...}, each with the options of a
+            single task; every part is measured by its own protocol.
         scale: enlargement for super-resolution.
         backbone: name of the network; `gesso list backbones` shows all.
         backbone_args: options of the network, such as `--backbone_args.dim 32`.
@@ -103,14 +106,20 @@ def finetune(
     recipe = {"verb": "finetune"} | {k: v for k, v in locals().items() if k not in ("out", "run")} | run
     out = Path(out)
     check_positive(crop_size=crop_size, batch_size=batch_size, scale=scale)
-    goal = find_task(task, scale=scale)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
-    samples = open_training_data(
-        goal, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, val=val,
-        holdout=holdout, seed=seed,
-    )  # fmt: skip
-    say(f"{task}: {samples.summary}")
-    torch.manual_seed(mix(seed, "weights"))
+    if task == "all-in-one":
+        parts = open_mix(mix or [], seed=seed)
+        train = MixDataset([part.samples.train for part in parts], [part.repeats for part in parts], seed=seed)
+    else:
+        goal = find_task(task, scale=scale)
+        samples = open_training_data(
+            goal, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, val=val,
+            holdout=holdout, seed=seed,
+        )  # fmt: skip
+        parts, train = [Part(task, goal, samples)], samples.train
+    for part in parts:
+        say(f"{part.name}: {part.samples.summary}")
+    torch.manual_seed(seed_for(seed, "weights"))
     net = start(create_backbone(backbone, **(backbone_args or {})), init, transfer, keep_last=keep_last)
     if net.scale != scale:
         raise ValueError(f"{backbone} enlarges {net.scale} times, but the task asks for scale {scale}")
@@ -119,12 +128,12 @@ def finetune(
             parameter.requires_grad_(net.is_head(name))
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
     say(f"{backbone}: {sum(p.numel() for p in net.parameters()):,} parameters, {trained:,} of them trained")
-    validations = [measure_input(samples.validation, goal)] if len(samples.validation) else []
-    module = FinetuneModule(net, find_loss(loss or goal.loss), validations, out, use_mixup=mixup)
+    validations = [measure_input(part) for part in parts if len(part.samples.validation)]
+    module = FinetuneModule(net, find_loss(loss or parts[0].task.loss), validations, out, use_mixup=mixup)
     module.facts = {"task": task, "init": init, "transfer": transfer}
     fit(
         module,
-        samples.train,
+        train,
         out,
         recipe,
         what=f"{task} {backbone}",
@@ -158,12 +167,13 @@ def start(net: Backbone, init: str, transfer: Literal["network", "paper"], *, ke
     return net
 
 
-def measure_input(pictures: WholePairs | WholePhotos, task: Task) -> Validation:
-    """The validation of a task, with the PSNR of its unrestored input, which is printed."""
+def measure_input(part: Part) -> Validation:
+    """The validation of a data set, with the PSNR of its unrestored input, which is printed."""
+    pictures, task = part.samples.validation, part.task
     psnrs = []
     for i in range(len(pictures)):
         lq, gt = pictures[i]["lq"], pictures[i]["gt"]
         psnrs.append(task.protocol(enlarge(lq, task.scale), gt)["psnr"])
     mean = sum(psnrs) / len(psnrs)
-    say(f"the unrestored validation input has {mean:.2f} dB ({task.protocol})")
-    return Validation("val", pictures, task.protocol, mean)
+    say(f"{part.name}: the unrestored validation input has {mean:.2f} dB; {task.protocol}")
+    return Validation(part.name, pictures, task.protocol, mean)

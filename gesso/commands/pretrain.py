@@ -6,8 +6,9 @@ from typing import Any, Literal
 import torch
 
 from gesso.backbones import create_backbone
+from gesso.data.mixes import MixDataset, open_mix
 from gesso.data.sources import open_images
-from gesso.functional.random import mix
+from gesso.functional.random import seed_for
 from gesso.pretext import create_pretext
 from gesso.report.console import say
 from gesso.training.pretrain_module import PretrainModule
@@ -22,7 +23,7 @@ def pretrain(
     pretext_args: dict[str, Any] | None = None,
     backbone: str = "restormer",
     backbone_args: dict[str, Any] | None = None,
-    images: str | None = None,
+    images: Any = None,
     count: int | None = None,
     crop_size: int = 224,
     batch_size: int = 1,
@@ -47,7 +48,8 @@ def pretrain(
         backbone: name of the network; `gesso list backbones` shows all.
         backbone_args: options of the network, such as `--backbone_args.dim 32`.
         images: where images come from: "noise" (fixed N(0, 1) images), "leaves" (procedural dead leaves), "pink"
-            (procedural 1/f noise) or a folder of photos; none: what the pretext prefers.
+            (procedural 1/f noise), a folder of photos, or for a pretext that classifies degradations the data of each
+            class, a list of {task, data, repeats, degradation, ...}; none: what the pretext prefers.
         count: how many different images; none: 1 for noise, all of a folder, no end of procedural ones.
         crop_size: side of the images in pixels.
         batch_size: images in one batch of one device.
@@ -66,12 +68,19 @@ def pretrain(
     recipe = {"verb": "pretrain"} | {k: v for k, v in locals().items() if k not in ("out", "run")} | run
     out = Path(out)
     check_positive(crop_size=crop_size, batch_size=batch_size)
-    torch.manual_seed(mix(seed, "weights"))
+    torch.manual_seed(seed_for(seed, "weights"))
     method = create_pretext(pretext, create_backbone(backbone, **(backbone_args or {})), **(pretext_args or {}))
     if images is None:
         images = method.images
         say(f"images: {images} (no folder given)")
-    dataset = open_images(images, seed=seed, count=count, per_sample=method.images_per_sample)
+    if isinstance(images, list):
+        if len(images) != method.classes:
+            expected = f"data of {method.classes} classes" if method.classes else "images without classes"
+            raise ValueError(f"images: {pretext} expects {expected}, got data of {len(images)}")
+        parts = open_mix(images, seed=seed)
+        dataset = MixDataset([part.samples.train for part in parts], [part.repeats for part in parts], seed=seed)
+    else:
+        dataset = open_images(images, seed=seed, count=count, per_sample=method.images_per_sample)
     module = PretrainModule(method)
     module.facts = {"pretext": pretext, "pretext_args": pretext_args or {}, "images": images}
     body = sum(p.numel() for p in method.backbone.parameters())

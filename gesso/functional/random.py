@@ -5,11 +5,11 @@ import hashlib
 import torch
 
 
-def mix(seed: int, *indices: int | str) -> int:
+def seed_for(seed: int, *indices: int | str) -> int:
     """A 63-bit seed that depends on every argument, so streams of different indices are unrelated.
 
     Example:
-        >>> mix(0, 1) == mix(0, 1), mix(0, 1) == mix(1, 0)
+        >>> seed_for(0, 1) == seed_for(0, 1), seed_for(0, 1) == seed_for(1, 0)
         (True, False)
     """
     text = "/".join(str(part) for part in (seed, *indices))
@@ -18,4 +18,4 @@ def mix(seed: int, *indices: int | str) -> int:
 
 def generator_for(seed: int, *indices: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A fresh generator whose stream depends only on `seed` and `indices` (a sample index, a step, a purpose)."""
-    return torch.Generator(device=device).manual_seed(mix(seed, *indices))
+    return torch.Generator(device=device).manual_seed(seed_for(seed, *indices))

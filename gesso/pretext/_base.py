@@ -19,12 +19,14 @@ class Pretext(nn.Module):
         backbone: the network being pre-trained; all of it but its head is what transfers.
         images: where images come from when the user does not say: "noise" or "leaves".
         images_per_sample: independent images that one sample needs (2 for DegAE).
+        classes: kinds of degradation that it tells apart, or None; data sorted by class must have as many.
         presets: option values by name, for departures from the defaults that belong together.
     """
 
     images: ClassVar[str] = "noise"
     images_per_sample: ClassVar[int] = 1
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    classes: int | None = None
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()

@@ -95,6 +95,7 @@ class DCPT(Pretext):
         self.mix = Mix(tuple(parse_degradation(value) for value in (degradations or FIVE)))
         if len(self.mix.choices) < 2:
             raise ValueError(f"degradations: expected two classes or more, got {degradations!r}")
+        self.classes = len(self.mix.choices)
         self.generation: Generation = check_choice("generation", generation, Generation)
         self.mode: Mode = check_choice("mode", mode, Mode)
         if self.generation == "masked" and self.mode != "joint":

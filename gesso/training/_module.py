@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gesso.backbones._base import Backbone
-from gesso.functional.random import generator_for, mix
+from gesso.functional.random import generator_for, seed_for
 from gesso.training.schedules import Schedule
 
 MAX_SKIPPED_IN_A_ROW = 10
@@ -86,7 +86,7 @@ class TrainingModule(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Forward and backward of one batch, and the optimiser step when enough batches have been accumulated."""
-        torch.manual_seed(mix(self.seed, "batch", self.batches_done, self.global_rank))  # stochastic depth draws here
+        torch.manual_seed(seed_for(self.seed, "batch", self.batches_done, self.global_rank))  # for stochastic depth
         generator = generator_for(self.seed, "losses", self.batches_done, self.global_rank, device=self.device)
         losses = self.losses(batch, generator)
         self.manual_backward(losses["loss"] / self.accumulate)

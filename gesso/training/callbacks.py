@@ -144,8 +144,11 @@ class Estimate(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Rehearses on this device and prints the estimate."""
         batch = pl_module.transfer_batch_to_device(self.batch(), pl_module.device, 0)
+        before = {name: buffer.clone() for name, buffer in pl_module.named_buffers()}
         self.rehearse(trainer, pl_module, batch)  # warms up
         seconds = self.rehearse(trainer, pl_module, batch)
+        for name, buffer in pl_module.named_buffers():
+            buffer.copy_(before[name])
         left = (self.steps - pl_module.step) * pl_module.accumulate * seconds
         if trainer.is_global_zero:
             cost = f"{seconds:.2f} s and {peak_memory(pl_module.device) / 2**30:.1f} GiB"

@@ -87,13 +87,14 @@ class FinetuneModule(TrainingModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the means over all devices, keeps the best state, warns when the output is no better than the input."""
-        psnrs = []
+        psnrs, metrics = [], {}
         for validation, rows in zip(self.validations, self.gathered(self.scores), strict=True):
             psnr, ssim = (sum(row[metric] for row in rows) / len(rows) for metric in ("psnr", "ssim"))
-            self.write({f"{validation.name}/psnr": psnr, f"{validation.name}/ssim": ssim})
+            metrics |= {f"{validation.name}/psnr": psnr, f"{validation.name}/ssim": ssim}
             psnrs.append(psnr)
             if self.trainer.is_global_zero:
                 self.announce(validation, psnr, ssim)
+        self.write(metrics)
         mean = sum(psnrs) / len(psnrs)
         if mean > self.best_psnr and self.step > 0:
             self.best_psnr = mean

@@ -177,7 +177,7 @@ def test_frozen_features_stay_as_they_are(tmp_path, pairs):
 
 def test_finetuning_learns_and_keeps_its_best(tmp_path, pairs):
     finetune(tmp_path / "run", pairs, steps=60, val_every=20, lr=3e-3, holdout=2)
-    scores = [float(row["val/psnr"]) for row in rows(tmp_path / "run") if row["val/psnr"]]
+    scores = [float(row["derain/psnr"]) for row in rows(tmp_path / "run") if row["derain/psnr"]]
     assert len(scores) == 3
     assert scores[-1] > scores[0]
     best = checkpoint.read_header(tmp_path / "run/best.safetensors")
@@ -214,3 +214,34 @@ def test_too_large_a_holdout_is_refused(tmp_path, pairs):
 def test_an_unwritable_folder_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     assert cli.main(["pretrain", *SMALL_WORDS, "--out", str(tmp_path / "file/run"), "--steps", "1"]) == cli.BAD_INPUT
+
+
+def test_all_in_one_measures_every_part_by_its_own_protocol(tmp_path, pairs, capsys):
+    mix = [
+        {"task": "derain", "data": str(pairs), "repeats": 2},
+        {"task": "denoise", "data": str(pairs / "target"), "degradation": "gaussian_noise"},
+    ]
+    gesso.finetune(out=tmp_path / "run", task="all-in-one", mix=mix, steps=4, crop_size=16, batch_size=2, **SMALL)
+    last = rows(tmp_path / "run")[-1]
+    assert float(last["derain/psnr"]) > 0
+    assert float(last["denoise/psnr"]) > 0
+    said = capsys.readouterr().out
+    assert "on Y rounded" in said
+    assert "on RGB" in said
+
+
+def test_a_part_of_a_mix_that_is_missing_is_named(tmp_path, pairs):
+    mix = [{"task": "derain", "data": str(pairs)}, {"task": "dehaze", "data": str(tmp_path / "nowhere")}]
+    with pytest.raises(ValueError, match=r"mix part dehaze: .*nowhere"):
+        gesso.finetune(out=tmp_path / "run", task="all-in-one", mix=mix, **SMALL)
+
+
+def test_dcpt_trains_on_class_folders(tmp_path, pairs):
+    images = [
+        {"task": "derain", "data": str(pairs), "holdout": 0},
+        {"task": "denoise", "data": str(pairs / "target"), "degradation": "gaussian_noise", "holdout": 0},
+    ]
+    two = {"degradations": ["rain", "gaussian_noise"]}
+    assert pretrain(tmp_path / "run", pretext="dcpt", pretext_args=two, images=images, batch_size=2).exists()
+    with pytest.raises(ValueError, match="classes"):
+        pretrain(tmp_path / "other", pretext="dcpt", pretext_args={}, images=[*images, images[0] | {"name": "third"}])
