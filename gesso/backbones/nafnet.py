@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone, check_residual
 from gesso.functional.padding import round_up
+from gesso.functional.strips import in_strips
 
 Size = tuple[int, int]  # height, width
 SIDD = {"middle_blk_num": 12, "enc_blk_nums": [2, 2, 4, 8], "dec_blk_nums": [2, 2, 2, 2]}
@@ -111,11 +112,19 @@ class Block(nn.Module):
     def forward(self, feature: Tensor) -> Tensor:
         """The map after this block, (B, C, H, W) as before it."""
         x = feature.permute(0, 2, 3, 1)
-        mixed = self.conv2(pointwise(self.conv1, self.norm1(x)).permute(0, 3, 1, 2))
-        mixed = self.activate(mixed.permute(0, 2, 3, 1))
+        mixed = in_strips(self.mix, x, reach=1)
         x = x + project(self.conv3, mixed, self.beta, self.attention(mixed.permute(0, 3, 1, 2)))
+        return in_strips(self.feed_forward, x, reach=0).permute(0, 3, 1, 2)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Mixes channels, then neighbours, of a map (B, H, W, C)."""
+        wide = pointwise(self.conv1, self.norm1(x)).permute(0, 3, 1, 2)
+        return self.activate(self.conv2(wide).permute(0, 2, 3, 1))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """The second half of the block, (B, H, W, C)."""
         hidden = self.activate(pointwise(self.conv4, self.norm2(x)))
-        return (x + project(self.conv5, hidden, self.gamma)).permute(0, 3, 1, 2)
+        return x + project(self.conv5, hidden, self.gamma)
 
 
 def project(conv: nn.Conv2d, x: Tensor, gain: Tensor, attention: Tensor | None = None) -> Tensor:

@@ -6,11 +6,10 @@ Maps (B, C, H, W) lie in memory channels last, so that the views (B, H, W, C) in
 normalisation, projections and windows read in order, cost nothing.
 """
 
-import functools
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,75 +18,12 @@ from torch.nn import functional as F
 from gesso.backbones._base import Backbone, check_residual
 from gesso.functional.checks import check_choice
 from gesso.functional.padding import round_up
+from gesso.functional.strips import in_strips
+from gesso.functional.windows import attend, find_windows, relative_position_index, reorder
 
 TokenMlp = Literal["leff", "mlp"]
 BIAS_TABLE = "relative_position_bias_table"
 INDEX = "relative_position_index"
-
-
-# ---------------------------------------------------------------------------------------------------------- windows
-
-
-class Windows(NamedTuple):
-    """How the pixels of a batch fall into windows, the way back, and which pixels of a window must not meet."""
-
-    order: Tensor  # (windows*B*N,) pixel at each place in window order; a window's B images are neighbours
-    inverse: Tensor  # (B*H*W,) place of each pixel
-    mask: Tensor  # (torn, N, N), 0 or -100, added to the logits of the last `torn` windows; torn = 0 without a shift
-
-
-def find_windows(batch: int, height: int, width: int, side: int, shift: int, device: torch.device) -> Windows:
-    """Windows of N = side*side pixels of maps (batch, height, width), cyclically shifted up and left by `shift`.
-
-    Where a shift tears a window in two, it joins pixels of opposite borders, which may not attend to each other. Torn
-    windows come last, so that all others need no mask.
-    """
-    # While a graph is recorded, tensors are placeholders that a cache must not keep.
-    find = _find_windows if torch.compiler.is_compiling() else _find_windows_once
-    return find(batch, height, width, side, shift, device)
-
-
-def _find_windows(batch: int, height: int, width: int, side: int, shift: int, device: torch.device) -> Windows:
-    def partition(plane: Tensor) -> Tensor:
-        return plane.view(height // side, side, width // side, side).transpose(1, 2).reshape(-1, side * side)
-
-    pixel = torch.arange(height * width).view(height, width).roll((-shift, -shift), (0, 1))
-    from_top, from_left = torch.arange(height) >= height - shift, torch.arange(width) >= width - shift
-    order, origin = partition(pixel), partition(2 * from_top[:, None] + from_left)
-    torn = (origin != origin[:, :1]).any(1)
-    order = torch.cat([order[~torn], order[torn]])
-    order = (order[:, None] + torch.arange(batch)[:, None] * height * width).flatten()
-    mask = -100.0 * (origin[torn, :, None] != origin[torn, None, :])
-    return Windows(order.int().to(device), torch.argsort(order).int().to(device), mask.to(device))
-
-
-# Outside inference mode, else what an evaluation caches could not serve a training step.
-_find_windows_once = functools.lru_cache(maxsize=64)(torch.inference_mode(False)(_find_windows))
-
-
-class _Reorder(torch.autograd.Function):
-    """Rows in another order. The gradient is a read in the opposite order, not an accumulation into zeros."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(inverse, order)
-        return rows.index_select(0, order)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _Reorder.apply(gradients[0], *ctx.saved_tensors), None, None
-
-
-def reorder(rows: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-    """`rows[order]`, where `inverse` leads back."""
-    return _Reorder.apply(rows, order, inverse) if rows.requires_grad else rows.index_select(0, order)
-
-
-def relative_position_index(side: int) -> Tensor:
-    """Row of the bias table for every pair of pixels of a window, (N, N); the table is row-major in (dy, dx)."""
-    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    y, x = y.flatten(), x.flatten()
-    return (y[:, None] - y + side - 1) * (2 * side - 1) + (x[:, None] - x + side - 1)
 
 
 # ----------------------------------------------------------------------------------------------------------- blocks
@@ -101,7 +37,7 @@ class WindowAttention(nn.Module):
         self.heads = heads
         self.relative_position_bias_table = nn.Parameter(torch.empty((2 * side - 1) ** 2, heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
-        self.register_buffer(INDEX, relative_position_index(side), persistent=False)
+        self.register_buffer("index", relative_position_index(side), persistent=False)
         # Two products keep the official names; joining the two matrices at every call was measured to gain nothing.
         self.qkv = nn.ModuleDict(
             {"to_q": nn.Linear(dim, dim, bias=qkv_bias), "to_kv": nn.Linear(dim, 2 * dim, bias=qkv_bias)}
@@ -112,26 +48,8 @@ class WindowAttention(nn.Module):
         """Attended windows, shape of `windows` (windows, B, N, C); `mask` (torn, N, N) is for the last of them."""
         q = self.qkv["to_q"](windows).unflatten(-1, (self.heads, -1)).transpose(2, 3)
         k, v = self.qkv["to_kv"](windows).unflatten(-1, (2, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        bias = F.embedding(self.get_buffer(INDEX), self.relative_position_bias_table).permute(2, 0, 1).contiguous()
-        if len(mask):
-            sizes = [len(windows) - len(mask), len(mask)]
-            (q, torn_q), (k, torn_k), (v, torn_v) = (t.split(sizes) for t in (q, k, v))
-            torn = attend(torn_q, torn_k, torn_v, bias + mask[:, None, None])
-            attended = torch.cat([attend(q, k, v, bias), torn])
-        else:
-            attended = attend(q, k, v, bias)
-        return self.proj(attended.transpose(2, 3).flatten(3))
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d) + bias) v for q, k, v (windows, B, heads, N, d) and bias ([windows, 1,] heads, N, N)."""
-    bias = bias.to(q.dtype)
-    if bias.requires_grad and q.device.type == "cpu":
-        # Where the bias needs a gradient, PyTorch's CPU attention takes a path two times slower than the formula.
-        return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1) + bias).softmax(-1) @ v
-    shape, bias = q.shape, bias.expand(*q.shape[:-1], -1)
-    q, k, v, bias = (t.flatten(0, 1) for t in (q, k, v, bias))
-    return F.scaled_dot_product_attention(q, k, v, bias).view(shape)
+        bias = F.embedding(self.get_buffer("index"), self.relative_position_bias_table).permute(2, 0, 1).contiguous()
+        return self.proj(attend(q, k, v, bias, mask).flatten(3))
 
 
 class LeFF(nn.Module):
@@ -171,7 +89,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The map after this block, (B, H, W, C) as before it."""
         x = x + self.drop(self.attention(self.norm1(x)))
-        return x + self.drop(self.mlp(self.norm2(x)))
+        return x + self.drop(in_strips(lambda strip: self.mlp(self.norm2(strip)), x, reach=1))
 
     def attention(self, x: Tensor) -> Tensor:
         """Window attention on a map (B, H, W, C)."""

@@ -36,21 +36,24 @@ def find_windows(batch: int, height: int, width: int, side: int, shift: int, dev
 
 
 def _find_windows(batch: int, height: int, width: int, side: int, shift: int, device: torch.device) -> Windows:
-    def partition(plane: Tensor) -> Tensor:
-        return plane.view(height // side, side, width // side, side).transpose(1, 2).reshape(-1, side * side)
+    def partition(plane: Tensor) -> tuple[Tensor, Tensor]:
+        """Whole windows and torn ones of a plane (H, W): those at the right and the bottom, if there is a shift."""
+        windows = plane.view(height // side, side, width // side, side).transpose(1, 2).flatten(2)
+        if not shift:
+            return windows.flatten(0, 1), windows.new_empty(0, side * side)
+        return windows[:-1, :-1].flatten(0, 1), torch.cat([windows[:-1, -1], windows[-1]])
 
-    pixel = torch.arange(height * width).view(height, width).roll((-shift, -shift), (0, 1))
-    from_top, from_left = torch.arange(height) >= height - shift, torch.arange(width) >= width - shift
-    order, origin = partition(pixel), partition(2 * from_top[:, None] + from_left)
-    torn = (origin != origin[:, :1]).any(1)
-    order = torch.cat([order[~torn], order[torn]])
+    order = torch.cat(partition(torch.arange(height * width).view(height, width).roll((-shift, -shift), (0, 1))))
     order = (order[:, None] + torch.arange(batch)[:, None] * height * width).flatten()
-    mask = torch.where(origin[torn, :, None] != origin[torn, None, :], MASKED, 0.0)
-    return Windows(order.int().to(device), torch.argsort(order).int().to(device), mask.to(device))
+    inverse = torch.empty_like(order).scatter(0, order, torch.arange(len(order)))
+    from_top, from_left = torch.arange(height) >= height - shift, torch.arange(width) >= width - shift
+    _, origin = partition(2 * from_top[:, None] + from_left)
+    mask = torch.where(origin[:, :, None] != origin[:, None, :], MASKED, 0.0)
+    return Windows(order.int().to(device), inverse.int().to(device), mask.to(device))
 
 
 # Outside inference mode, else what an evaluation caches could not serve a training step.
-_find_windows_once = functools.lru_cache(maxsize=16)(torch.inference_mode(False)(_find_windows))
+_find_windows_once = functools.lru_cache(maxsize=64)(torch.inference_mode(False)(_find_windows))
 
 
 def reorder(rows: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
