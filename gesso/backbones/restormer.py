@@ -31,8 +31,31 @@ LayerNormType = Literal["WithBias", "BiasFree"]
 # ----------------------------------------------------------------------------------------------------------- blocks
 
 
+class DivideByDeviation(torch.autograd.Function):
+    """`x / sqrt(var(x) + eps) * weight` over the last axis; for its gradient it keeps `x` and two numbers a pixel."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """The normalised `x` (..., C) for a `weight` (C,) of the same dtype."""
+        _, mean, inverse = torch.native_layer_norm(x, x.shape[-1:], None, None, eps)  # inverse = 1/sqrt(var + eps)
+        ctx.save_for_backward(x, weight, mean, inverse)
+        return x * inverse.to(x.dtype) * weight
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Gradients of `x` and `weight`."""
+        (grad,) = grad_outputs
+        x, weight, mean, inverse = ctx.saved_tensors
+        grad_x = grad * x
+        pull = widen(grad_x @ weight.unsqueeze(1)) * widen(inverse) ** 3 / len(weight)
+        direct = grad * weight * inverse.to(x.dtype)
+        through_variance = (x - mean.to(x.dtype)) * pull.to(x.dtype)
+        grad_weight = grad_x.flatten(0, -2).t() @ inverse.to(x.dtype).flatten(0, -2)
+        return direct - through_variance, grad_weight.squeeze(1), None
+
+
 class BiasFreeLayerNorm(nn.Module):
-    """`x / sqrt(var(x) + eps) * weight` over the last axis: the deviation is divided out, the mean stays."""
+    """Layer norm that divides by the deviation over the last axis, but does not subtract the mean."""
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
@@ -41,9 +64,7 @@ class BiasFreeLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The normalised `x` (..., dim)."""
-        wide = widen(x)
-        variance = (wide - wide.mean(-1, keepdim=True)).square().mean(-1, keepdim=True)
-        return x * torch.rsqrt(variance + self.eps).to(x.dtype) * self.weight
+        return DivideByDeviation.apply(x, self.weight.to(x.dtype), self.eps)
 
 
 class ChannelAttention(nn.Module):

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.textbook.restormer import Textbook
 from gesso.backbones import create_backbone
-from gesso.backbones.restormer import Restormer, expansion_factor
+from gesso.backbones.restormer import BiasFreeLayerNorm, DivideByDeviation, Restormer, expansion_factor
 from tests._golden import (
     case,
     case_id,
@@ -176,6 +176,14 @@ def test_equals_the_textbook_formulation(attention, norm):
         torch.testing.assert_close(ours_one, theirs_one, rtol=1e-8, atol=1e-12)
 
 
+def test_bias_free_norm_divides_by_the_deviation():
+    norm = BiasFreeLayerNorm(6, 1e-5).double()
+    x = 3 + torch.randn(2, 4, 5, 6, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(norm(x), x / (x.var(-1, correction=0, keepdim=True) + 1e-5).sqrt())
+    weight = 1 + torch.randn(6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, weight: DivideByDeviation.apply(x, weight, 1e-5), (x, weight))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 9), (21, 30)])
 def test_any_size(size):
     net = Restormer(**TINY).eval()
@@ -212,8 +220,9 @@ def test_maps_stay_channels_last():
     torch.testing.assert_close(net(image.contiguous(memory_format=torch.channels_last)), net(image))
 
 
-def test_compiles_without_a_graph_break():
-    stage = Restormer(**TINY).encoder_level2
+@pytest.mark.parametrize("norm", ["WithBias", "BiasFree"])
+def test_compiles_without_a_graph_break(norm):
+    stage = Restormer(**TINY, LayerNorm_type=norm).encoder_level2
     feature = torch.rand(1, 16, 8, 8)
     compiled = torch.compile(stage, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(feature), stage(feature))
