@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gesso.commands.export import export
     from gesso.commands.finetune import finetune
     from gesso.commands.pretrain import pretrain
+    from gesso.commands.probe import probe
     from gesso.commands.restore import restore
     from gesso.data.io import read_image, write_image
     from gesso.degradations import create_degradation, list_degradations
@@ -44,6 +45,7 @@ _HOMES = {
     "list_pretexts": "gesso.pretext",
     "load": "gesso.checkpoint",
     "pretrain": "gesso.commands.pretrain",
+    "probe": "gesso.commands.probe",
     "psnr": "gesso.metrics",
     "read_image": "gesso.data.io",
     "restore": "gesso.commands.restore",
@@ -68,6 +70,7 @@ __all__ = [
     "list_pretexts",
     "load",
     "pretrain",
+    "probe",
     "psnr",
     "read_image",
     "restore",

@@ -1,0 +1,219 @@
+"""How well frozen features tell degradations apart: nearest neighbours, random weights against checkpoints."""
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gesso import checkpoint as checkpoints
+from gesso.backbones import Backbone, create_backbone
+from gesso.data.datasets import ImageDataset
+from gesso.data.io import as_paths, atomic_path
+from gesso.data.layouts import find_photos
+from gesso.data.sources import open_images
+from gesso.degradations import Degradation, parse_degradation
+from gesso.functional.random import generator_for, seed_for
+from gesso.pretext.dcpt import FIVE
+from gesso.report.console import say, show_table, track, warn
+
+SPLITS = (0, 223, 929, 1234, 10086)  # seeds of the released script
+PUBLISHED = {"NAFNet": "52±1", "SwinIR": "64±4", "Restormer": "71±4", "PromptIR": "55±3"}  # random weights, in percent
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """How often the neighbours were right.
+
+    Attributes:
+        start: "random", or the file whose weights were probed.
+        accuracies: share of right answers in [0, 1], one for each split.
+    """
+
+    start: str
+    accuracies: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over the splits."""
+        return float(np.mean(self.accuracies))
+
+    @property
+    def spread(self) -> float:
+        """Population standard deviation over the splits, as the paper reports it."""
+        return float(np.std(self.accuracies))
+
+
+def probe(
+    *,
+    images: str = "leaves",
+    backbone: str | None = None,
+    backbone_args: dict[str, Any] | None = None,
+    checkpoint: str | list[str] | None = None,
+    degradations: list[Any] | None = None,
+    count: int = 100,
+    crop_size: int = 128,
+    neighbours: int = 5,
+    seed: int = 0,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+) -> list[Accuracy]:
+    """Prints and returns how well the last feature map tells degradations apart, for random weights and checkpoints.
+
+    The preliminary experiment of DCPT (section 3): `count` images in each of five degradations, crops of 128, the
+    tensor before the last convolution, flattened as it is; the five nearest neighbours of two thirds decide about the
+    other third, for five splits. Random weights are Kaiming-uniform with a = 2 and zero biases, as there. The paper
+    uses images of five benchmarks; here every image is spoilt in all five ways, so content cannot tell them apart.
+
+    Args:
+        images: folder of clean photos, or "leaves" (procedural dead leaves) or "pink".
+        backbone: network to probe with random weights; none: checkpoints only.
+        backbone_args: options of the network.
+        checkpoint: file whose features are probed, of gesso or of the authors, or a list of such files.
+        degradations: classes to tell apart: names, or names with options; none: rain, noise, haze, low light, blur.
+        count: images in each class.
+        crop_size: side of the images in pixels.
+        neighbours: how many neighbours vote.
+        seed: random weights and degradations follow from it.
+        out: folder for `probe.csv` and `probe.png` (t-SNE of the features); none: nothing is written.
+        overwrite: replace results that stand in `out`.
+
+    Raises:
+        ValueError: if there is nothing to probe, or fewer than two classes or three images.
+        FileNotFoundError: if a folder or file does not exist.
+        FileExistsError: if `out` holds results and `overwrite` is False.
+    """
+    (folder,) = as_paths(out)
+    files = [checkpoint] if isinstance(checkpoint, str) else list(checkpoint or [])
+    if backbone is None and not files:
+        raise ValueError("expected a backbone to probe with random weights, a checkpoint, or both")
+    if folder is not None and (folder / "probe.csv").exists() and not overwrite:
+        raise FileExistsError(f"{folder} holds results already; --overwrite replaces them, or choose another folder")
+    classes = [parse_degradation(value) for value in (degradations or FIVE)]
+    if len(classes) < 2 or count < 3:
+        raise ValueError(f"expected two classes and three images or more, got {len(classes)} and {count}")
+    clean = clean_images(images, count, crop_size, seed)
+    labels = np.tile(np.arange(len(classes)), len(clean))
+
+    found, distances = [], {}
+    for start, network in starts(backbone, backbone_args or {}, files, seed):
+        distances[start] = squared_distances(embed(network, clean, classes, seed, start))
+        found.append(Accuracy(start, neighbour_accuracies(distances[start], labels, neighbours)))
+    show_table(
+        ("features of", "accuracy in %", "published, random weights"),
+        [(a.start, f"{100 * a.mean:.1f} ± {100 * a.spread:.1f}", published(a, backbone)) for a in found],
+    )
+    if folder is not None:
+        write(folder, found, distances, labels, [spoil.name for spoil in classes])
+        say(f"written to {folder}")
+    return found
+
+
+def published(accuracy: Accuracy, backbone: str | None) -> str:
+    """What DCPT's authors found for this network with random weights, on other images."""
+    if accuracy.start != "random" or backbone is None:
+        return ""
+    return next((value for name, value in PUBLISHED.items() if backbone.startswith(name.lower())), "")
+
+
+def clean_images(images: str, count: int, crop_size: int, seed: int) -> list[Tensor]:
+    """`count` different images (3, crop_size, crop_size) in [0, 1]."""
+    if Path(images).is_dir():
+        photos = find_photos(Path(images))[:count]
+        if len(photos) < count:
+            warn(f"{images} holds {len(photos)} photos, fewer than the {count} asked for")
+        dataset: Any = ImageDataset(photos, seed=seed, augment=False)
+        count = len(photos)
+    elif images == "noise":
+        raise ValueError("images: noise has no values in [0, 1]; take leaves, pink or a folder of photos")
+    else:
+        dataset = open_images(images, seed=seed)
+    return [dataset[(i, crop_size)]["image"] for i in range(count)]
+
+
+def starts(
+    backbone: str | None, options: dict[str, Any], files: Sequence[str], seed: int
+) -> list[tuple[str, Backbone]]:
+    """Networks to probe, by what their weights are: the random one first."""
+    networks = []
+    if backbone is not None:
+        torch.manual_seed(seed_for(seed, "weights"))
+        networks.append(("random", with_random_weights(create_backbone(backbone, **options))))
+    return networks + [(file, checkpoints.load(file)) for file in files]
+
+
+def with_random_weights(network: Backbone) -> Backbone:
+    """The network with Kaiming-uniform weights (a = 2) and zero biases, the random start of DCPT's experiment."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.kaiming_uniform_(module.weight, a=2)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network
+
+
+@torch.inference_mode()
+def embed(network: Backbone, clean: list[Tensor], classes: Sequence[Degradation], seed: int, start: str) -> Tensor:
+    """The last feature map of every image in every degradation, flattened: (images * classes, D) in half precision."""
+    network.eval()
+    rows = []
+    for i, image in enumerate(track(clean, f"features of {start}")):
+        spoilt = [spoil(image[None], generator_for(seed, "probe", i, k)) for k, spoil in enumerate(classes)]
+        feature = network.features(network.pad(torch.cat(spoilt)))[-1]
+        rows.append(feature.flatten(1).to(torch.float16))
+    return torch.cat(rows)
+
+
+def squared_distances(rows: Tensor, chunk: int = 65_536) -> np.ndarray:
+    """Squared Euclidean distances between rows (N, D), shape (N, N), summed over parts of D to spare memory."""
+    total = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    for start in range(0, rows.shape[1], chunk):
+        part = rows[:, start : start + chunk].float()
+        total += torch.cdist(part, part).double().square()
+    return total.numpy()
+
+
+def neighbour_accuracies(distances: np.ndarray, labels: np.ndarray, neighbours: int) -> tuple[float, ...]:
+    """Share of right answers of the nearest neighbours, one for each of the five published splits."""
+    from sklearn.model_selection import train_test_split
+    from sklearn.neighbors import KNeighborsClassifier
+
+    accuracies = []
+    for split in SPLITS:
+        known, asked = train_test_split(np.arange(len(labels)), test_size=0.33, random_state=split)
+        vote = KNeighborsClassifier(neighbours, metric="precomputed")
+        vote.fit(distances[np.ix_(known, known)], labels[known])
+        accuracies.append(float(vote.score(distances[np.ix_(asked, known)], labels[asked])))
+    return tuple(accuracies)
+
+
+def write(
+    folder: Path, found: Sequence[Accuracy], distances: dict[str, np.ndarray], labels: np.ndarray, names: Sequence[str]
+) -> None:
+    """Writes the accuracies as `probe.csv` and a t-SNE of each start's features as `probe.png`."""
+    from matplotlib.figure import Figure
+    from sklearn.manifold import TSNE
+
+    with atomic_path(folder / "probe.csv") as path, path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["start", *(f"split {split}" for split in SPLITS), "mean", "spread"])
+        table.writerows([a.start, *a.accuracies, a.mean, a.spread] for a in found)
+    figure = Figure(figsize=(4.2 * len(found), 4.2), layout="constrained")
+    for axes, accuracy in zip(np.atleast_1d(np.asarray(figure.subplots(1, len(found)))), found, strict=True):
+        near = np.sqrt(distances[accuracy.start])
+        perplexity = min(30, len(labels) // 4)
+        places = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=0).fit_transform(near)
+        for label, name in enumerate(names):
+            axes.scatter(*places[labels == label].T, s=8, label=name)
+        axes.set_title(f"{Path(accuracy.start).name}: {100 * accuracy.mean:.0f} %", fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(names), frameon=False
+    )
+    with atomic_path(folder / "probe.png") as path:
+        figure.savefig(path, dpi=130)

@@ -1,0 +1,64 @@
+"""The probe: nearest neighbours of frozen features."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+import gesso
+from gesso.commands.probe import neighbour_accuracies, squared_distances
+
+SMALL = {
+    "backbone": "nafnet_tiny",
+    "images": "leaves",
+    "count": 12,
+    "crop_size": 32,
+    "degradations": ["rain", "low_light"],
+}
+
+
+def test_distances_are_those_of_the_rows_whatever_the_parts():
+    rows = torch.randn(6, 50, dtype=torch.float16)
+    expected = torch.cdist(rows.double(), rows.double()).square().numpy()
+    assert np.allclose(squared_distances(rows, chunk=7), expected, atol=1e-3)
+
+
+def test_neighbours_tell_apart_what_lies_apart_and_guess_where_nothing_does():
+    labels = np.repeat(np.arange(3), 30)
+    apart = torch.nn.functional.one_hot(torch.from_numpy(labels)) * 10 + torch.randn(90, 3) * 0.1
+    assert neighbour_accuracies(squared_distances(apart), labels, 5) == (1.0,) * 5
+    noise = torch.randn(90, 3, generator=torch.Generator().manual_seed(0))
+    assert np.mean(neighbour_accuracies(squared_distances(noise), labels, 5)) < 0.6
+
+
+def test_the_same_seed_gives_the_same_accuracies_and_files_hold_them(tmp_path, capsys):
+    first = gesso.probe(**SMALL, out=tmp_path)
+    assert first == gesso.probe(**SMALL)
+    with (tmp_path / "probe.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert float(row["mean"]) == pytest.approx(first[0].mean)
+    assert (tmp_path / "probe.png").stat().st_size > 5_000
+    with pytest.raises(FileExistsError, match="overwrite"):
+        gesso.probe(**SMALL, out=tmp_path)
+
+
+def test_checkpoints_stand_beside_random_weights(tmp_path, capsys):
+    path = tmp_path / "net.safetensors"
+    gesso.save(gesso.create_backbone("nafnet_tiny"), path)
+    found = gesso.probe(**SMALL, checkpoint=str(path))
+    assert [accuracy.start for accuracy in found] == ["random", str(path)]
+    assert "52±1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backbone": None}, "expected a backbone"),
+        ({"degradations": ["rain"]}, "two classes"),
+        ({"images": "noise"}, "noise"),
+    ],
+)
+def test_what_cannot_be_probed_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        gesso.probe(**(SMALL | options))
