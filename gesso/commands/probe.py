@@ -17,6 +17,7 @@ from gesso.data.io import as_paths, atomic_path
 from gesso.data.layouts import find_photos
 from gesso.data.sources import open_images
 from gesso.degradations import Degradation, parse_degradation
+from gesso.degradations.compose import Mix
 from gesso.functional.random import generator_for, seed_for
 from gesso.pretext.dcpt import FIVE
 from gesso.report.console import say, show_table, track, warn
@@ -108,9 +109,15 @@ def probe(
         [(a.start, f"{100 * a.mean:.1f} ± {100 * a.spread:.1f}", published(a, backbone)) for a in found],
     )
     if folder is not None:
-        write(folder, found, distances, labels, [spoil.name for spoil in classes])
+        write(folder, found, distances, labels, [class_name(spoil) for spoil in classes])
         say(f"written to {folder}")
     return found
+
+
+def class_name(spoil: Degradation) -> str:
+    """What a class is called in a picture: a mix of one kind, such as noise of several strengths, after that kind."""
+    kinds = {choice.name for choice in spoil.choices} if isinstance(spoil, Mix) else {spoil.name}
+    return kinds.pop() if len(kinds) == 1 else spoil.name
 
 
 def published(accuracy: Accuracy, backbone: str | None) -> str:
@@ -212,8 +219,7 @@ def write(
         axes.set_title(f"{Path(accuracy.start).name}: {100 * accuracy.mean:.0f} %", fontsize=10)
         axes.set_xticks([])
         axes.set_yticks([])
-    figure.legend(
-        *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(names), frameon=False
-    )
+    handles = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     with atomic_path(folder / "probe.png") as path:
         figure.savefig(path, dpi=130)
