@@ -55,10 +55,21 @@ class Pretext(nn.Module):
         return output if self.backbone.scale == 1 else F.avg_pool2d(output, self.backbone.scale)
 
     def uncover(self, output: Tensor, image: Tensor) -> Tensor:
-        """The part of `reconstruct`'s output that belongs to `image`, which was padded before, at its size."""
+        """The part of `reconstruct`'s output (B, C, scale * H, scale * W) that belongs to `image`, padded before."""
         height, width = image.shape[-2:]
         left, _, top, _ = self.backbone.padding(height, width)
-        return self.shrink(output)[..., top : top + height, left : left + width]
+        top, left, height, width = (self.backbone.scale * side for side in (top, left, height, width))
+        return output[..., top : top + height, left : left + width]
+
+
+def stage_positions(backbone: Backbone) -> tuple[int, ...]:
+    """Positions in `features` of a network's decoder stages, finest first; all maps where it names none."""
+    return tuple(reversed(backbone.stages or range(len(backbone.channels))))
+
+
+def stage_maps(backbone: Backbone, features: list[Tensor]) -> list[Tensor]:
+    """The maps of a network's decoder stages, finest first."""
+    return [features[position] for position in stage_positions(backbone)]
 
 
 def pictures(original: Tensor, **others: Tensor) -> dict[str, Tensor]:

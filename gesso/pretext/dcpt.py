@@ -18,7 +18,7 @@ from gesso.backbones._base import Backbone
 from gesso.degradations import parse_degradation
 from gesso.degradations.compose import Mix
 from gesso.functional.checks import check_between, check_choice
-from gesso.pretext._base import Pretext, pictures, unit_range
+from gesso.pretext._base import Pretext, pictures, stage_maps, stage_positions, unit_range
 from gesso.pretext._classifier import DegradationClassifier, focal_loss
 
 Mode = Literal["joint", "alternate", "separate"]
@@ -124,7 +124,7 @@ class DCPT(Pretext):
         if self.generation == "clean":
             restored = self.encode(gt)
         else:
-            restored = self.uncover(self.backbone.reconstruct(features[-1], padded), lq)
+            restored = self.shrink(self.uncover(self.backbone.reconstruct(features[-1], padded), lq))
 
         pixel = F.l1_loss(restored, gt)
         classification = focal_loss(logits, label, self.focal_gamma)
@@ -197,19 +197,9 @@ class DegradationCritic(nn.Module):
         return F.cross_entropy(logits, torch.full((len(logits),), self.target, device=logits.device))
 
 
-def classified_stages(backbone: Backbone) -> tuple[int, ...]:
-    """Positions in `features` of the maps that are classified, finest first; all where the network names none."""
-    return tuple(reversed(backbone.stages or range(len(backbone.channels))))
-
-
-def stage_maps(backbone: Backbone, features: list[Tensor]) -> list[Tensor]:
-    """The maps that are classified, finest first."""
-    return [features[position] for position in classified_stages(backbone)]
-
-
 def classifier_for(backbone: Backbone, num_classes: int, *, with_image: bool = False) -> DegradationClassifier:
     """A fresh classifier that fits the decoder stages of a network."""
-    widths = [backbone.channels[position] for position in classified_stages(backbone)]
+    widths = [backbone.channels[position] for position in stage_positions(backbone)]
     return DegradationClassifier(widths, num_classes, with_image=with_image)
 
 

@@ -10,8 +10,9 @@ from gesso.backbones.restormer import Restormer
 from gesso.backbones.swinir import SwinIR
 from gesso.functional.random import generator_for
 from gesso.pretext import create_pretext
+from gesso.pretext._base import stage_maps
 from gesso.pretext._classifier import DegradationClassifier, focal_loss
-from gesso.pretext.dcpt import DCPT, FIVE, TEN, DegradationCritic, classifier_for, hide_patches, stage_maps
+from gesso.pretext.dcpt import DCPT, FIVE, TEN, DegradationCritic, classifier_for, hide_patches
 from tests._golden import (
     case_id,
     cases,

@@ -1,8 +1,9 @@
-"""IPT's recipe on networks that are not IPT: a shared body, a last convolution for each task."""
+"""IPT's recipe on IPT, and on any other network: a shared body, a tail for each task."""
 
 import pytest
 import torch
 
+from gesso.backbones import create_backbone
 from gesso.functional.random import generator_for
 from gesso.pretext.ipt import IPT
 from tests.pretext._plain import Plain
@@ -35,6 +36,51 @@ def test_each_task_has_its_own_last_convolution():
     assert backbone.down.weight.grad.any()
 
 
+def six_task_network():
+    """IPT in small: patches of 16 pixels, the published six tasks."""
+    torch.manual_seed(0)
+    return create_backbone("ipt_tiny", num_queries=6, scale=[2, 3, 4, 1, 1, 1])
+
+
+@pytest.mark.parametrize(("task", "side"), [(0, 32), (1, 48), (2, 64), (3, 16), (5, 16)])
+def test_a_network_with_tasks_of_its_own_enlarges_small_images(task, side):
+    ipt = IPT(six_task_network())
+    image = batch(side=64)["image"]
+    seed = next(seed for seed in range(99) if ipt.degrade(image, generator_for(seed))[2] == task)
+    gt, lq, drawn = ipt.degrade(image, generator_for(seed))
+    assert drawn == task
+    assert gt.shape[-2:] == (side, side)
+    assert lq.shape[-2:] == (16, 16)
+    restored, features = ipt.restore(lq, task)
+    assert restored.shape == gt.shape
+    assert features[0].shape == (2, 16, 16, 16)
+
+
+def test_a_network_with_tasks_of_its_own_trains_one_tail_a_batch():
+    network = six_task_network()
+    ipt = IPT(network, patches=8)
+    assert not len(ipt.tails)
+    losses = ipt(batch(side=64), generator_for(0))
+    losses["loss"].backward()
+    task = ipt.degrade(batch(side=64)["image"], generator_for(0))[2]
+    trained = [number for number, tail in enumerate(network.tail) if tail[1].weight.grad is not None]
+    assert trained == [task]
+    assert network.body.query_embed.weight.grad.any(dim=1).nonzero().flatten().tolist() == [task]
+    assert network.task == 0
+    assert ipt.preview(batch(side=64), generator_for(0)).keys() == {"original", "degraded", "restored"}
+
+
+def test_contrast_compares_the_tokens_of_the_network():
+    """Patches of the map that the transformer makes, as wide as its tokens, are what its perceptron put out."""
+    network = six_task_network()
+    ipt = IPT(network, patches=8)
+    made = []
+    network.body.mlp_head.register_forward_hook(lambda *call: made.append(call[1][0] + call[2]))
+    _, features = ipt.restore(torch.rand(2, 3, 16, 16), task=4)
+    unfolded = torch.nn.functional.unfold(features[0], 2, stride=2).mT
+    torch.testing.assert_close(unfolded, made[0])
+
+
 def test_terms_add_up():
     losses = IPT(Plain(), contrastive_weight=0.3)(batch(), generator_for(0))
     assert losses["loss"].item() == pytest.approx((losses["pixel"] + 0.3 * losses["contrast"]).item(), rel=1e-5)
@@ -53,6 +99,8 @@ def test_contrast_of_any_size(contrastive, shape):
 def test_bad_input_is_said():
     with pytest.raises(ValueError, match="raise batch_size, or set contrastive_weight to 0"):
         IPT(Plain())(batch(1), generator_for(0))
+    with pytest.raises(ValueError, match=r"have the scales \[2, 3, 4, 1, 1, 1\], these have \[1\]"):
+        IPT(six_task_network(), tasks=["rain"])
     with pytest.raises(ValueError, match="contrastive: expected paper or supcon"):
         IPT(Plain(), contrastive="simclr")
 
