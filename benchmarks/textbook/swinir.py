@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gesso.backbones import swinir
+from gesso.backbones._blocks import DIV2K_MEAN, pixel_shuffles
+from gesso.backbones.swinir import connection
 
 
 def partition(x: Tensor, side: int) -> Tensor:
@@ -101,7 +102,7 @@ class Group(nn.Module):
         self.residual_group.blocks = nn.ModuleList(
             Block(dim, side, heads, side // 2 * (j % 2), options["img_size"], options) for j in range(depth)
         )
-        self.conv = swinir.connection(dim, options["resi_connection"])
+        self.conv = connection(dim, options["resi_connection"])
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         x = tokens
@@ -116,7 +117,7 @@ class Textbook(nn.Module):
         super().__init__()
         dim, channels = options["embed_dim"], options["out_channels"] or options["in_chans"]
         self.upsampler, self.scale, self.img_range = options["upsampler"], options["upscale"], options["img_range"]
-        self.mean = swinir.MEAN if options["in_chans"] == 3 else (0.0,)
+        self.mean = DIV2K_MEAN if options["in_chans"] == 3 else (0.0,)
         self.conv_first = nn.Conv2d(options["in_chans"], dim, 3, padding=1)
         self.patch_embed = nn.Module()
         self.patch_embed.norm = nn.LayerNorm(dim)
@@ -125,7 +126,7 @@ class Textbook(nn.Module):
             for depth, heads in zip(options["depths"], options["num_heads"], strict=True)
         )
         self.norm = nn.LayerNorm(dim)
-        self.conv_after_body = swinir.connection(dim, options["resi_connection"])
+        self.conv_after_body = connection(dim, options["resi_connection"])
         if self.upsampler == "pixelshuffledirect":
             conv = nn.Conv2d(dim, channels * self.scale**2, 3, padding=1)
             self.upsample = nn.Sequential(conv, nn.PixelShuffle(self.scale))
@@ -133,7 +134,7 @@ class Textbook(nn.Module):
         if self.upsampler:
             self.conv_before_upsample = nn.Sequential(nn.Conv2d(dim, 64, 3, padding=1), nn.LeakyReLU())
         if self.upsampler == "pixelshuffle":
-            self.upsample = swinir.pixel_shuffles(self.scale)
+            self.upsample = pixel_shuffles(64, self.scale)
         if self.upsampler == "nearest+conv":
             for name in ("conv_up1", "conv_up2", "conv_hr") if self.scale == 4 else ("conv_up1", "conv_hr"):
                 self.add_module(name, nn.Conv2d(64, 64, 3, padding=1))

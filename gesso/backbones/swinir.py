@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone, check_residual
+from gesso.backbones._blocks import DIV2K_MEAN, pixel_shuffles
 from gesso.functional.checks import check_choice
 from gesso.functional.windows import attend, find_windows, move, relative_position_index, reorder
 
 Upsampler = Literal["", "pixelshuffle", "pixelshuffledirect", "nearest+conv"]
 Connection = Literal["1conv", "3conv"]
-MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, subtracted from colour images
 WIDTH = 64  # channels of the convolutions behind the body, but for pixelshuffledirect
 FIRST_LAYER_OF_PERCEPTRON = re.compile(r"layers\.(\d+)\.residual_group\.blocks\.\d+\.mlp\.fc1\.weight")
 
@@ -143,13 +143,6 @@ def connection(dim: int, kind: Connection) -> nn.Module:
     )
 
 
-def pixel_shuffles(scale: int) -> nn.Sequential:
-    """Enlargement by 3, or by a power of 2 in steps of 2."""
-    steps = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
-    layers = [(nn.Conv2d(WIDTH, WIDTH * step**2, 3, padding=1), nn.PixelShuffle(step)) for step in steps]
-    return nn.Sequential(*(layer for pair in layers for layer in pair))
-
-
 def initialise(module: nn.Module) -> None:
     """Linear layers and tables from a truncated normal of deviation 0.02, convolutions as PyTorch has them."""
     if isinstance(module, nn.Linear):
@@ -257,7 +250,7 @@ class SwinIR(Backbone):
         self.upsampler, self.scale, self.size_multiple = upsampler, upscale, window_size
         self.img_size, self.img_range, self.as_tested = img_size, img_range, False
         self.position_bias, self.shift_mask = position_bias, shift_mask
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(DIV2K_MEAN).view(3, 1, 1), persistent=False)
 
         self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, padding=1)
         self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(embed_dim)})
@@ -290,7 +283,7 @@ class SwinIR(Backbone):
         if self.upsampler:
             self.conv_before_upsample = nn.Sequential(nn.Conv2d(embed_dim, WIDTH, 3, padding=1), nn.LeakyReLU(0.01))
         if self.upsampler == "pixelshuffle":
-            self.upsample = pixel_shuffles(self.scale)
+            self.upsample = pixel_shuffles(WIDTH, self.scale)
         if self.upsampler == "nearest+conv":
             self.conv_up1 = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
             if self.scale == 4:

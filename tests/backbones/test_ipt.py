@@ -1,0 +1,293 @@
+"""IPT: the official numbers, names and tasks; images of any size, stitched of patches; any precision."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from benchmarks.textbook.ipt import Textbook
+from gesso.backbones import create_backbone
+from gesso.backbones.ipt import IPT, cut, join, plan_fast, plan_official
+from tests._golden import (
+    case_id,
+    cases,
+    check_gradients,
+    check_manifest,
+    check_output,
+    check_state,
+    fill,
+    make_inputs,
+    manifest,
+    manifest_names,
+)
+
+TINY = {"n_feats": 4, "patch_size": 12, "patch_dim": 3, "num_heads": 3, "num_layers": 1, "rgb_range": 1.0}
+PUBLISHED = {  # official state dict -> our variant, parameters
+    "IPT_scale_1_q_1": ("ipt_x1", 115_312_731),
+    "IPT_scale_2_q_1": ("ipt_x2", 115_460_443),
+    "IPT_scale_3_q_1": ("ipt_x3", 115_645_083),
+    "IPT_scale_4_q_1": ("ipt_x4", 115_608_155),
+    "IPT_scale_2_3_4_1_1_1_q_6": ("ipt_multi", 118_892_394),
+    "IPT_deblur_256_8_9": ("ipt_deblur", 115_792_722),
+}
+precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
+
+
+def random_tiny(**options):
+    """A small network in which every parameter matters."""
+    torch.manual_seed(0)
+    net = IPT(**(TINY | options))
+    for name, parameter in net.named_parameters():
+        if "mean" not in name:
+            torch.nn.init.normal_(parameter, std=0.3 if parameter.dim() == 1 else parameter[0].numel() ** -0.5)
+    return net.eval()
+
+
+@precisions
+@pytest.mark.parametrize("golden", cases("networks", network="IPT"), ids=case_id)
+def test_equals_the_official_network(golden, dtype):
+    options = {key: value for key, value in golden["args"].items() if key != "dropout_rate"}
+    net = fill(IPT(**options, task=golden.get("set_scale", 0))).to(dtype)
+    check_state(net, golden)
+    inputs = make_inputs(golden, dtype, requires_grad=True)
+    image = inputs["x"] / net.rgb_range  # the official network takes and gives images in [0, rgb_range]
+    restored = net(image) * net.rgb_range
+    check_output(restored, golden["out"]["out"])
+    check_output(net.features(image)[-1], golden["out"]["feature"])
+    check_gradients(golden, inputs, {"out": restored})
+
+
+# -------------------------------------------------------------------------------------------------- official files
+
+
+@pytest.mark.parametrize("name", manifest_names("IPT_"))
+def test_official_files_are_recognised_and_return(name):
+    variant, parameters = PUBLISHED[name]
+    official = {
+        key: torch.empty(shape, dtype=dtype, device="meta") for key, (shape, dtype, _) in manifest(name).items()
+    }
+    with torch.device("meta"):
+        net = IPT(**IPT.recognise(official))
+        assert net.options == create_backbone(variant).options | {"scale": net.scales}
+    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
+    net.load_state_dict(IPT.from_official(official), strict=True, assign=True)
+    returned = net.to_official()
+    check_manifest(returned, name)
+    assert list(returned) == list(official)
+
+
+def test_a_file_written_and_read_is_the_same():
+    net = random_tiny(scale=[4, 3, 1], num_queries=2, no_norm=True, rgb_range=255.0)
+    written = net.to_official()
+    options = IPT.recognise(written)
+    assert options == {key: net.options[key] for key in options}
+    again = IPT(**options, num_heads=3)
+    again.load_state_dict(IPT.from_official(written))
+    returned = again.to_official()
+    assert returned.keys() == written.keys()
+    assert all(torch.equal(returned[key], written[key]) for key in written)
+
+
+def test_files_of_other_networks_are_not_recognised():
+    assert IPT.recognise(create_backbone("swinir_tiny").state_dict()) is None
+
+
+# ----------------------------------------------------------------------------------------------------- computation
+
+
+@pytest.mark.parametrize("options", [{}, {"pos_every": True}, {"scale": [2, 1], "num_queries": 2, "task": 1}])
+def test_equals_the_textbook_in_training(options):
+    net = random_tiny(**options).double()
+    textbook = Textbook(**net.options).double()
+    textbook.load_state_dict(net.to_official())
+    image = torch.rand(2, 3, 12, 12, dtype=torch.float64)
+    ours, theirs = net(image), textbook(image)
+    torch.testing.assert_close(ours, theirs)
+    ours.square().mean().backward()
+    theirs.square().mean().backward()
+    gradients = {name: parameter.grad for name, parameter in textbook.named_parameters()}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(parameter.grad, gradients[name], msg=name)
+
+
+def test_patches_are_those_of_unfold():
+    image = torch.rand(2, 5, 12, 18)
+    patches = cut(image, 3)
+    assert torch.equal(patches.flatten(2).transpose(1, 2), F.unfold(image, 3, stride=3))
+    assert torch.equal(join(patches, 6), image)
+
+
+@pytest.mark.parametrize("precision", ["weights", "autocast"])
+def test_bfloat16_is_close_to_float32(precision):
+    net, image = random_tiny(), torch.rand(2, 3, 12, 12)
+    expected = net(image)
+    if precision == "weights":
+        restored = random_tiny().bfloat16()(image.bfloat16()).float()
+    else:
+        with torch.autocast("cpu", torch.bfloat16):
+            restored = net(image)
+    assert (restored - expected).std() < 0.03 * expected.std()
+
+
+def test_a_task_has_its_own_head_tail_and_query():
+    net = random_tiny(scale=[2, 1, 1], num_queries=3)
+    image = torch.rand(1, 3, 12, 12)
+    restored = []
+    for task in (0, 1, 2):
+        net.task = task
+        assert net.last is net.tail[task][1]
+        restored.append(net(image))
+        assert net.twin().task == task
+    assert [output.shape[-1] for output in restored] == [24, 12, 12]
+    assert not torch.allclose(restored[1], restored[2])
+    with pytest.raises(ValueError, match="task: expected 0 to 2, got 3"):
+        net.task = 3
+
+
+def test_layers_begin_alike_and_means_are_not_trained():
+    net = create_backbone("ipt_tiny")
+    first, second = net.body.encoder["layers"]
+    assert torch.equal(first.linear1.weight, second.linear1.weight)
+    assert {name for name, p in net.named_parameters() if not p.requires_grad} == {
+        f"{shift}_mean.{what}" for shift in ("sub", "add") for what in ("weight", "bias")
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------ seam
+
+
+def test_patches_side_by_side_go_through_the_seam():
+    net = random_tiny(scale=[2], stitch="none")
+    image = torch.rand(2, 3, 24, 36)
+    features = net.features(image)
+    assert [feature.shape[1:] for feature in features] == [(4, 24, 36), (4, 48, 72)]
+    assert torch.equal(net(image), net.reconstruct(features[-1], image))
+    for y in (0, 12):
+        for x in (0, 12, 24):
+            deep, enlarged = net.features(image[..., y : y + 12, x : x + 12])
+            torch.testing.assert_close(features[0][..., y : y + 12, x : x + 12], deep)
+            torch.testing.assert_close(features[1][..., 2 * y : 2 * y + 24, 2 * x : 2 * x + 24], enlarged)
+
+
+def test_new_last_convolutions_for_every_task():
+    net = random_tiny(scale=[2, 1], num_queries=2, task=1)
+    net.replace_last(16, image_residual=False)
+    assert [tail[1].out_channels for tail in net.tail] == [16, 16]
+    assert net(torch.rand(1, 3, 12, 12)).shape == (1, 16, 12, 12)
+    assert net.twin().state_dict().keys() == net.state_dict().keys()
+    assert all(net.is_head(f"tail.{task}.1.weight") and not net.is_head(f"tail.{task}.0.0.weight") for task in (0, 1))
+
+
+def test_image_residual():
+    net = random_tiny(image_residual=True)
+    torch.nn.init.zeros_(net.last.weight)
+    torch.nn.init.zeros_(net.last.bias)
+    image = torch.rand(1, 3, 12, 12)
+    assert torch.equal(net(image), image)
+
+
+# --------------------------------------------------------------------------------------------------- whole images
+
+
+@pytest.mark.parametrize("stitch", ["fast", "official", "none"])
+@pytest.mark.parametrize("scale", [1, 2, 3])
+@pytest.mark.parametrize("size", [(37, 61), (12, 12), (5, 14), (12, 24)])
+def test_any_size(stitch, scale, size):
+    net = random_tiny(stitch=stitch, scale=[scale])
+    image = torch.rand(2, 3, *size)
+    restored = net(image)
+    assert restored.shape == (2, 3, *(side * scale for side in size))
+    assert restored.isfinite().all()
+    if size == (12, 12):
+        assert torch.equal(restored, net.reconstruct(net.features(image)[-1], image))
+    torch.testing.assert_close(net.train()(image), random_tiny(stitch="none", scale=[scale])(image))
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+@pytest.mark.parametrize("size", [12, 13, 24, 26, 37])
+@pytest.mark.parametrize("plan", [plan_fast, plan_official])
+def test_every_pixel_counts_once(plan, size, scale):
+    total = torch.zeros(size * scale)
+    for strip in plan(size, 12, scale):
+        assert strip.source.stop - strip.source.start == 12
+        total[strip.target] += strip.weight
+    torch.testing.assert_close(total, torch.ones(size * scale))
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+@pytest.mark.parametrize("size", [(36, 36), (37, 50), (38, 24)])
+def test_official_stitching_by_its_description(size, scale):
+    """Central parts folded and averaged; a frame from strips; strips at the ends, joined midway in the overlap."""
+    net, image = random_tiny(stitch="official", scale=[scale]), torch.rand(1, 3, *size)
+    patch, step = 12, 3
+
+    def chop(piece):
+        """Patches of a piece every `step` pixels, restored, averaged over their middles along axes longer than one."""
+        height, width = piece.shape[-2:]
+        drop = [step if side > patch else 0 for side in (height, width)]
+        middle = [patch - 2 * margin for margin in drop]
+        tops, lefts = (range(0, side - patch + 1, step) for side in (height, width))
+        tiles = [net.train()(piece[..., y : y + patch, x : x + patch]) for y in tops for x in lefts]
+        inner = [tile[..., *(slice(m * scale, (patch - m) * scale) for m in drop)].flatten(1) for tile in tiles]
+        fold = {
+            "output_size": [
+                (side - side % step - 2 * margin) * scale for side, margin in zip((height, width), drop, strict=True)
+            ],
+            "kernel_size": [side * scale for side in middle],
+            "stride": step * scale,
+        }
+        columns = torch.stack(inner, -1)
+        averaged = F.fold(columns, **fold) / F.fold(torch.ones_like(columns), **fold)
+        return F.pad(averaged, (drop[1] * scale,) * 2 + (drop[0] * scale,) * 2)
+
+    height, width = size
+    rest = [side % step for side in size]
+    regular, right = image[..., : height - rest[0], : width - rest[1]], image[..., : height - rest[0], width - patch :]
+    bottom, corner = image[..., height - patch :, : width - rest[1]], image[..., height - patch :, width - patch :]
+
+    def framed(piece):
+        """A chopped piece whose first rows and columns come from strips of one patch along the border."""
+        whole = chop(piece)
+        frame = step * scale
+        if piece.shape[-2] > patch:
+            whole[..., :frame, :] = chop(piece[..., :patch, :])[..., :frame, :]
+        if piece.shape[-1] > patch:
+            whole[..., :frame] = framed(piece[..., :patch])[..., :frame]
+        return whole
+
+    def joined(first, second, axis, rest):
+        """The first part up to the middle of the overlap, then the second."""
+        overlap = (patch - rest) * scale
+        kept = first.narrow(axis, 0, first.shape[axis] - overlap // 2)
+        begin = overlap - overlap // 2
+        return torch.cat([kept, second.narrow(axis, begin, second.shape[axis] - begin)], axis)
+
+    upper = joined(framed(regular), framed(right), 3, rest[1])
+    lower = joined(framed(bottom), framed(corner), 3, rest[1])
+    expected = joined(upper, lower, 2, rest[0])
+    torch.testing.assert_close(net.eval()(image), expected)
+
+
+def test_tiles_do_not_depend_on_how_many_run_at_once(monkeypatch):
+    net, image = random_tiny(), torch.rand(2, 3, 30, 41)
+    expected = net(image)
+    monkeypatch.setattr("gesso.backbones.ipt.TILES_AT_ONCE", 0)
+    torch.testing.assert_close(net(image), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"patch_size": 13}, "patch_size"),
+        ({"num_heads": 5}, "num_heads"),
+        ({"scale": [5]}, "scale"),
+        ({"scale": []}, "scale"),
+        ({"stitch": "slow"}, "stitch"),
+        ({"task": 1}, "task"),
+        ({"scale": [2], "image_residual": True}, "image_residual"),
+        ({"out_channels": 8, "image_residual": True}, "image_residual"),
+    ],
+)
+def test_impossible_options_are_named(options, word):
+    with pytest.raises(ValueError, match=word):
+        IPT(**(TINY | options))
