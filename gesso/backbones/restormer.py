@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone, check_residual
 from gesso.functional.checks import check_choice
+from gesso.functional.strips import in_strips
 
 Attention = Literal["softmax", "relu"]
 LayerNormType = Literal["WithBias", "BiasFree"]
@@ -142,7 +143,7 @@ class TransformerBlock(nn.Module):
         """The map after this block, (B, C, H, W) as before it."""
         x = feature.permute(0, 2, 3, 1).contiguous()  # free where `feature` lies channels last
         x = x + self.attn(self.norm1(x))
-        x = x + self.ffn(self.norm2(x))
+        x = x + in_strips(lambda strip: self.ffn(self.norm2(strip)), x, reach=1)
         return x.permute(0, 3, 1, 2)
 
 

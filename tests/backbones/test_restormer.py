@@ -212,6 +212,15 @@ def test_a_black_image_has_finite_gradients(norm):
     assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
 
 
+def test_strips_change_nothing(monkeypatch):
+    net = Restormer(**TINY).eval()
+    image = torch.rand(2, 3, 32, 40)
+    whole = net(image)
+    monkeypatch.setattr("gesso.functional.strips.STRIP", 1)
+    with torch.no_grad():
+        torch.testing.assert_close(net(image), whole)
+
+
 def test_maps_stay_channels_last():
     net = Restormer(**TINY).eval()
     image = torch.rand(2, 3, 16, 24)
