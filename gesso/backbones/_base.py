@@ -1,8 +1,9 @@
 """The one seam of gesso: a backbone is `features(image)` and `reconstruct(feature, image)`."""
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class Backbone(nn.Module):
         signature = inspect.signature(build)
 
         @functools.wraps(build)
-        def remember(self: "Backbone", *args: Any, **kwargs: Any) -> None:
+        def remember(self: Any, *args: Any, **kwargs: Any) -> None:
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
             build(self, *args, **kwargs)
@@ -89,14 +90,22 @@ class Backbone(nn.Module):
         """`image` (B, C, H, W) extended to sides that `features` takes, the way the network's authors extend it."""
         return pad(image, *self.padding(*image.shape[-2:]), mode=self.pad_mode)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """The restored image (B, out_channels, scale*H, scale*W), unclamped, for `image` (B, C, H, W) of any size."""
+    def crop(self, restored: Tensor, image: Tensor) -> Tensor:
+        """The part of `reconstruct`'s output (B, C, scale*H, scale*W) that belongs to `image`, without its padding."""
         height, width = image.shape[-2:]
         left, _, top, _ = self.padding(height, width)
-        padded = self.pad(image)
-        restored = self.reconstruct(self.features(padded)[-1], padded)
         top, left, height, width = (self.scale * side for side in (top, left, height, width))
         return restored[..., top : top + height, left : left + width]
+
+    @contextlib.contextmanager
+    def seeing(self, image: Tensor) -> Iterator[None]:
+        """For networks that judge a whole image (C, H, W): keeps what they see in it while its tiles are restored."""
+        yield
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The restored image (B, out_channels, scale*H, scale*W), unclamped, for `image` (B, C, H, W) of any size."""
+        padded = self.pad(image)
+        return self.crop(self.reconstruct(self.features(padded)[-1], padded), image)
 
     def replace_last(self, out_channels: int, *, image_residual: bool) -> None:
         """Puts a freshly initialised last convolution of `out_channels` in place; the body keeps its weights.

@@ -1,7 +1,7 @@
 """Weights in files: gesso's own `.safetensors`, and what the authors of each network and method write and read."""
 
 from gesso.checkpoint.export import export
-from gesso.checkpoint.files import CheckpointError, read_header, read_state, save
+from gesso.checkpoint.files import CheckpointError, read_header, read_state, save, save_state
 from gesso.checkpoint.loading import Recognised, Report, load, load_features, recognise
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "read_state",
     "recognise",
     "save",
+    "save_state",
 ]

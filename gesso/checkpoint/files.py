@@ -48,10 +48,19 @@ def save(backbone: Backbone, path: str | Path, **facts: Any) -> None:
         path: the file; it appears whole or not at all.
         facts: how the weights were made (`task`, `pretext`, `recipe`, `step` ...); anything that JSON takes.
     """
+    save_state(backbone.state_dict(), path, **facts, **description(backbone))
+
+
+def save_state(state: Mapping[str, Tensor], path: str | Path, **facts: Any) -> None:
+    """Writes tensors as `.safetensors` with a JSON header of `facts`; the file appears whole or not at all.
+
+    Raises:
+        ValueError: if the name does not end so.
+    """
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"{path}: expected a name that ends in .safetensors; `gesso export` writes other formats")
-    header = {**facts, "format": FORMAT, "gesso": __version__, **description(backbone)}
-    state = {key: tensor.detach().cpu().contiguous() for key, tensor in backbone.state_dict().items()}
+    header = {**facts, "format": FORMAT, "gesso": __version__}
+    state = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     with atomic_path(path) as temporary:
         save_file(untied(state), temporary, metadata={"format": "pt", "gesso": json.dumps(header)})
 

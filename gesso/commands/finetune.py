@@ -14,6 +14,9 @@ from gesso.data.sources import open_training_data
 from gesso.functional.random import seed_for
 from gesso.functional.resize import enlarge
 from gesso.losses import find_loss
+from gesso.pretext._base import stage_positions
+from gesso.pretext._classifier import DegradationClassifier
+from gesso.pretext.dcpt import DegradationCritic
 from gesso.report.console import say
 from gesso.tasks import find_task
 from gesso.training.finetune_module import FinetuneModule, Validation
@@ -41,6 +44,9 @@ def finetune(
     transfer: Literal["network", "paper"] = "network",
     keep_last: bool = False,
     freeze_features: bool = False,
+    critic: str | Path | None = None,
+    critic_target: int = 0,
+    critic_weight: float = 1.0,
     loss: str | None = None,
     mixup: bool = False,
     crop_size: int = 128,
@@ -84,6 +90,9 @@ def finetune(
         transfer: "network" or "paper", see above.
         keep_last: take the last convolution from `init` too, to go on with a network that restores already.
         freeze_features: train only what lies behind the features (linear probing).
+        critic: DCPT's `classifier.safetensors`, for DC-guided training: a network of one degradation learns another.
+        critic_target: class, counted from 0, that the critic shall take the features for: the new degradation.
+        critic_weight: factor of the critic's loss.
         loss: "l1", "charbonnier", "mse" or "psnr"; none: that of the task.
         mixup: Restormer's MixUp, Beta(1.2, 1.2) with probability 1/2.
         crop_size: side of the training crops in pixels (of the degraded image).
@@ -129,7 +138,15 @@ def finetune(
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
     say(f"{backbone}: {sum(p.numel() for p in net.parameters()):,} parameters, {trained:,} of them trained")
     validations = [measure_input(part) for part in parts if len(part.samples.validation)]
-    module = FinetuneModule(net, find_loss(loss or parts[0].task.loss), validations, out, use_mixup=mixup)
+    module = FinetuneModule(
+        net,
+        find_loss(loss or parts[0].task.loss),
+        validations,
+        out,
+        use_mixup=mixup,
+        critic=open_critic(net, critic, critic_target),
+        critic_weight=critic_weight,
+    )
     module.facts = {"task": task, "init": init, "transfer": transfer}
     fit(
         module,
@@ -165,6 +182,21 @@ def start(net: Backbone, init: str, transfer: Literal["network", "paper"], *, ke
         if net.last.bias is not None:
             nn.init.zeros_(net.last.bias)
     return net
+
+
+def open_critic(net: Backbone, file: str | Path | None, target: int) -> DegradationCritic | None:
+    """The critic of DC-guided training from a file of DCPT's, if there is one.
+
+    Raises:
+        ValueError: if the file holds something else, classifies other maps, or does not know the class.
+    """
+    if file is None:
+        return None
+    classifier = DegradationClassifier.from_state(checkpoint.read_state(file))
+    expected = [net.channels[position] for position in stage_positions(net)]
+    if classifier.feature_dims != expected:
+        raise ValueError(f"{file}: classifies maps of {classifier.feature_dims} channels, the network has {expected}")
+    return DegradationCritic(classifier, target)
 
 
 def measure_input(part: Part) -> Validation:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 
+from gesso import checkpoint
 from gesso.backbones import create_backbone
 from gesso.data.mixes import MixDataset, open_mix
 from gesso.data.sources import open_images
@@ -23,6 +24,7 @@ def pretrain(
     pretext_args: dict[str, Any] | None = None,
     backbone: str = "restormer",
     backbone_args: dict[str, Any] | None = None,
+    init: str | Path | None = None,
     images: Any = None,
     count: int | None = None,
     crop_size: int = 224,
@@ -47,6 +49,7 @@ def pretrain(
         pretext_args: options of the pretext, such as `--pretext_args.mask_ratio 0.5`.
         backbone: name of the network; `gesso list backbones` shows all.
         backbone_args: options of the network, such as `--backbone_args.dim 32`.
+        init: file whose weights to begin with, last convolution included where it fits; none: random weights.
         images: where images come from: "noise" (fixed N(0, 1) images), "leaves" (procedural dead leaves), "pink"
             (procedural 1/f noise), a folder of photos, or for a pretext that classifies degradations the data of each
             class, a list of {task, data, repeats, degradation, ...}; none: what the pretext prefers.
@@ -69,7 +72,10 @@ def pretrain(
     out = Path(out)
     check_positive(crop_size=crop_size, batch_size=batch_size)
     torch.manual_seed(seed_for(seed, "weights"))
-    method = create_pretext(pretext, create_backbone(backbone, **(backbone_args or {})), **(pretext_args or {}))
+    network = create_backbone(backbone, **(backbone_args or {}))
+    if init is not None:
+        say(f"{init}: {checkpoint.load_features(network, init, keep_head=True)}")
+    method = create_pretext(pretext, network, **(pretext_args or {}))
     if images is None:
         images = method.images
         say(f"images: {images} (no folder given)")

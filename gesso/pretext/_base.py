@@ -50,16 +50,13 @@ class Pretext(nn.Module):
         """The backbone's output (B, C, H, W) at the size of its input; a super-resolver's is averaged down to it."""
         return self.shrink(self.backbone(image))
 
+    def keepsakes(self) -> dict[str, nn.Module]:
+        """What else is worth keeping of a run, by file name: DCPT's classifier. Most pretexts throw all away."""
+        return {}
+
     def shrink(self, output: Tensor) -> Tensor:
         """The backbone's output averaged down to the size of its input; unchanged but for super-resolvers."""
         return output if self.backbone.scale == 1 else F.avg_pool2d(output, self.backbone.scale)
-
-    def uncover(self, output: Tensor, image: Tensor) -> Tensor:
-        """The part of `reconstruct`'s output (B, C, scale * H, scale * W) that belongs to `image`, padded before."""
-        height, width = image.shape[-2:]
-        left, _, top, _ = self.backbone.padding(height, width)
-        top, left, height, width = (self.backbone.scale * side for side in (top, left, height, width))
-        return output[..., top : top + height, left : left + width]
 
 
 def stage_positions(backbone: Backbone) -> tuple[int, ...]:

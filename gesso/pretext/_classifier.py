@@ -28,6 +28,7 @@ class DegradationClassifier(nn.Module):
         self, feature_dims: Sequence[int], num_classes: int, num_res_blocks: int = 2, *, with_image: bool = False
     ) -> None:
         super().__init__()
+        self.feature_dims = list(feature_dims)
         first, last = feature_dims[0], feature_dims[-1]
         following = [*feature_dims[1:], last]
         self.mixing_weights = nn.Parameter(torch.ones(len(feature_dims)))

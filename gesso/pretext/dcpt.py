@@ -67,6 +67,8 @@ class DCPT(Pretext):
         class_weight: factor of the classification loss.
         focal_gamma: exponent of the focal loss; 0 is cross-entropy.
         image_in_classifier: show the classifier the degraded image as well.
+        freeze_backbone: train the classifier alone, on the features of a network as it is (`--init`); a probe, and the
+            critic of DC-guided training.
     """
 
     images: ClassVar[str] = "leaves"
@@ -90,8 +92,10 @@ class DCPT(Pretext):
         class_weight: float = 1.0,
         focal_gamma: float = 2.0,
         image_in_classifier: bool = False,
+        freeze_backbone: bool = False,
     ) -> None:
         super().__init__(backbone)
+        backbone.requires_grad_(not freeze_backbone)
         self.mix = Mix(tuple(parse_degradation(value) for value in (degradations or FIVE)))
         if len(self.mix.choices) < 2:
             raise ValueError(f"degradations: expected two classes or more, got {degradations!r}")
@@ -124,7 +128,7 @@ class DCPT(Pretext):
         if self.generation == "clean":
             restored = self.encode(gt)
         else:
-            restored = self.shrink(self.uncover(self.backbone.reconstruct(features[-1], padded), lq))
+            restored = self.shrink(self.backbone.crop(self.backbone.reconstruct(features[-1], padded), lq))
 
         pixel = F.l1_loss(restored, gt)
         classification = focal_loss(logits, label, self.focal_gamma)
@@ -144,6 +148,10 @@ class DCPT(Pretext):
                 f"label {int(label.amax())} in the data, but {classes} classes (0 to {classes - 1}) are known"
             )
         return batch["gt"], batch["lq"], label
+
+    def keepsakes(self) -> dict[str, nn.Module]:
+        """The classifier, which DC-guided training takes for its critic."""
+        return {"classifier": self.classifier}
 
     def turn(self) -> tuple[bool, bool]:
         """Whether this step minimises the generation and the classification loss."""

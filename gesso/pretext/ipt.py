@@ -129,7 +129,7 @@ class IPT(Pretext):
         prefix = f"backbone.{self.backbone.head_keys[0]}"
         lent: dict[str, Tensor] = {prefix + key: parameter for key, parameter in last.named_parameters()}
         output = functional_call(Reconstruct(self.backbone), lent, (features[-1], padded))
-        return self.uncover(output, lq), features
+        return self.backbone.crop(output, lq), features
 
     def contrast(self, feature: Tensor) -> Tensor:
         """The contrastive loss of patches of a map (B, C, H, W)."""

@@ -70,6 +70,10 @@ class TrainingModule(LightningModule):
         """The network that the run is for: the averaged one where there is an average."""
         return cast(Backbone, self.average.module) if self.average is not None else self.backbone
 
+    def keepsakes(self) -> dict[str, nn.Module]:
+        """What else is worth keeping of a run, by file name."""
+        return {}
+
     @property
     def step(self) -> int:
         """Optimiser steps done, skipped ones included."""

@@ -50,6 +50,8 @@ class Keep(Callback):
             temporary.replace(self.out / "last.ckpt")
             facts = module.facts | {"step": module.step}
             checkpoint.save(module.deliverable, self.out / "backbone.safetensors", **facts)
+            for name, part in module.keepsakes().items():
+                checkpoint.save_state(part.state_dict(), self.out / f"{name}.safetensors", **facts)
 
 
 class Samples(Callback):

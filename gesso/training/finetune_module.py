@@ -14,6 +14,7 @@ from gesso.backbones._base import Backbone
 from gesso.data.augment import mixup
 from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol
+from gesso.pretext.dcpt import DegradationCritic
 from gesso.report.console import say, warn
 from gesso.restorer import Restorer
 from gesso.training._module import TrainingModule
@@ -47,12 +48,23 @@ class FinetuneModule(TrainingModule):
         validations: what to measure on; the mean PSNR over them decides which state is the best.
         out: where the best state goes.
         use_mixup: Restormer's MixUp for denoising: Beta(1.2, 1.2), with probability 1/2.
+        critic: what a frozen classifier sees in the features, as a second loss (DC-guided training).
+        critic_weight: factor of that loss.
     """
 
     def __init__(
-        self, backbone: Backbone, loss: Loss, validations: Sequence[Validation], out: Path, *, use_mixup: bool = False
+        self,
+        backbone: Backbone,
+        loss: Loss,
+        validations: Sequence[Validation],
+        out: Path,
+        *,
+        use_mixup: bool = False,
+        critic: DegradationCritic | None = None,
+        critic_weight: float = 1.0,
     ) -> None:
         super().__init__(backbone)
+        self.critic, self.critic_weight = critic, critic_weight
         self.loss, self.validations, self.out, self.use_mixup = loss, validations, out, use_mixup
         self.best_psnr = -float("inf")
         self.scores: list[list[dict[str, Any]]] = []
@@ -62,7 +74,13 @@ class FinetuneModule(TrainingModule):
         lq, gt = batch["lq"], batch["gt"]
         if self.use_mixup:
             lq, gt = mixup(lq, gt, generator)
-        return {"loss": self.loss(self.backbone(lq), gt)}
+        if self.critic is None:
+            return {"loss": self.loss(self.backbone(lq), gt)}
+        padded = self.backbone.pad(lq)
+        features = self.backbone.features(padded)
+        pixel = self.loss(self.backbone.crop(self.backbone.reconstruct(features[-1], padded), lq), gt)
+        criticism = self.critic(self.backbone, features, padded)
+        return {"loss": pixel + self.critic_weight * criticism, "pixel": pixel.detach(), "critic": criticism.detach()}
 
     @torch.no_grad()
     def preview(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gesso.pretext._base import Pretext
 from gesso.training._module import TrainingModule
@@ -19,6 +19,10 @@ class PretrainModule(TrainingModule):
     def losses(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
         """The pretext's losses."""
         return self.pretext(batch, generator)
+
+    def keepsakes(self) -> dict[str, nn.Module]:
+        """The pretext's."""
+        return self.pretext.keepsakes()
 
     def preview(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
         """The pretext at work."""

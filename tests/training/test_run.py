@@ -245,3 +245,20 @@ def test_dcpt_trains_on_class_folders(tmp_path, pairs):
     assert pretrain(tmp_path / "run", pretext="dcpt", pretext_args=two, images=images, batch_size=2).exists()
     with pytest.raises(ValueError, match="classes"):
         pretrain(tmp_path / "other", pretext="dcpt", pretext_args={}, images=[*images, images[0] | {"name": "third"}])
+
+
+def test_a_network_goes_on_learning_under_a_critic(tmp_path, pairs, capsys):
+    """DC-guided training: a classifier of a frozen network's features, then a second loss for that network."""
+    source = finetune(tmp_path / "source", pairs)
+    options = {"freeze_backbone": True, "degradations": ["rain", "gaussian_noise", "haze"]}
+    probed = pretrain(tmp_path / "critic", pretext="dcpt", pretext_args=options, init=source, steps=3)
+    before, after = load_file(source), load_file(probed)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    classifier = tmp_path / "critic/classifier.safetensors"
+    guided = {"init": str(source), "keep_last": True, "critic": classifier, "critic_target": 1, "task": "denoise"}
+    noise = {"data": pairs / "target", "degradation": "gaussian_noise"}
+    path = gesso.finetune(out=tmp_path / "guided", **guided, **noise, crop_size=16, steps=4, log_every=2, **SMALL)
+    assert not equal(source, path)
+    assert float(rows(tmp_path / "guided")[0]["train/critic"]) > 0
+    with pytest.raises(ValueError, match="classes 0 to 2"):
+        gesso.finetune(out=tmp_path / "other", **(guided | {"critic_target": 3}), **noise, **SMALL)
