@@ -201,7 +201,11 @@ def _by_tensors(state: State, facts: dict[str, Any], path: str | Path) -> Recogn
     for inside, left in unpacked(state):
         for network, options in _claims(inside):
             _discovery.check_options(network.__init__, facts, network.__name__)
-            net = network(**(options | facts))
+            try:
+                net = network(**(options | facts))
+            except ValueError as error:
+                seen = f"tensors of a {network.__name__} with {options}"
+                raise CheckpointError(f"{path}: {seen}, but {error}; give what tensors do not tell") from None
             attempts.append((Fit.of(net, network.from_official(inside)), net, options | facts, left))
     if not attempts:
         names = _shortened(list(state))

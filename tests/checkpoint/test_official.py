@@ -1,0 +1,69 @@
+"""Every published configuration: recognised from names and shapes alone, and given back as it came."""
+
+import pytest
+import torch
+
+from gesso.backbones import create_backbone, list_backbones
+from gesso.checkpoint import CheckpointError, export, load, save
+from gesso.checkpoint.files import unwrapped
+from gesso.checkpoint.loading import Fit, _claims
+from tests._golden import check_manifest, manifest, manifest_names
+
+NO_BACKBONES = ("DCPT_DC_", "DCPT_DC10", "PTG_RM", "SNR_PTG")  # classifiers and refiners
+CANNOT_RUN = "PromptIR_decoder_False"  # the official class without prompts fails in its first forward
+PUBLISHED = [name for name in manifest_names() if not name.startswith(NO_BACKBONES) and name != CANNOT_RUN]
+TINY = [name for name in list_backbones() if name.endswith("_tiny")]
+
+
+def published(name, **options):
+    """The state of a published configuration, names and shapes alone or zeros."""
+    return {key: torch.zeros(shape, dtype=dtype, **options) for key, (shape, dtype, _) in manifest(name).items()}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_file_is_recognised_and_given_back(name):
+    state = published(name, device="meta")
+    claims = list(_claims(state))
+    assert len(claims) == 1, f"claimed by {claims}"
+    network, options = claims[0]
+    with torch.device("meta"):
+        net = network(**options)
+    assert not Fit.of(net, network.from_official(state)).misfits
+    check_manifest(net.to_official(), name)
+
+
+def test_a_file_of_a_network_that_cannot_run_is_refused(tmp_path):
+    torch.save(published(CANNOT_RUN), tmp_path / "net.pth")
+    with pytest.raises(CheckpointError, match="chnl_reduce1"):
+        load(tmp_path / "net.pth")
+
+
+def untold(net):
+    """Options of a network that its tensors do not tell."""
+    ((_, options),) = _claims(net.to_official())
+    return {key: value for key, value in net.options.items() if key not in options}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_official_to_gesso_to_official_is_bit_equal(tmp_path, name):
+    torch.manual_seed(0)
+    net = create_backbone(name)
+    torch.save(net.official_file(), tmp_path / "official.pth")
+    save(load(tmp_path / "official.pth", **untold(net)), tmp_path / "ours.safetensors")
+    export(tmp_path / "ours.safetensors", tmp_path / "again.pth", "official")
+    before, after = (torch.load(tmp_path / file, weights_only=True) for file in ("official.pth", "again.pth"))
+    assert list(before) == list(after)
+    before, after = (unwrapped(content, tmp_path) for content in (before, after))
+    assert list(before) == list(after)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_recognised_network_computes_the_same(tmp_path, name):
+    torch.manual_seed(0)
+    net = create_backbone(name)
+    torch.save(net.to_official(), tmp_path / "official.pth")
+    again = load(tmp_path / "official.pth", **untold(net))
+    image = torch.rand(1, net.in_channels, 48, 64)
+    with torch.no_grad():
+        assert torch.equal(again.eval()(image), net.eval()(image))
