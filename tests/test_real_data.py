@@ -55,9 +55,3 @@ def test_pairs_train(folder, tmp_path):
 @pytest.mark.parametrize("folder", CLEAN)
 def test_clean_photos_train(folder, tmp_path):
     assert gesso.finetune(out=tmp_path, task="denoise", data=data_folder(folder), **SMALL, **RUN).exists()
-
-
-@pytest.mark.parametrize("folder", [*PAIRED, *CLEAN])
-def test_data_is_found_fit_for_training(folder, capsys):
-    task, scale = PAIRED.get(folder, ("denoise", 1))
-    assert gesso.check_data(data=data_folder(folder), task=task, scale=scale).exit_code == 0
