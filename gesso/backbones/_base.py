@@ -141,7 +141,8 @@ class Backbone(nn.Module):
 
     def official_file(self) -> dict[str, Any]:
         """What `torch.save` writes for the scripts of the network's authors: BasicSR's form, unless overridden."""
-        return {"params": self.to_official()}
+        state = self.to_official()
+        return {"params": state, "params_ema": state}  # some ask for one, some for the other; stored once
 
     def twin(self, **changes: Any) -> Self:
         """A freshly initialised network with the same options but for `changes`."""

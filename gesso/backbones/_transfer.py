@@ -59,7 +59,5 @@ class PaperTransfer(Backbone):
 
     def forward(self, image: Tensor) -> Tensor:
         """The restored image; what padding adds is cropped before the new convolution, as in the authors' code."""
-        height, width = (self.scale * side for side in image.shape[-2:])
-        left, _, top, _ = (self.scale * side for side in self.padding(*image.shape[-2:]))
         feature = self.features(self.pad(image))[-1]
-        return self.reconstruct(feature[..., top : top + height, left : left + width], image)
+        return self.reconstruct(self.crop(feature, image), image)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone, check_residual
 from gesso.backbones._blocks import DIV2K_MEAN, pixel_shuffles
+from gesso.functional.attention import attention
 from gesso.functional.checks import check_choice
 from gesso.functional.padding import pad
 from gesso.functional.tiles import spans, weights
@@ -46,7 +47,7 @@ class Attention(nn.Module):
             F.linear(tokens, weight).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for tokens, weight in zip((query, key, value), self.in_proj_weight.chunk(3), strict=True)
         )
-        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.out_proj(attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class EncoderLayer(nn.Module):
@@ -439,6 +440,10 @@ class IPT(Backbone):
                 official["body.position_encoding.position_ids"] = torch.arange(len(value))[None]
             official[key] = value
         return official
+
+    def official_file(self) -> dict[str, Any]:
+        """The state alone: the authors' files have nothing around it."""
+        return dict(self.to_official())
 
 
 def mean_shift(channels: int, rgb_range: float) -> nn.Conv2d:

@@ -178,3 +178,8 @@ class PromptIR(Backbone):
             "image_residual": options["inp_channels"] == options["out_channels"],
             "unused_layers": "chnl_reduce1.weight" in state,
         }
+
+    def official_file(self) -> dict[str, Any]:
+        """A checkpoint of the authors' LightningModule, which calls the network `net`; Lightning wants a version."""
+        state = {f"net.{key}": value for key, value in self.to_official().items()}
+        return {"state_dict": state, "pytorch-lightning_version": "2.0.0"}

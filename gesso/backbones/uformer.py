@@ -327,6 +327,11 @@ class Uformer(Backbone):
                 official[key.replace(BIAS_TABLE, INDEX)] = relative_position_index(side).to(value.device)
         return official
 
+    def official_file(self) -> dict[str, Any]:
+        """The state as the authors' DataParallel names it, beside the places of what only training needs."""
+        state = {f"module.{key}": value for key, value in self.to_official().items()}
+        return {"epoch": 0, "state_dict": state, "optimizer": {}}
+
 
 def initialise(module: nn.Module) -> None:
     """Fresh weights as the authors draw them: projections normal with deviation 0.02, truncated, without bias."""

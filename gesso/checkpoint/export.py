@@ -64,8 +64,7 @@ def _official(backbone: Backbone) -> dict[str, Any]:
 
 
 def _basicsr(backbone: Backbone) -> dict[str, Any]:
-    state = _published(backbone).to_official()
-    return {"params": state, "params_ema": state}  # the same tensors, stored once
+    return Backbone.official_file(_published(backbone))
 
 
 def _encoder(backbone: Backbone) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def save(backbone: Backbone, path: str | Path, **facts: Any) -> None:
         path: the file; it appears whole or not at all.
         facts: how the weights were made (`task`, `pretext`, `recipe`, `step` ...); anything that JSON takes.
     """
-    save_state(backbone.state_dict(), path, **facts, **description(backbone))
+    save_state(backbone.state_dict(), path, **(facts | description(backbone)))
 
 
 def save_state(state: Mapping[str, Tensor], path: str | Path, **facts: Any) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 
 from gesso.backbones import create_backbone, list_backbones
 from gesso.checkpoint import CheckpointError, export, load, save
@@ -56,6 +57,29 @@ def test_official_to_gesso_to_official_is_bit_equal(tmp_path, name):
     before, after = (unwrapped(content, tmp_path) for content in (before, after))
     assert list(before) == list(after)
     assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_each_official_file_has_the_form_that_its_authors_read():
+    forms = {
+        name: create_backbone(f"{name}_tiny").official_file() for name in ("restormer", "uformer", "promptir", "ipt")
+    }
+    assert list(forms["restormer"]) == ["params", "params_ema"]
+    assert list(forms["uformer"]) == ["epoch", "state_dict", "optimizer"]
+    assert all(key.startswith("module.") for key in forms["uformer"]["state_dict"])
+    assert all(key.startswith("net.") for key in forms["promptir"]["state_dict"])
+    assert "body.query_embed.weight" in forms["ipt"]
+
+
+def test_the_authors_lightning_module_opens_promptir(tmp_path):
+    class PromptIRModel(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = create_backbone("promptir_tiny")
+
+    net = create_backbone("promptir_tiny")
+    export(net, tmp_path / "net.ckpt", "official")
+    again = PromptIRModel.load_from_checkpoint(tmp_path / "net.ckpt", weights_only=True).net
+    assert all(torch.equal(again.state_dict()[key], tensor) for key, tensor in net.state_dict().items())
 
 
 @pytest.mark.parametrize("name", TINY)
