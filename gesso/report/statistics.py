@@ -267,8 +267,8 @@ def estimate(gains: Gains, *, level: float = LEVEL) -> Estimate:
     """The mean gain with its interval from a hierarchical bootstrap over seeds and images.
 
     In simulation the interval holds the true gain in 93 to 97 % of experiments of 3 to 10 seeds and 12 images or more
-    whose gains differ between runs and between images, in 91 to 95 % where images are exponentially skewed, and in 97 to
-    100 % where neither runs nor images differ and all is residual (`benchmarks/coverage.py`).
+    whose gains differ between runs and between images, in 91 to 95 % where images are exponentially skewed, and in
+    97 to 100 % where neither runs nor images differ and all is residual (`benchmarks/coverage.py`).
     """
     means = bootstrap(gains.table, gains.folds)
     variance, freedom = spread(gains.table, gains.folds)

@@ -1,0 +1,442 @@
+"""The answer of `gesso compare`: a Markdown table and one HTML page that needs no network, from a results folder.
+
+A results folder holds
+
+    config.yaml                  the recipe
+    comparison.csv               seed, fold, start, step, image, psnr, ssim
+    comparison.json              costs, failures, and how it was measured, see `Facts`
+    pairs/<count>/comparison.csv likewise for fewer training pairs
+    images/<image>/<kind>.png    pictures of the first seed: input, truth, and each start
+
+and gets `comparison.md`, `comparison.html` and `figures/*.svg`.
+"""
+
+import contextlib
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from torch import Tensor
+
+from gesso.data.io import atomic_path, read_image
+from gesso.report import figures
+from gesso.report.statistics import (
+    BASELINE,
+    Estimate,
+    Score,
+    Verdict,
+    estimate,
+    judge,
+    paired_gains,
+)
+from gesso.report.viewers import Subject, Viewer, make_viewers
+
+MOST_SPECTRA = 40  # images whose spectra are averaged
+ACRONYMS = {"ifp": "IFP", "mfm": "MFM", "dcpt": "DCPT", "ipt": "IPT", "degae": "DegAE"}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a start took.
+
+    Attributes:
+        pretraining: seconds of pre-training; None where it happened elsewhere.
+        pretraining_steps: its optimiser steps.
+        finetuning: seconds of one fine-tuning run, mean over runs.
+    """
+
+    pretraining: float | None
+    pretraining_steps: int | None
+    finetuning: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What `comparison.json` says.
+
+    Attributes:
+        command: the command line that repeats the comparison.
+        title: what was compared, in a few words.
+        protocol: how it was measured, in words.
+        pairs: training pairs of a run.
+        input_psnr: mean PSNR in dB of the unrestored test images.
+        costs: by start.
+        failures: why runs of a start failed, by start.
+        machine: what it ran on.
+    """
+
+    command: str
+    title: str
+    protocol: str
+    pairs: int
+    input_psnr: float
+    costs: dict[str, Cost] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    machine: str = ""
+
+    def write(self, folder: Path) -> None:
+        """Writes `comparison.json`."""
+        with atomic_path(folder / "comparison.json") as path:
+            path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Facts":
+        """The facts of a results folder."""
+        stored = json.loads((folder / "comparison.json").read_text())
+        return cls(**stored | {"costs": {start: Cost(**cost) for start, cost in stored["costs"].items()}})
+
+
+@dataclass(frozen=True)
+class EqualCompute:
+    """A start after so many steps that its pre-training and they take as long as random weights' whole run.
+
+    Attributes:
+        label: what the start is called.
+        step: the last measured step within the budget; None if pre-training alone exceeds it.
+        gain: over random weights after their whole run.
+    """
+
+    label: str
+    step: int | None
+    gain: Estimate | None
+
+
+def write_scores(path: Path, scores: Iterable[Score]) -> None:
+    """Writes `comparison.csv`."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Score._fields)
+        for score in scores:
+            writer.writerow((*score[:-2], f"{score.psnr:.4f}", f"{score.ssim:.5f}"))
+
+
+def read_scores(path: Path) -> list[Score]:
+    """The rows of `comparison.csv`."""
+    with path.open(newline="") as file:
+        return [
+            Score(
+                int(r["seed"]),
+                int(r["fold"]),
+                r["start"],
+                int(r["step"]),
+                r["image"],
+                float(r["psnr"]),
+                float(r["ssim"]),
+            )
+            for r in csv.DictReader(file)
+        ]
+
+
+def label(start: str) -> str:
+    """What a start is called in tables and sentences.
+
+    Example:
+        >>> label("ifp"), label("leaves-mfm"), label("runs/mine/backbone.safetensors")
+        ('IFP', 'leaves-MFM', 'mine/backbone')
+    """
+    path = Path(start)
+    if path.suffix:
+        return str(Path(path.parent.name) / path.stem)
+    return "-".join(ACRONYMS.get(word, word) for word in start.split("-"))
+
+
+def comparable(scores: Sequence[Score]) -> list[Score]:
+    """`scores` without the starts that share no complete seed with random weights, because runs failed."""
+    starts = []
+    for start in dict.fromkeys(score.start for score in scores):
+        with contextlib.suppress(ValueError):
+            paired_gains(scores, start)
+            starts.append(start)
+    return [score for score in scores if score.start in starts]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A results folder, read.
+
+    Attributes:
+        folder: where it lies.
+        recipe: the options of the comparison.
+        facts: costs, failures, protocol.
+        scores: every measurement.
+        by_pairs: the measurements by number of training pairs, where a curve over them was asked for.
+    """
+
+    folder: Path
+    recipe: dict[str, Any]
+    facts: Facts
+    scores: list[Score]
+    by_pairs: dict[int, list[Score]]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Comparison":
+        """The comparison in a results folder.
+
+        Raises:
+            FileNotFoundError: if it is none.
+        """
+        fewer = {int(path.parent.name): read_scores(path) for path in (folder / "pairs").glob("*/comparison.csv")}
+        scores, facts = read_scores(folder / "comparison.csv"), Facts.read(folder)
+        by_pairs = dict(sorted((fewer | {facts.pairs: scores}).items())) if fewer else {}
+        return cls(folder, yaml.safe_load((folder / "config.yaml").read_text()), facts, scores, by_pairs)
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """What starts are called that were measured, random weights first."""
+        starts = dict.fromkeys([BASELINE, *(score.start for score in self.scores)])
+        return {start: label(start) for start in starts}
+
+    @cached_property
+    def last_step(self) -> int:
+        """The last step of a run."""
+        return max(score.step for score in self.scores)
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """What is found in PSNR for each start that has a complete seed."""
+        return judge(comparable(self.scores), self.labels)
+
+    @cached_property
+    def ssim_gains(self) -> dict[str, Estimate]:
+        """Gains in SSIM by start."""
+        return {
+            verdict.gains.start: estimate(paired_gains(self.scores, verdict.gains.start, "ssim"))
+            for verdict in self.verdicts
+        }
+
+    def mean(self, start: str, metric: str) -> float:
+        """Mean of "psnr" or "ssim" over seeds and images after the last step."""
+        return float(
+            np.mean([getattr(s, metric) for s in self.scores if s.start == start and s.step == self.last_step])
+        )
+
+    def image_means(self, start: str) -> dict[str, float]:
+        """PSNR after the last step by image, mean over seeds."""
+        found: dict[str, list[float]] = {}
+        for score in self.scores:
+            if score.start == start and score.step == self.last_step:
+                found.setdefault(score.image, []).append(score.psnr)
+        return {image: float(np.mean(values)) for image, values in found.items()}
+
+    @cached_property
+    def seconds_per_step(self) -> float:
+        """Seconds of one fine-tuning step, measurements included; the same network whatever the start."""
+        return self.facts.costs[BASELINE].finetuning / self.last_step
+
+    @cached_property
+    def equal_compute(self) -> list[EqualCompute]:
+        """Starts whose pre-training was timed, at equal total compute."""
+        rows = []
+        for verdict in self.verdicts:
+            start = verdict.gains.start
+            cost = self.facts.costs[start].pretraining
+            if cost is None:
+                continue
+            budget = self.last_step - cost / self.seconds_per_step
+            steps = [s.step for s in self.scores if s.start == start and 0 < s.step <= budget]
+            rows.append(EqualCompute(verdict.label, *self.gain_after(start, max(steps)) if steps else (None, None)))
+        return rows
+
+    def gain_after(self, start: str, step: int) -> tuple[int, Estimate]:
+        """`step`, and the gain of `start` after it over random weights after their last."""
+        ours = [s._replace(step=self.last_step) for s in self.scores if s.start == start and s.step == step]
+        theirs = [s for s in self.scores if s.start == BASELINE and s.step == self.last_step]
+        return step, estimate(paired_gains(ours + theirs, start))
+
+    # ------------------------------------------------------------------------------------------------------ pictures
+
+    @cached_property
+    def pictures(self) -> dict[str, dict[str, Path]]:
+        """Picture files by image and kind; images without random weights' picture are left out."""
+        folder = self.folder / "images"
+        images = sorted({score.image for score in self.scores})
+        found = {image: {path.stem: path for path in sorted((folder / image).glob("*.png"))} for image in images}
+        return {image: files for image, files in found.items() if {"input", "truth", BASELINE} <= files.keys()}
+
+    def read_pictures(self, image: str) -> dict[str, Tensor]:
+        """Pictures (3, H, W) of an image by kind; starts go by their names, not those of their files."""
+        files = self.pictures[image]
+        kinds = {"input": "input", "truth": "truth"} | {start: file_stem(start) for start in self.labels}
+        return {kind: read_image(files[stem]) for kind, stem in kinds.items() if stem in files}
+
+    @cached_property
+    def leader(self) -> Verdict | None:
+        """The start with the highest mean gain."""
+        return max(self.verdicts, key=lambda verdict: verdict.estimate.mean, default=None)
+
+    @cached_property
+    def viewers(self) -> list[Viewer]:
+        """Sliders for the images that gain most, median and least from the leading start."""
+        if self.leader is None:
+            return []
+        gains, start = self.leader.gains, self.leader.gains.start
+        by_image = dict(zip(gains.images, gains.table.mean(0).tolist(), strict=True))
+        ranked = sorted((image for image in by_image if image in self.pictures), key=lambda image: -by_image[image])
+        ranked = [image for image in ranked if file_stem(start) in self.pictures[image]]
+        if not ranked:
+            return []
+        random = self.image_means(BASELINE)
+        places = {"Largest gain": 0, "Median gain": len(ranked) // 2, "Smallest gain": len(ranked) - 1}
+        subjects = []
+        for title, place in places.items():
+            image = ranked[place]
+            note = f"random {random[image]:.2f} dB, {self.leader.label} {by_image[image]:+z.2f} dB (means over seeds)"
+            subjects.append(Subject(title, image, note, self.read_pictures(image)))
+        return make_viewers(subjects, self.labels, start)
+
+    # ------------------------------------------------------------------------------------------------------- figures
+
+    @cached_property
+    def figures(self) -> dict[str, str]:
+        """Every chart as SVG by name."""
+        drawn = {
+            "intervals": figures.intervals(self.verdicts),
+            "learning-curves": figures.learning_curves(self.scores, self.labels),
+            "gain-curves": figures.gain_curves(comparable(self.scores), self.labels),
+        }
+        if self.by_pairs:
+            complete = {count: comparable(scores) for count, scores in self.by_pairs.items()}
+            drawn["pairs"] = figures.pairs_curves(complete, self.labels)
+        random = self.image_means(BASELINE)
+        for i, verdict in enumerate(self.verdicts):
+            name = f"images-{file_stem(verdict.gains.start)}"
+            drawn[name] = figures.scatter(verdict.gains, random, figures.tone(i), verdict.label)
+        if self.viewers:
+            rows = [self.read_pictures(image) for image in list(self.pictures)[:MOST_SPECTRA]]
+            drawn["spectra"], drawn["error-by-frequency"] = figures.spectra(rows, self.labels)
+        return drawn
+
+    # -------------------------------------------------------------------------------------------------------- tables
+
+    @cached_property
+    def table(self) -> list[list[str]]:
+        """Header and one row for random weights and each start."""
+        header = ["start", "PSNR (dB)", "SSIM", "gain (dB), 95 % interval", "SSIM gain", "p", "p (sign flips)"]
+        rows = [
+            header,
+            [label(BASELINE), f"{self.mean(BASELINE, 'psnr'):.2f}", f"{self.mean(BASELINE, 'ssim'):.4f}", *"––––"],
+        ]
+        for verdict in self.verdicts:
+            start, found = verdict.gains.start, verdict.estimate
+            rows.append(
+                [
+                    verdict.label,
+                    f"{self.mean(start, 'psnr'):.2f}",
+                    f"{self.mean(start, 'ssim'):.4f}",
+                    interval(found),
+                    f"{self.ssim_gains[start].mean:+z.4f}",
+                    p_value(verdict.p_corrected),
+                    f"{p_value(verdict.p_flip)} (≥ {p_value(verdict.p_flip_floor)})",
+                ]
+            )
+        return rows
+
+    @cached_property
+    def cost_table(self) -> list[list[str]]:
+        """Header and one row for random weights and each start: what they took."""
+        rows = [["start", "pre-training", "one fine-tuning run", "both"]]
+        for start, name in self.labels.items():
+            cost = self.facts.costs[start]
+            before = 0.0 if start == BASELINE else cost.pretraining
+            total = "–" if before is None else seconds(before + cost.finetuning)
+            rows.append([name, "elsewhere" if before is None else seconds(before), seconds(cost.finetuning), total])
+        return rows
+
+    @cached_property
+    def equal_table(self) -> list[list[str]]:
+        """Header and one row for each start at equal total compute."""
+        rows = [["start", "fine-tuning steps left", "gain (dB), 95 % interval"]]
+        for row in self.equal_compute:
+            if row.gain is None:
+                rows.append([row.label, "0", "pre-training alone takes longer than the whole run"])
+            else:
+                rows.append([row.label, str(row.step), interval(row.gain)])
+        return rows
+
+
+def interval(found: Estimate) -> str:
+    """A gain with its interval: `+0.31 [+0.12, +0.49]`."""
+    return f"{found.mean:+z.2f} [{found.low:+z.2f}, {found.high:+z.2f}]"
+
+
+def p_value(p: float) -> str:
+    """A p-value in two digits: `0.031`, `< 0.001`."""
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def seconds(number: float) -> str:
+    """A time: `40 s`, `2.5 min`, `3.5 h`."""
+    if number < 90:
+        return f"{number:.0f} s"
+    return f"{number / 60:.1f} min" if number < 5400 else f"{number / 3600:.1f} h"
+
+
+def file_stem(start: str) -> str:
+    """A start's name as that of a file: `runs/mine/backbone.safetensors` is `mine-backbone`.
+
+    Example:
+        >>> file_stem("ifp"), file_stem("runs/mine/backbone.safetensors")
+        ('ifp', 'mine-backbone')
+    """
+    return label(start).replace("/", "-") if Path(start).suffix else start
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is the header, columns but the first are right-aligned."""
+    rule = ["---", *["--:"] * (len(rows[0]) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:]))
+
+
+def markdown(comparison: Comparison) -> str:
+    """The text of `comparison.md`."""
+    facts = comparison.facts
+    parts = [f"# {facts.title}", *(f"**{verdict}**" for verdict in comparison.verdicts)]
+    parts += [f"{label(start)} failed: {why}" for start, why in facts.failures.items()]
+    parts += [markdown_table(comparison.table), f"{facts.protocol}. Unrestored input: {facts.input_psnr:.2f} dB."]
+    parts += ["## Costs", markdown_table(comparison.cost_table)]
+    if len(comparison.equal_table) > 1:
+        parts += ["## At equal total compute", markdown_table(comparison.equal_table)]
+    parts += ["## Again", f"```sh\n{facts.command}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def page(comparison: Comparison) -> str:
+    """The text of `comparison.html`: it holds everything it shows and asks no network."""
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.get_template("comparison.html.j2")
+    recipe = yaml.safe_dump(comparison.recipe, sort_keys=False, allow_unicode=True)
+    return template.render(
+        c=comparison, style=figures.STYLE, recipe=recipe, label=label, file_stem=file_stem, tone=figures.tone
+    )
+
+
+def write_report(folder: Path) -> Path:
+    """Writes `comparison.md`, `comparison.html` and `figures/*.svg` from what lies in the folder; returns the page.
+
+    Raises:
+        FileNotFoundError: if there is no comparison in the folder.
+        ValueError: if there is nothing to compare, because every run of random weights or of all starts failed.
+    """
+    comparison = Comparison.read(folder)
+    if not comparison.verdicts:
+        why = "; ".join(f"{label(start)}: {reason}" for start, reason in comparison.facts.failures.items())
+        raise ValueError(f"{folder}: nothing to compare, no start has a seed in common with random weights. {why}")
+    texts: Mapping[str, str] = {
+        "comparison.md": markdown(comparison),
+        "comparison.html": page(comparison),
+        **{f"figures/{name}.svg": figures.standalone(drawing) for name, drawing in comparison.figures.items()},
+    }
+    for name, text in texts.items():
+        with atomic_path(folder / name) as path:
+            path.write_text(text, encoding="utf-8")
+    return folder / "comparison.html"
