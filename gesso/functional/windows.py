@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from gesso.functional.attention import attention
 
 # The authors add -100. Beside 1, exp(-100) vanishes as well as 0 does, but it is a subnormal number, with which CPUs
 # multiply several times slower.
@@ -108,12 +109,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, mask: Tensor, s
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
     """The same for a bias that may be (windows, 1, heads, N, N), one for each window."""
-    if bias is not None and bias.requires_grad and q.device.type == "cpu":
-        # Where the bias needs a gradient, PyTorch's CPU attention takes a path two times slower than the formula.
-        logits = (q * (scale or q.shape[-1] ** -0.5)) @ k.transpose(-2, -1)
-        return (logits.add_(bias).softmax(-1) @ v).transpose(2, 3)
-    shape = q.shape
-    q, k, v = (tokens.flatten(0, 1) for tokens in (q, k, v))
     if bias is not None:
-        bias = bias.to(q.dtype).expand(*shape[:-1], -1).flatten(0, 1)
-    return F.scaled_dot_product_attention(q, k, v, bias, scale=scale).transpose(1, 2).unflatten(0, shape[:2])
+        bias = bias.to(q.dtype).expand(*q.shape[:-1], -1).flatten(0, 1)
+    attended = attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), bias, scale)
+    return attended.transpose(1, 2).unflatten(0, q.shape[:2])
