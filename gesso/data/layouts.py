@@ -313,7 +313,12 @@ def _is_marked(stem: str, marks: str) -> bool:
 
 
 def find_images(folder: Path, *, deep: bool = True) -> list[Path]:
-    """Image files in a folder, naturally sorted, also in its subfolders if `deep`; hidden ones are left out."""
+    """Image files in a folder, naturally sorted, also in its subfolders if `deep`; hidden ones are left out.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+    """
+    check_folder(folder)
     images: list[Path] = []
     seen = set()
     for place, inside, files in os.walk(folder, followlinks=True):  # data sets are often links to another disk
