@@ -54,11 +54,7 @@ def finetune(
     stages: list[dict[str, Any]] | None = None,
     steps: int = 300_000,
     val_every: int = 4_000,
-    optimizer: Literal["adam", "adamw"] = "adamw",
-    lr: float = 3e-4,
-    betas: tuple[float, float] = (0.9, 0.999),
     weight_decay: float = 1e-4,
-    schedule: Literal["constant", "cosine", "two_phase"] = "cosine",
     seed: int = 0,
     **run: Any,
 ) -> Path:
@@ -100,11 +96,7 @@ def finetune(
         stages: progressive crops as a list of {share, crop_size, batch_size}; replaces crop_size and batch_size.
         steps: optimiser steps.
         val_every: steps between two measurements on the validation images; 0: only at the end.
-        optimizer: "adam" or "adamw".
-        lr: peak learning rate.
-        betas: running-average coefficients of Adam.
         weight_decay: decoupled for "adamw".
-        schedule: learning rate over the run: "constant", "cosine", or Restormer's "two_phase".
         seed: every random draw of the run follows from it.
         **run: options that every training run has, see `gesso.training.run.fit`.
 
@@ -158,11 +150,7 @@ def finetune(
         steps=steps,
         validations=[validation.pictures for validation in validations],
         val_every=val_every,
-        optimizer=optimizer,
-        lr=lr,
-        betas=betas,
         weight_decay=weight_decay,
-        schedule=schedule,
         seed=seed,
         **run,
     )

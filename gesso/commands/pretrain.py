@@ -33,7 +33,6 @@ def pretrain(
     optimizer: Literal["adam", "adamw"] = "adam",
     lr: float = 2e-4,
     betas: tuple[float, float] = (0.9, 0.99),
-    weight_decay: float = 0.0,
     schedule: Literal["constant", "cosine", "two_phase"] = "constant",
     seed: int = 0,
     **run: Any,
@@ -60,7 +59,6 @@ def pretrain(
         optimizer: "adam" or "adamw".
         lr: peak learning rate.
         betas: running-average coefficients of Adam.
-        weight_decay: decoupled for "adamw".
         schedule: learning rate over the run: "constant", "cosine", or Restormer's "two_phase".
         seed: every random draw of the run follows from it.
         **run: options that every training run has, see `gesso.training.run.fit`.
@@ -102,7 +100,6 @@ def pretrain(
         optimizer=optimizer,
         lr=lr,
         betas=betas,
-        weight_decay=weight_decay,
         schedule=schedule,
         seed=seed,
         **run,
