@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gesso.backbones import Backbone, create_backbone, list_backbones
+    from gesso.backbones.external import wrap
     from gesso.checkpoint import load, save
     from gesso.commands.check_data import check_data
     from gesso.commands.degrade import degrade
@@ -51,6 +52,7 @@ _HOMES = {
     "restore": "gesso.commands.restore",
     "save": "gesso.checkpoint",
     "ssim": "gesso.metrics",
+    "wrap": "gesso.backbones.external",
     "write_image": "gesso.data.io",
 }
 
@@ -76,6 +78,7 @@ __all__ = [
     "restore",
     "save",
     "ssim",
+    "wrap",
     "write_image",
 ]
 

@@ -21,6 +21,8 @@ def list_backbones() -> list[str]:
 def create_backbone(name: str, **options: Any) -> Backbone:
     """A freshly initialised network by the name of its published size, `options` on top.
 
+    A name like `package.module:Class` builds a module of your own with these options, see `gesso.wrap`.
+
     Raises:
         UnknownNameError: for an unknown name or option, with the nearest match.
 
@@ -29,6 +31,8 @@ def create_backbone(name: str, **options: Any) -> Backbone:
         >>> net.options["dim"]
         16
     """
+    if ":" in name:
+        return backbone_classes()["External"](target=name, arguments=options)
     for network in backbone_classes().values():
         if name in network.variants:
             _discovery.check_options(network.__init__, options, name)

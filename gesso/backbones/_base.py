@@ -113,9 +113,10 @@ class Backbone(nn.Module):
         IFP and DegAE pre-train with 64 output channels and no image residual (IFP paper, section 4.1).
         """
         old = self.last
-        kernel, padding = old.kernel_size[0], old.padding[0]
         outputs = out_channels * (old.out_channels // self.out_channels)  # more than one each before a pixel shuffle
-        new = nn.Conv2d(old.in_channels, outputs, kernel, padding=int(padding), bias=old.bias is not None)
+        kernel, padding, bias = old.kernel_size[0], old.padding, old.bias is not None
+        padding = padding if isinstance(padding, str) else int(padding[0])
+        new = nn.Conv2d(old.in_channels, outputs, kernel, padding=padding, padding_mode=old.padding_mode, bias=bias)
         self.set_submodule(self.head_keys[0].rstrip("."), new.to(old.weight.device, old.weight.dtype))
         self.out_channels = out_channels
         self.image_residual = check_residual(image_residual, self.in_channels, out_channels)

@@ -119,7 +119,8 @@ def recognise(
         path: `.safetensors` of gesso, or what the authors of a network, or of IFP, MFM or DegAE, train and release.
         weights: which set of weights, where the file holds several: "params" or "params_ema".
         decoder: the second file of a model fine-tuned with DegAE's code, whose first file is `path`.
-        facts: constructor options that the file does not tell (Uformer's `img_size`), or that shall differ from it.
+        facts: constructor options that the file does not tell (Uformer's `img_size`), or that shall differ from it;
+            `target` says that the class of your own which the file names may be run.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -190,9 +191,30 @@ def _by_header(header: dict[str, Any], state: State, facts: dict[str, Any], path
         hint = _discovery.suggest(header["backbone"], known)
         raise CheckpointError(f"{path}: its network is {header['backbone']}, which this gesso does not have; {hint}")
     network = known[header["backbone"]]
+    _check_trust(header["options"], facts, path)
     _discovery.check_options(network.__init__, facts, network.__name__)
     net = network(**(header["options"] | facts))
     return Recognised(_filled(net, Fit.of(net, state), path), header, {}, [])
+
+
+def _check_trust(options: dict[str, Any], facts: dict[str, Any], path: str | Path) -> None:
+    """Checks that a class of the user's own, which runs as code, is named by the user and not by the file alone.
+
+    Raises:
+        CheckpointError: if the file names one and the fact `target` does not.
+    """
+    inner = options
+    while "target" not in inner and isinstance(inner.get("options"), dict):
+        inner = inner["options"]  # a network inside a transfer or a refined model
+    target = inner.get("target")
+    if target is None or facts.get("target") == target:
+        if inner is not options:
+            facts.pop("target", None)
+        return
+    raise CheckpointError(
+        f"{path}: its network is a class of your own, {target}, which is run only where you name it: "
+        f"load(path, target={target!r}), or on the command line --backbone_args.target {target}"
+    )
 
 
 def _by_tensors(state: State, facts: dict[str, Any], path: str | Path) -> Recognised:

@@ -1,0 +1,354 @@
+"""Any `nn.Module` as a backbone: how it works inside is found out by running it, and checked with numbers."""
+
+import contextlib
+import copy
+import importlib
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gesso._discovery import suggest
+from gesso.backbones._base import Backbone
+
+CHANNELS = (3, 1, 4, 6)  # what images may have, in the order in which it is tried
+MULTIPLES = (1, 2, 4, 6, 7, 8, 12, 14, 16, 24, 28, 32, 48, 56, 64, 96, 112, 128)
+LEAST_SIDE = 64  # of the images that are tried, in pixels
+TOLERANCE = 1e-4  # of the largest output value
+SAYS = "expected a module that returns an image"
+
+SKIPS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "none": lambda image, scale: torch.zeros((), dtype=image.dtype, device=image.device),
+    "image": lambda image, scale: image,
+    "nearest": lambda image, scale: F.interpolate(image, scale_factor=scale, mode="nearest"),
+    "bilinear": lambda image, scale: F.interpolate(image, scale_factor=scale, mode="bilinear"),
+    "bicubic": lambda image, scale: F.interpolate(image, scale_factor=scale, mode="bicubic"),
+}
+"""What a network may add to the output of its last convolution: nothing, or its input, enlarged if need be."""
+
+TAILS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda image: image,
+    "clamp": lambda image: image.clamp(0, 1),
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
+"""What may come behind that."""
+
+
+class UnfitModuleError(ValueError):
+    """A module that cannot be split into features and a last convolution; the message says what was tried."""
+
+
+class Seam(NamedTuple):
+    """How a module gets from its last convolution to its output: `tail(pixel_shuffle(convolution) + skip)`."""
+
+    last: str
+    in_channels: int
+    out_channels: int
+    scale: int
+    size_multiple: int
+    shuffle: int
+    skip: str
+    tail: str
+
+
+class External(Backbone):
+    """A module of the user's own. Its one feature map is what enters its last convolution.
+
+    Where that is, whether the image is added, the scale and the sides that the module takes are found by running it on
+    random images. A file of it holds the module's own state dict. The module's parameters are shared, not copied.
+
+    Args:
+        target: the module's class, as `package.module:Class`.
+        arguments: what to build it with.
+        last: name of its last convolution; none: the last one to run that explains the output.
+        out_channels: channels of a new last convolution; none: it keeps its own.
+        image_residual: whether the image is added to the output; none: as the module does.
+
+    Raises:
+        UnfitModuleError: if the module has no such seam.
+        ValueError: if there is no such class, or it cannot be built with these arguments.
+    """
+
+    pad_mode = "reflect"
+
+    def __init__(
+        self,
+        target: str,
+        arguments: Mapping[str, Any] | None = None,
+        last: str | None = None,
+        out_channels: int | None = None,
+        image_residual: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.options = {}
+        self._adopt(build(target, arguments or {}), last)
+        if out_channels is not None:
+            self.replace_last(out_channels, image_residual=bool(image_residual))
+        elif image_residual is not None:
+            self.image_residual = image_residual
+
+    @classmethod
+    def around(cls, module: nn.Module, last: str | None = None) -> Self:
+        """The backbone around a module that exists already."""
+        net = cls.__new__(cls)
+        nn.Module.__init__(net)
+        net._adopt(module, last)
+        kind = type(module)
+        net.options = {"target": f"{kind.__module__}:{kind.__qualname__}", "arguments": None, "last": last}
+        return net
+
+    def _adopt(self, module: nn.Module, last: str | None) -> None:
+        """Finds the seam, and takes over the module's parameters under their own names."""
+        self.seam = seam = find_seam(module, last)
+        self.head_keys, self.channels = (f"{seam.last}.",), [convolution_of(module, seam.last).in_channels]
+        self.in_channels, self.out_channels = seam.in_channels, seam.out_channels
+        self.scale, self.size_multiple, self.image_residual = seam.scale, seam.size_multiple, seam.skip != "none"
+        self.training = module.training
+        self.hidden = (module,)  # a tuple, so that it is no child whose names would get a prefix
+        for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
+            self.__dict__[name] = module.__dict__[name]
+
+    @property
+    def module(self) -> nn.Module:
+        """The module itself."""
+        return self.hidden[0]
+
+    @property
+    def report(self) -> str:
+        """What was found, in one line."""
+        seam = self.seam
+        adds = {"none": "nothing", "image": "the image"}.get(seam.skip, f"the image, enlarged ({seam.skip})")
+        tail = "" if seam.tail == "none" else f", then {seam.tail}"
+        return (
+            f"{type(self.module).__name__}: last convolution {seam.last}, {self.channels[0]} channels before it; adds "
+            f"{adds}{tail}; {seam.in_channels} -> {seam.out_channels} channels, scale {seam.scale}, sides multiples of "
+            f"{seam.size_multiple}"
+        )
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """The module's part of this name, also where a backbone has something else under the name."""
+        return self.module.get_submodule(target)
+
+    def set_submodule(self, target: str, module: nn.Module, strict: bool = False) -> None:
+        """Replaces the module's part of this name."""
+        self.module.set_submodule(target, module)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """What enters the last convolution, alone; the module runs no further than that."""
+        self.module.training = self.training
+        return [before(self.module, self.last, image)]
+
+    def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
+        """The last convolution and what the module does after it, but no clamp in training: it stops gradients."""
+        restored = F.pixel_shuffle(self.last(feature), self.seam.shuffle)
+        if self.image_residual:
+            restored = restored + SKIPS[self.seam.skip](image, self.scale)
+        image_like = self.out_channels == self.seam.out_channels
+        if not image_like or (self.training and self.seam.tail == "clamp"):
+            return restored
+        return TAILS[self.seam.tail](restored)
+
+    def replace_last(self, out_channels: int, *, image_residual: bool) -> None:
+        """Puts a freshly initialised last convolution of `out_channels` in place; see `Backbone.replace_last`."""
+        if image_residual and self.seam.skip == "none":
+            raise ValueError(f"image_residual: {type(self.module).__name__} adds no image to its output")
+        super().replace_last(out_channels, image_residual=image_residual)
+
+
+def wrap(module: nn.Module, last: str | None = None) -> External:
+    """Any restoration network as a backbone: every pretext, `finetune` and `Restorer` then work on it.
+
+    Args:
+        module: images (B, C, H, W) -> images (B, 3 or C, scale*H, scale*W); its parameters are shared, not copied.
+        last: name of its last convolution; none: the last one to run that explains the output.
+
+    Returns:
+        The backbone; its `report` says what was found.
+
+    Raises:
+        UnfitModuleError: if the output is not `tail(last(...) + image)`; the message says what was tried.
+
+    Example:
+        >>> net = wrap(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1)))
+        >>> net.seam.last, net.image_residual, net.scale, net.size_multiple
+        ('2', False, 1, 1)
+    """
+    return External.around(module, last)
+
+
+def build(target: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """An instance of the class that `package.module:Class` names; modules of the working folder are found, too.
+
+    Raises:
+        ValueError: if there is no such module or class, it is no `nn.Module`, or it does not take the arguments.
+    """
+    home, _, name = target.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        module = importlib.import_module(home)
+    except ImportError as error:
+        raise ValueError(f"{target}: cannot import {home} ({error})") from None
+    kind = getattr(module, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        known = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
+        raise ValueError(f"{target}: {home} has no nn.Module {name!r}; {suggest(name, known)}")
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{target}: cannot be built with {dict(arguments)} ({error})") from None
+
+
+# ------------------------------------------------------------------------------------------------- finding the seam
+
+
+class _ReachedError(BaseException):
+    """Stops a module at its last convolution; not an `Exception`, lest the module handles it."""
+
+    def __init__(self, feature: Tensor) -> None:
+        super().__init__()
+        self.feature = feature
+
+
+def before(module: nn.Module, last: nn.Module, image: Tensor) -> Tensor:
+    """What `last` is given when `module` runs on `image`."""
+
+    def stop(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        raise _ReachedError(inputs[0])
+
+    handle = last.register_forward_pre_hook(stop)
+    try:
+        module(image)
+    except _ReachedError as reached:
+        return reached.feature
+    finally:
+        handle.remove()
+    raise UnfitModuleError(f"{type(module).__name__}: its last convolution was not run")
+
+
+def find_seam(module: nn.Module, last: str | None = None) -> Seam:
+    """The seam of a module, found by running a copy of it on random images of growing demands on their sides.
+
+    Raises:
+        UnfitModuleError: if it has none; the message says what was tried.
+    """
+    name = type(module).__name__
+    if not any(True for _ in module.parameters()):
+        raise UnfitModuleError(f"{name}: has no parameters, so there is nothing to train")
+    if last is not None and not isinstance(dict(module.named_modules()).get(last), nn.Conv2d):
+        convolutions = [key for key, part in module.named_modules() if isinstance(part, nn.Conv2d)]
+        raise UnfitModuleError(f"{name}: last: {last!r} is no Conv2d of it; {suggest(last, convolutions)}")
+    module = copy.deepcopy(module).eval()
+    reasons: list[str] = []
+    with torch.no_grad():
+        for channels in CHANNELS:
+            for multiple in MULTIPLES:
+                try:
+                    return try_seam(module, last, channels, multiple)
+                except UnfitModuleError as error:
+                    reasons.append(str(error))
+                except Exception as error:  # whatever a module says to an image that it does not take
+                    reasons.append(f"{type(error).__name__}: {error}")
+            if any(reason.startswith(SAYS) for reason in reasons):
+                break  # these are its channels
+    said = [reason for reason in reasons if reason.startswith(SAYS)]
+    raise UnfitModuleError(f"{name}: {said[-1] if said else f'runs on no image that was tried; {reasons[0]}'}")
+
+
+def try_seam(module: nn.Module, last: str | None, channels: int, multiple: int) -> Seam:
+    """The seam of a module, if it takes images with these channels and sides.
+
+    Raises:
+        UnfitModuleError: if it has none.
+        Exception: whatever the module raises.
+    """
+    generator = torch.Generator().manual_seed(0)
+    like = next(module.parameters())
+    side = multiple * (-(-LEAST_SIDE // multiple) // 2 * 2 + 1)  # an odd number of times, to be divisible by no more
+    image = torch.rand(2, channels, side, side + 2 * multiple, generator=generator).to(like)
+    order, output = run(module, image)
+    scale = check_output(module, image, output)
+    candidates = [last] if last is not None else list(dict.fromkeys(reversed(order)))
+    tried: dict[str, float] = {}
+    for name in candidates:
+        convolution = convolution_of(module, name)
+        shuffle = math.isqrt(convolution.out_channels // output.shape[1])
+        if convolution.out_channels != output.shape[1] * shuffle**2:
+            continue
+        with disturbed(convolution, before(module, convolution, image), generator):
+            output = module(image)
+            shuffled = F.pixel_shuffle(convolution(before(module, convolution, image)), shuffle)
+        if shuffled.shape != output.shape:
+            continue
+        for skip in ("none", "image") if scale == 1 else ("none", "nearest", "bilinear", "bicubic"):
+            if skip != "none" and channels != output.shape[1]:
+                continue
+            for tail in TAILS:
+                guess = TAILS[tail](shuffled + SKIPS[skip](image, scale))
+                off = ((guess - output).abs().max() / output.abs().max()).item()
+                if off < TOLERANCE:
+                    return Seam(name, channels, output.shape[1], scale, multiple, shuffle, skip, tail)
+                tried[name] = min(off, tried.get(name, math.inf))
+    nearest = ", ".join(f"{name} (off by {off:.0%})" for name, off in tried.items()) or "none has its channels and size"
+    raise UnfitModuleError(
+        f"{SAYS} that is a convolution's output, plus its input or nothing, then a clamp, sigmoid, tanh or nothing; "
+        f"tried {nearest}. Change what it returns, or name its last convolution (last)"
+    )
+
+
+def convolution_of(module: nn.Module, name: str) -> nn.Conv2d:
+    """The convolution of this name."""
+    return cast("nn.Conv2d", module.get_submodule(name))
+
+
+def run(module: nn.Module, image: Tensor) -> tuple[list[str], Any]:
+    """The convolutions of a module in the order in which they run, and what it returns."""
+    order: list[str] = []
+    with contextlib.ExitStack() as hooks:
+        for name, part in module.named_modules():
+            if isinstance(part, nn.Conv2d):
+                hook = part.register_forward_hook(lambda *_, name=name: order.append(name))
+                hooks.callback(hook.remove)
+        return order, module(image)
+
+
+def check_output(module: nn.Module, image: Tensor, output: Any) -> int:
+    """The scale of a module's output.
+
+    Raises:
+        UnfitModuleError: if it is no image, or not the same twice.
+    """
+    if not isinstance(output, Tensor):
+        raise UnfitModuleError(
+            f"{SAYS}, but a {type(output).__name__}; wrap it in a module that returns the final image"
+        )
+    seen = f"{tuple(output.shape)} for images {tuple(image.shape)}"
+    if output.ndim != 4 or len(output) != len(image):
+        raise UnfitModuleError(f"{SAYS}, but {seen}")
+    (height, rest), (width, more) = (divmod(o, i) for o, i in zip(output.shape[2:], image.shape[2:], strict=True))
+    if rest or more or height != width or height < 1:
+        raise UnfitModuleError(f"{SAYS} of the size of its input or a multiple of it, but {seen}")
+    if not torch.equal(module(image), output):
+        raise UnfitModuleError(f"{SAYS}, but another one each time, also in evaluation mode")
+    return height
+
+
+@contextlib.contextmanager
+def disturbed(convolution: nn.Module, feature: Tensor, generator: torch.Generator) -> Iterator[None]:
+    """Weights of a convolution made random for a while: one that is still zero would explain everything."""
+    kept = [parameter.clone() for parameter in convolution.parameters()]
+    for parameter in convolution.parameters():
+        inputs = feature.square().mean().sqrt().clamp_min(1e-6) * parameter[0].numel() ** 0.5
+        size = 0.5 / inputs if parameter.ndim > 1 else 0.1  # neither lost beside an image nor all beyond a clamp
+        parameter += size * torch.randn(parameter.shape, generator=generator).to(parameter)
+    try:
+        yield
+    finally:
+        for parameter, before_it in zip(convolution.parameters(), kept, strict=True):
+            parameter.copy_(before_it)
