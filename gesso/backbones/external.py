@@ -312,7 +312,7 @@ def run(module: nn.Module, image: Tensor) -> tuple[list[str], Any]:
     order: list[str] = []
     with contextlib.ExitStack() as hooks:
         for name, part in module.named_modules():
-            if isinstance(part, nn.Conv2d):
+            if isinstance(part, nn.Conv2d) and name:
                 hook = part.register_forward_hook(lambda *_, name=name: order.append(name))
                 hooks.callback(hook.remove)
         return order, module(image)

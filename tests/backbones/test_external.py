@@ -259,6 +259,8 @@ def test_a_module_that_takes_no_image_is_refused_with_what_it_says():
         wrap(nn.Linear(10, 10))
     with pytest.raises(UnfitModuleError, match="has no parameters"):
         wrap(nn.ReLU())
+    with pytest.raises(UnfitModuleError, match="tried none has its channels"):
+        wrap(nn.Conv2d(3, 3, 1))
 
 
 def test_a_convolution_that_is_none_is_refused():
