@@ -46,7 +46,8 @@ class Pool(nn.Module):
         if self.window is None or (height <= self.window[0] and width <= self.window[1]):
             return x.mean((2, 3), keepdim=True)
         rows, columns = min(self.window[0], height), min(self.window[1], width)
-        return (box_sum(box_sum(x.float(), rows, 2), columns, 3) / (rows * columns)).to(x.dtype)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        return (box_sum(box_sum(wide, rows, 2), columns, 3) / (rows * columns)).to(x.dtype)
 
 
 def box_sum(x: Tensor, size: int, dim: int) -> Tensor:

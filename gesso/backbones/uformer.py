@@ -48,6 +48,7 @@ class WindowAttention(nn.Module):
         """Attended windows, shape of `windows` (windows, B, N, C); `mask` (torn, N, N) is for the last of them."""
         q = self.qkv["to_q"](windows).unflatten(-1, (self.heads, -1)).transpose(2, 3)
         k, v = self.qkv["to_kv"](windows).unflatten(-1, (2, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        # Read at every call: a thousandth of a forward pass, for which it is not worth to keep a copy in step.
         bias = F.embedding(self.get_buffer("index"), self.relative_position_bias_table).permute(2, 0, 1).contiguous()
         return self.proj(attend(q, k, v, bias, mask).flatten(3))
 
@@ -196,11 +197,13 @@ class Uformer(Backbone):
                 "depths, num_heads: expected nine numbers each (four encoder levels, bottleneck, four decoder levels), "
                 f"got {list(depths)} and {list(num_heads)}"
             )
+        if img_size < 16:
+            raise ValueError(f"img_size: expected 16 or more, for the bottleneck to have a pixel, got {img_size}")
         self.in_channels, self.out_channels = dd_in, out_channels or dd_in
         self.image_residual = check_residual(image_residual, self.in_channels, self.out_channels)
         self.square = square
         sides = [min(win_size, img_size >> level) for level in range(5)]
-        self.size_multiple = max(side << level for level, side in enumerate(sides))
+        self.size_multiple = math.lcm(*(side << level for level, side in enumerate(sides)))
         levels = [0, 1, 2, 3, 4, 3, 2, 1, 0]
         encoder, decoder = sum(depths[:4]), sum(depths[5:])
         drops = [drop_path_rate * i / max(encoder - 1, 1) for i in range(encoder)] + [drop_path_rate] * depths[4]
@@ -210,6 +213,8 @@ class Uformer(Backbone):
         def stage(position: int) -> Stage:
             level, first = levels[position], sum(depths[:position])
             dim = embed_dim << (level + (position > 4))  # the decoder works on joined maps, twice as wide
+            if dim % num_heads[position]:
+                raise ValueError(f"num_heads: expected divisors of the {dim} channels there, got {list(num_heads)}")
             shifted = (decoder_shift_flag if position > 4 else shift_flag) and img_size >> level > win_size
             return Stage(
                 [

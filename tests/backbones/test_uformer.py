@@ -230,6 +230,14 @@ def test_any_size(size, square):
         assert net(image).shape == image.shape
 
 
+@pytest.mark.parametrize(("img_size", "multiple"), [(16, 16), (64, 64), (96, 192), (128, 128), (256, 128)])
+def test_sides_divide_into_windows_at_every_level(img_size, multiple):
+    net = Uformer(**(TINY | {"img_size": img_size})).eval()
+    assert net.size_multiple == multiple
+    with torch.no_grad():
+        assert net(torch.rand(1, 3, multiple, multiple)).shape[-1] == multiple
+
+
 def test_padding_is_centred_in_a_square_of_zeros():
     net = create_backbone("uformer_t")
     assert net.padding(720, 1280) == (0, 0, 280, 280)
@@ -358,3 +366,7 @@ def test_options_that_cannot_be_are_named():
         Uformer(token_mlp="fastleff")
     with pytest.raises(ValueError, match="image_residual"):
         Uformer(dd_in=6, out_channels=3)
+    with pytest.raises(ValueError, match="img_size"):
+        Uformer(img_size=8)
+    with pytest.raises(ValueError, match="num_heads: expected divisors"):
+        Uformer(**(TINY | {"num_heads": [3] * 9}))
