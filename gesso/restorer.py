@@ -110,7 +110,8 @@ class Restorer:
         restored = torch.empty(len(images), network.out_channels, height, width)
         with evaluating(network), torch.inference_mode():
             for source, target in zip(images, restored, strict=True):
-                self._restore(source, target, watch)
+                with network.seeing(source):
+                    self._restore(source, target, watch)
         batch = image.shape[:1] if rank == 4 else ()
         return restored.view(*batch, -1, height, width)
 

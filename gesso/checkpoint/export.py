@@ -13,6 +13,7 @@ from gesso.checkpoint.loading import load
 from gesso.checkpoint.onnx_file import save_onnx
 from gesso.data.io import atomic_path
 from gesso.functional.checks import check_choice
+from gesso.refine.refined import Refined
 
 Format = Literal["official", "basicsr", "encoder", "degae", "onnx", "safetensors"]
 
@@ -37,6 +38,8 @@ def export(source: Backbone | str | Path, out: str | Path, format: Format = "off
     """
     check_choice("format", format, Format)
     backbone = copy.deepcopy(source).cpu() if isinstance(source, Backbone) else load(source)
+    if isinstance(backbone, Refined) and format in ("encoder", "degae"):
+        raise CheckpointError(f"{format}: a refined model is none; use official, basicsr, onnx or safetensors")
     out = Path(out)
     if format == "safetensors":
         save(backbone, out)

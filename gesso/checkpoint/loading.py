@@ -11,12 +11,13 @@ from gesso import _discovery
 from gesso.backbones import Backbone, backbone_classes
 from gesso.backbones._transfer import PaperTransfer
 from gesso.checkpoint.files import CheckpointError, State, description, read_header, read_state, with_defaults
+from gesso.refine.refined import Refined, recover_prior
 
 PREFIXES = ("module.", "_orig_mod.", "net_g.", "net.", "model.")
 """What DataParallel, torch.compile, BasicSR and Lightning put before every name."""
 
-HALVES = (("encoder.", "decoder."), ("backbone.", "conv_last."))
-"""A pre-trained network and what stood behind it: in files of MFM and IFP, and in our own `PaperTransfer`."""
+HALVES = (("encoder.", "decoder."), ("backbone.", "conv_last."), ("backbone.", "refiner."))
+"""A network and what stood behind it: in files of MFM and IFP, in our own `PaperTransfer`, and in our `Refined`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +187,7 @@ def unpacked(state: State) -> Iterator[tuple[State, list[str]]]:
 
 def _by_header(header: dict[str, Any], state: State, facts: dict[str, Any], path: str | Path) -> Recognised:
     """The network that a header names."""
-    known = {**backbone_classes(), PaperTransfer.__name__: PaperTransfer}
+    known = {**backbone_classes(), PaperTransfer.__name__: PaperTransfer, Refined.__name__: Refined}
     if header["backbone"] not in known:
         hint = _discovery.suggest(header["backbone"], known)
         raise CheckpointError(f"{path}: its network is {header['backbone']}, which this gesso does not have; {hint}")
@@ -194,7 +195,10 @@ def _by_header(header: dict[str, Any], state: State, facts: dict[str, Any], path
     _check_trust(header["options"], facts, path)
     _discovery.check_options(network.__init__, facts, network.__name__)
     net = network(**(header["options"] | facts))
-    return Recognised(_filled(net, Fit.of(net, state), path), header, {}, [])
+    _filled(net, Fit.of(net, state), path)
+    if isinstance(net, Refined):
+        recover_prior(net, Path(path), load, asked="prior" in facts)
+    return Recognised(net, header, {}, [])
 
 
 def _check_trust(options: dict[str, Any], facts: dict[str, Any], path: str | Path) -> None:

@@ -1,0 +1,248 @@
+"""Train PTG-RM behind a restorer: a light refiner that a frozen pre-trained model guides."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from gesso import checkpoint as checkpoints
+from gesso._discovery import check_options
+from gesso.commands.finetune import measure_input
+from gesso.data.datasets import PairDataset
+from gesso.data.io import atomic_path, read_image
+from gesso.data.mixes import MixDataset, Part, open_mix, open_part
+from gesso.functional.random import seed_for
+from gesso.losses import find_loss
+from gesso.refine import PTGRM, Prior, Refined, View, open_prior
+from gesso.report.console import say, track, warn
+from gesso.training.refine_module import PriorDataset, RefineModule
+from gesso.training.run import check_positive, fit
+from gesso.training.sampling import Stage, parse_stages
+
+MEAN_OF, AT_ONCE = 256, 16  # training crops whose prior makes the mean
+LIGHT = 1_000_000  # parameters
+
+
+def refine(
+    *,
+    out: str | Path,
+    checkpoint: str | Path,
+    prior: str,
+    task: str,
+    data: str | Path | None = None,
+    lq: str | Path | None = None,
+    gt: str | Path | None = None,
+    pair_by: Literal["stem", "order"] = "stem",
+    layout: str | None = None,
+    degradation: Any = None,
+    val: str | Path | None = None,
+    holdout: int | None = None,
+    mix: list[dict[str, Any]] | None = None,
+    weights: str | None = None,
+    backbone_args: dict[str, Any] | None = None,
+    prior_view: View | None = None,
+    prior_cache: str | Path | None = None,
+    refiner_args: dict[str, Any] | None = None,
+    freeze_restorer: bool = False,
+    restored_weight: float = 1.0,
+    loss: str | None = None,
+    crop_size: int = 128,
+    batch_size: int = 8,
+    stages: list[dict[str, Any]] | None = None,
+    steps: int = 200_000,
+    val_every: int = 4_000,
+    optimizer: Literal["adam", "adamw"] = "adam",
+    lr: float = 1e-4,
+    betas: tuple[float, float] = (0.9, 0.99),
+    weight_decay: float = 0.0,
+    schedule: Literal["constant", "cosine", "two_phase"] = "cosine",
+    seed: int = 0,
+    **run: Any,
+) -> Path:
+    """Writes `backbone.safetensors`, restorer and refiner in one, and `best.safetensors`; returns the former's path.
+
+    Both are files that `evaluate`, `restore` and `export` take. They name the prior, which is needed wherever they are
+    used; `--backbone_args.prior mean` does without it, with the mean feature of the training images in its place.
+
+    Args:
+        out: folder of the run.
+        checkpoint: file of the restorer, of gesso or of its authors; or a refined one, to train it further.
+        prior: the frozen model: a file that gesso opens (from `pretrain`, say), "clip:FOLDER" (transformers),
+            "clip:NAME@FILE" (open_clip), "MODULE:CLASS" (yours), or "none" (a refiner without prior); of a refined
+            checkpoint also "mean", its stored mean feature.
+        task: name of the task, or "all-in-one" with `mix`; `gesso list tasks` shows all with their protocols.
+        data: root of a data set in a published layout, found by itself; or a folder of clean photos, whose degraded
+            partners are made on the fly.
+        lq: folder of degraded images, with `gt`, instead of `data`.
+        gt: folder of ground truths, with `lq`.
+        pair_by: pair files by "stem" (and the published suffix rules), or by sorted "order".
+        layout: name of the layout of `data`; none: found by itself.
+        degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
+        val: root of validation data; none: the validation or test split of `data`, else some pairs are held out.
+        holdout: pairs held out for validation where there is no other; none: a tenth, at most 12.
+        mix: for the task "all-in-one": a list of {task, data, repeats, degradation, ...}.
+        weights: which set of weights, where the restorer's file holds several: "params" or "params_ema".
+        backbone_args: options that the restorer's file does not tell, such as `--backbone_args.img_size 256`.
+        prior_view: what the prior sees: the "crop" that is trained on and the tile that is restored, or the whole
+            "image" that it is cut from, which is looked at once and kept; the latter for pairs, not for photos that
+            are degraded on the fly; none: "crop", or what a refined checkpoint was trained with.
+        prior_cache: folder for what the prior says of whole images, to be shared between runs; none: `out`.
+        refiner_args: options of `PTGRM`, such as `--refiner_args.image_mask true`.
+        freeze_restorer: train the refiner only.
+        restored_weight: factor of the loss of the restorer's own output beside that of the refined image.
+        loss: "l1", "charbonnier", "mse" or "psnr"; none: that of the task.
+        crop_size: side of the training crops in pixels.
+        batch_size: crops in one batch of one device.
+        stages: progressive crops as a list of {share, crop_size, batch_size}; replaces crop_size and batch_size.
+        steps: optimiser steps.
+        val_every: steps between two measurements on the validation images; 0: only at the end.
+        optimizer: "adam" or "adamw".
+        lr: peak learning rate.
+        betas: running-average coefficients of Adam.
+        weight_decay: decoupled for "adamw".
+        schedule: learning rate over the run: "constant", "cosine", or Restormer's "two_phase".
+        seed: every random draw of the run follows from it.
+        **run: options that every training run has, see `gesso.training.run.fit`.
+
+    Raises:
+        FileNotFoundError: if there is no restorer, or no weights of the prior.
+        ValueError: for unknown names and options, values out of range, data that cannot be trained on, a prior that is
+            not the refiner's, or a folder that holds another run.
+    """
+    recipe = {"verb": "refine"} | {k: v for k, v in locals().items() if k not in ("out", "run")} | run
+    out = Path(out)
+    check_positive(crop_size=crop_size, batch_size=batch_size)
+    plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
+    if task == "all-in-one":
+        parts = open_mix(mix or [], seed=seed)
+    else:
+        parts = [
+            open_part(
+                task=task, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, val=val,
+                holdout=holdout, seed=seed,
+            )
+        ]  # fmt: skip
+    for part in parts:
+        say(f"{part.name}: {part.samples.summary}")
+    torch.manual_seed(seed_for(seed, "weights"))
+    net = start(checkpoint, prior, prior_view, refiner_args or {}, weights=weights, **(backbone_args or {}))
+    net.backbone.requires_grad_(not freeze_restorer)
+    introduce(net)
+
+    datasets: list[Any] = [part.samples.train for part in parts]
+    if net.prior is not None:
+        net.prior.to("cuda" if torch.cuda.is_available() and run.get("accelerator") != "cpu" else "cpu")
+    if net.prior is not None and net.prior_view == "image":
+        datasets = [with_features(net.prior, part, Path(prior_cache or out)) for part in parts]
+    train = MixDataset(datasets, [part.repeats for part in parts], seed=seed) if len(parts) > 1 else datasets[0]
+    if net.prior is not None:
+        net.refiner.mean_prior = mean_feature(net.prior, train, plan[0].crop_size)
+    validations = [measure_input(part) for part in parts if len(part.samples.validation)]
+    goal = find_loss(loss or parts[0].task.loss)
+    module = RefineModule(net, goal, validations, out, restored_weight=restored_weight)
+    module.facts = {"task": task, "restorer": str(checkpoint)}
+    fit(
+        module,
+        train,
+        out,
+        recipe,
+        what=f"refine {task}",
+        stages=plan,
+        steps=steps,
+        validations=[validation.pictures for validation in validations],
+        val_every=val_every,
+        optimizer=optimizer,
+        lr=lr,
+        betas=betas,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        seed=seed,
+        **run,
+    )
+    return out / "backbone.safetensors"
+
+
+def start(
+    checkpoint: str | Path, prior: str, prior_view: View | None, refiner: dict[str, Any], **facts: Any
+) -> Refined:
+    """The network that refining starts from: an untrained refiner behind a restorer, or a refined one as it is.
+
+    Raises:
+        ValueError: if the prior is not the one of a refined network, or "mean" has no meaning yet.
+    """
+    if checkpoints.read_header(checkpoint).get("backbone") != Refined.__name__:
+        if prior == "mean":
+            raise ValueError(
+                f"prior: {checkpoint} is not refined, so it holds no mean feature; pass a prior, or `none`"
+            )
+        check_options(PTGRM, refiner, "refiner_args")
+        restorer = checkpoints.load(checkpoint, **facts)
+        opened = None if prior == "none" else open_prior(prior, checkpoints.load)
+        return Refined.around(restorer, opened, prior_view or "crop", **refiner)
+    if refiner:
+        raise ValueError(f"refiner_args: the refiner of {checkpoint} is trained already; leave them out")
+    if prior_view is not None:
+        facts["prior_view"] = prior_view
+    net = checkpoints.load(checkpoint, prior=prior, **facts)
+    assert isinstance(net, Refined)
+    return net
+
+
+def introduce(net: Refined) -> None:
+    """Prints what is trained, and warns where the refiner is not as light as the paper's."""
+    restorer, refiner = (sum(p.numel() for p in part.parameters()) for part in (net.backbone, net.refiner))
+    guide = f"prior {net.options['prior']} ({net.refiner.prior_dim} numbers of each {net.prior_view})"
+    frozen = "" if any(p.requires_grad for p in net.backbone.parameters()) else ", frozen"
+    say(f"{net.options['network']}: {restorer:,} parameters{frozen}; refiner: {refiner:,}, {guide}")
+    if refiner >= LIGHT:
+        warn(f"a refiner of {refiner:,} parameters; those of the paper have less than a million")
+
+
+def with_features(prior: Prior, part: Part, cache: Path) -> PriorDataset:
+    """The training crops of a data set, with what the prior says of the whole images.
+
+    Each image is looked at once; a file in `cache`, named after the prior, keeps what was seen.
+
+    Raises:
+        ValueError: if images are degraded on the fly, so that no two are alike.
+    """
+    pairs = part.samples.train
+    if not isinstance(pairs, PairDataset):
+        raise ValueError(f"prior_view: {part.name} degrades photos anew in every step; only `crop` fits, or pairs")
+    path = cache / f"prior_{prior.fingerprint()}.safetensors"
+    known = checkpoints.read_state(path) if path.exists() else {}
+    names = {pair.lq: signature(pair.lq) for pair in pairs.pairs}
+    new = [image for image, name in names.items() if name not in known]
+    for image in track(new, f"looking at {part.name}"):
+        known[names[image]] = look(prior, read_image(image)[None])[0]
+    if new:
+        with atomic_path(path) as temporary:
+            save_file(known, temporary)
+    return PriorDataset(pairs, {image: known[name] for image, name in names.items()})
+
+
+def signature(path: Path) -> str:
+    """What tells a file from others, and from itself once it has changed."""
+    about = path.stat()
+    return f"{path.resolve()} {about.st_size} {about.st_mtime_ns}"
+
+
+def mean_feature(prior: Prior, train: Dataset[dict[str, Any]], crop_size: int) -> Tensor:
+    """The mean of what the prior says of the first training crops (D,), of length 1 again."""
+    total = torch.zeros(prior.dim)
+    for first in track(range(0, MEAN_OF, AT_ONCE), "mean of the prior"):
+        samples = [train[(i, crop_size)] for i in range(first, first + AT_ONCE)]
+        if "prior" in samples[0]:
+            total += sum(sample["prior"] for sample in samples)
+        else:
+            total += look(prior, torch.stack([sample["lq"] for sample in samples])).sum(0)
+    return F.normalize(total, dim=0)
+
+
+def look(prior: Prior, images: Tensor) -> Tensor:
+    """What the prior says of images, on the CPU."""
+    return prior(images.to(prior.device)).cpu()

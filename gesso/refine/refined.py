@@ -1,0 +1,189 @@
+"""A restorer and the refiner behind it, as one network that is loaded, evaluated and exported like any other."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from gesso.backbones import Backbone, backbone_classes
+from gesso.backbones._transfer import PaperTransfer
+from gesso.functional.checks import check_choice
+from gesso.refine.priors import Load, Prior, is_code, open_prior
+from gesso.refine.ptg_rm import PTGRM, STRIDE
+
+View = Literal["crop", "image"]
+
+
+class Refined(Backbone):
+    """A restorer and PTG-RM. Its features are those of the restorer; all else lies behind `reconstruct`.
+
+    The prior's weights are no part of it: `attach` gives it the prior, and without one the refiner takes the mean
+    feature that was stored in training.
+
+    Args:
+        network: class of the restorer, as `Restormer`.
+        options: its constructor options.
+        refiner: options of `PTGRM`.
+        prior: where the prior comes from (see `gesso.refine.priors`); "mean": its stored mean feature; "none": none.
+        fingerprint: what tells the prior from others, `Prior.fingerprint`.
+        prior_view: what the prior sees: the "crop" or tile that is restored, or the whole "image" that it is cut from.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        options: Mapping[str, Any],
+        refiner: Mapping[str, Any],
+        prior: str = "mean",
+        fingerprint: str = "",
+        prior_view: View = "crop",
+    ) -> None:
+        super().__init__()
+        known = {**backbone_classes(), PaperTransfer.__name__: PaperTransfer}
+        self._adopt(known[network](**options), PTGRM(**refiner), prior_view)
+        if self.refiner.prior_dim:
+            self.refiner.mean_prior = torch.zeros(self.refiner.prior_dim)
+
+    @classmethod
+    def around(cls, backbone: Backbone, prior: Prior | None, prior_view: View = "crop", **refiner: Any) -> Self:
+        """An untrained refiner behind a restorer that exists already; the restorer is shared, not copied.
+
+        Args:
+            backbone: the restorer.
+            prior: the prior; none: a refiner without one.
+            prior_view: see the class.
+            refiner: options of `PTGRM` but for its channels and the size of the prior.
+        """
+        channels = {"in_channels": backbone.in_channels, "out_channels": backbone.out_channels}
+        prior_dim = 0 if prior is None else prior.dim
+        if refiner.get("prior_dim", prior_dim) != prior_dim:
+            raise ValueError(f"prior_dim: {refiner['prior_dim']}, but the prior says {prior_dim} numbers of an image")
+        refiner |= {"prior_dim": prior_dim, **channels}
+        net = cls.__new__(cls)
+        nn.Module.__init__(net)
+        net._adopt(backbone, PTGRM(**refiner), prior_view)
+        net.options = {
+            "network": type(backbone).__name__,
+            "options": backbone.options,
+            "refiner": refiner,
+            "prior": "none" if prior is None else prior.source,
+            "fingerprint": "" if prior is None else prior.fingerprint(),
+            "prior_view": prior_view,
+        }
+        net.prior = prior
+        return net
+
+    def _adopt(self, backbone: Backbone, refiner: PTGRM, prior_view: View) -> None:
+        if backbone.scale != 1:
+            raise ValueError(
+                f"PTG-RM refines images of the size of their input; this network enlarges {backbone.scale}x"
+            )
+        self.backbone, self.refiner = backbone, refiner
+        self.prior: Prior | None = None
+        self.prior_view: View = check_choice("prior_view", prior_view, View)
+        self.seen: Tensor | None = None  # the prior of the image whose tiles are being restored
+        self.in_channels, self.out_channels = backbone.in_channels, backbone.out_channels
+        self.channels, self.stages, self.image_residual = backbone.channels, backbone.stages, backbone.image_residual
+        self.size_multiple, self.pad_mode = math.lcm(backbone.size_multiple, STRIDE), backbone.pad_mode
+        self.head_keys = (*(f"backbone.{key}" for key in backbone.head_keys), "refiner.")
+
+    def attach(self, prior: Prior) -> None:
+        """Puts the prior in place.
+
+        Raises:
+            ValueError: if it is not the one that the refiner was trained with.
+        """
+        if prior.dim != self.refiner.prior_dim:
+            raise ValueError(
+                f"prior: {prior.source} says {prior.dim} numbers of an image, the refiner takes "
+                f"{self.refiner.prior_dim}; pass the prior that it was trained with"
+            )
+        if (seen := prior.fingerprint()) != self.options["fingerprint"]:
+            raise ValueError(
+                f"prior: {prior.source} (fingerprint {seen}) is not the one that the refiner was trained with "
+                f"(fingerprint {self.options['fingerprint']}); pass that one, or the prior `mean`"
+            )
+        self.prior = prior
+        self.options |= {"prior": prior.source}
+
+    def padding(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """How far the restorer extends an image."""
+        return self.backbone.padding(height, width)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """The feature maps of the restorer."""
+        return self.backbone.features(image)
+
+    def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
+        """The refined image, from the last feature map of the restorer."""
+        return self.refine(self.backbone.reconstruct(feature, image), image)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The refined image (B, out_channels, H, W), unclamped, for `image` (B, in_channels, H, W) of any size."""
+        return self.refine(self.restore(image), image)
+
+    def restore(self, image: Tensor) -> Tensor:
+        """What the restorer alone makes of `image`; padding is cropped before anything is refined."""
+        height, width = image.shape[-2:]
+        left, _, top, _ = self.padding(height, width)
+        padded = self.pad(image)
+        restored = self.backbone.reconstruct(self.features(padded)[-1], padded)
+        return restored[..., top : top + height, left : left + width]
+
+    def refine(self, restored: Tensor, image: Tensor, prior: Tensor | None = None) -> Tensor:
+        """The refined image; `prior` (B, D) is computed from `image` where it is not known yet."""
+        if prior is None and self.prior is not None:
+            if torch.compiler.is_exporting():
+                raise ValueError("the prior is a network of its own; load the file with the prior `mean` to export it")
+            prior = self.prior(image) if self.seen is None else self.seen.expand(len(image), -1)
+        return self.refiner(restored, image, prior)
+
+    @contextlib.contextmanager
+    def seeing(self, image: Tensor) -> Iterator[None]:
+        """Keeps what the prior says of an image (C, H, W) while its tiles are restored, if it sees whole images."""
+        if self.prior is not None and self.prior_view == "image":
+            device = next(self.refiner.parameters()).device
+            self.seen = self.prior(image[None].to(device))
+        try:
+            yield
+        finally:
+            self.seen = None
+
+    def to_official(self) -> dict[str, Tensor]:
+        """The restorer's official state, and the refiner's under `refinement11.` as in the authors' networks."""
+        refiner = {key: tensor for key, tensor in self.refiner.state_dict().items() if key != "mean_prior"}
+        return self.backbone.to_official() | {f"refinement11.{key}": tensor for key, tensor in refiner.items()}
+
+
+def recover_prior(net: Refined, beside: Path, load: Load, *, asked: bool) -> None:
+    """Gives a network out of a file the prior that its options name.
+
+    Args:
+        net: the network; unchanged if its prior is "mean" or "none".
+        beside: the file; a prior that has moved is also looked for in its folder.
+        load: opens a file of gesso.
+        asked: whether the caller named the prior, and not the file, which may not choose code to run.
+
+    Raises:
+        FileNotFoundError: if the prior is not found.
+        ValueError: if it is not the one that the refiner was trained with, or code that was not asked for.
+    """
+    source, needed = net.options["prior"], bool(net.refiner.prior_dim)
+    if needed is (source == "none"):
+        raise ValueError(f"{beside}: its refiner was trained {'with' if needed else 'without'} a prior, got {source!r}")
+    if source in ("mean", "none"):
+        return
+    instead = "pass the prior by hand (--backbone_args.prior FILE), or `mean` for the mean feature that the file holds"
+    if is_code(source) and not asked:
+        raise ValueError(f"{beside}: its prior is the class {source}, and no code runs unasked; {instead}")
+    path = Path(source)
+    if path.is_absolute() and not path.exists() and (beside.parent / path.name).exists():
+        source = str(beside.parent / path.name)
+    try:
+        net.attach(open_prior(source, load))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{beside}: its prior is missing ({error}); {instead}") from None

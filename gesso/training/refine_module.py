@@ -1,0 +1,61 @@
+"""Training of a refiner behind a restorer."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gesso.data.datasets import Key, PairDataset, Sample, shuffled
+from gesso.refine import Refined
+from gesso.training.finetune_module import FinetuneModule
+
+
+class PriorDataset(Dataset[Sample]):
+    """Crops of pairs and what a prior says of the whole degraded image: samples of `pairs`, and `prior` (D,)."""
+
+    def __init__(self, pairs: PairDataset, features: Mapping[Path, Tensor]) -> None:
+        self.pairs, self.features = pairs, features
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: Key) -> Sample:
+        pair = self.pairs.pairs[shuffled(key[0], len(self), self.pairs.seed)]
+        return self.pairs[key] | {"prior": self.features[pair.lq]}
+
+
+class RefineModule(FinetuneModule):
+    """Trains a refiner, and the restorer before it unless that is frozen: both images shall be like gt (equation 8).
+
+    Args:
+        refined: restorer and refiner.
+        restored_weight: factor of the loss of the restorer's own output; 1 as in the paper.
+        others: loss, validations and out of `FinetuneModule`.
+    """
+
+    def __init__(self, refined: Refined, *others: Any, restored_weight: float = 1.0) -> None:
+        super().__init__(refined, *others)
+        self.restored_weight = restored_weight
+
+    def losses(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        """The losses between ground truth and refined image, and between ground truth and restored image."""
+        net = cast(Refined, self.backbone)
+        if not any(parameter.requires_grad for parameter in net.backbone.parameters()):
+            net.backbone.eval()  # a frozen restorer shall not draw stochastic depth either
+        restored = net.restore(batch["lq"])
+        refined = net.refine(restored, batch["lq"], batch.get("prior"))
+        losses = {"refined": self.loss(refined, batch["gt"]), "restored": self.loss(restored, batch["gt"])}
+        return {"loss": losses["refined"] + self.restored_weight * losses["restored"], **losses}
+
+    @torch.no_grad()
+    def preview(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        """Input, restored, refined and ground truth of a batch."""
+        net, lq = cast(Refined, self.deliverable), batch["lq"]
+        net.eval()
+        restored = net.restore(lq)
+        refined = net.refine(restored, lq, batch.get("prior"))
+        self.backbone.train()
+        return {"input": lq, "restored": restored, "refined": refined, "ground truth": batch["gt"]}

@@ -1,0 +1,156 @@
+"""`gesso refine`, from a restorer and a prior to a file that evaluate, restore and export take."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import gesso
+from gesso import checkpoint, cli
+from gesso.backbones import create_backbone
+from gesso.commands.refine import refine
+from gesso.training.refine_module import RefineModule
+from tests._networks import photo_like
+
+SMALL = {"dim": 8, "num_blocks": (1, 1, 1, 1)}
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with eight pairs, a restorer and a prior."""
+    for i in range(8):
+        photo = photo_like(3, 40, 48, seed=i)
+        for folder, image in (("input", photo / 2), ("target", photo)):
+            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+            gesso.write_image(tmp_path / "data" / folder / f"{i}.png", image)
+    for seed, name in enumerate(("restorer", "prior")):
+        torch.manual_seed(seed)
+        checkpoint.save(create_backbone("restormer_tiny", **SMALL), tmp_path / f"{name}.safetensors")
+    return tmp_path
+
+
+def run(place, out="run", **options):
+    small = {"steps": 4, "crop_size": 16, "batch_size": 2, "log_every": 2, "precision": "float32", "loss": "l1"}
+    fixed = {"checkpoint": place / "restorer.safetensors", "prior": str(place / "prior.safetensors")}
+    return refine(**{"out": place / out, "task": "derain", "data": place / "data", **small, **fixed, **options})
+
+
+def restorer_of(path):
+    return {key: value for key, value in load_file(path).items() if key.startswith("backbone.")}
+
+
+def refiner_of(path):
+    return {key: value for key, value in load_file(path).items() if key.startswith("refiner.")}
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_restorer_and_refiner_are_trained_together_and_evaluated(place, capsys):
+    path = run(place, lr=1e-2)
+    said = capsys.readouterr().out
+    assert "refiner:" in said
+    before = {f"backbone.{key}": value for key, value in load_file(place / "restorer.safetensors").items()}
+    after = restorer_of(path)
+    assert after.keys() == before.keys()
+    assert not equal(after, before)
+    header = checkpoint.read_header(path)
+    assert (header["task"], header["backbone"]) == ("derain", "Refined")
+    assert refiner_of(path)["refiner.conv_last3.weight"].any()
+    assert (place / "run/samples/000004.png").exists()
+    assert (place / "run/best.safetensors").exists()
+    with_prior, with_mean = (
+        gesso.evaluate(checkpoint=path, task="derain", data=place / "data", device="cpu", backbone_args=args)
+        for args in (None, {"prior": "mean"})
+    )
+    assert with_prior.psnr > 12
+    assert with_prior.psnr != with_mean.psnr
+
+
+def test_the_mean_feature_is_that_of_training_crops(place):
+    mean = load_file(run(place))["refiner.mean_prior"]
+    prior = gesso.refine.open_prior(str(place / "prior.safetensors"), checkpoint.load)
+    images = torch.stack([gesso.read_image(place / f"data/input/{i}.png") for i in range(8)])
+    crops = images.unfold(2, 16, 4).unfold(3, 16, 4).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+    turned = torch.cat([crops, crops.flip(2), crops.flip(3), crops.flip(2, 3)])
+    assert mean.norm().item() == pytest.approx(1, abs=1e-5)
+    assert torch.cosine_similarity(prior(turned).mean(0), mean, dim=0) > 0.98
+
+
+def test_a_frozen_restorer_stays_as_it_is(place):
+    path = run(place, freeze_restorer=True)
+    before = {f"backbone.{key}": value for key, value in load_file(place / "restorer.safetensors").items()}
+    assert equal(restorer_of(path), before)
+    assert refiner_of(path)["refiner.conv_last3.weight"].any()
+
+
+def test_the_prior_of_whole_images_is_looked_at_once(place, monkeypatch):
+    first = run(place, "one", prior_view="image", prior_cache=place / "cache")
+    (cache,) = (place / "cache").iterdir()
+    assert len(load_file(cache)) == 7  # eight, and one held out
+    read = gesso.commands.refine.read_image
+    monkeypatch.setattr(gesso.commands.refine, "read_image", lambda path: pytest.fail(f"{path} read again"))
+    again = run(place, "two", prior_view="image", prior_cache=place / "cache")
+    assert equal(load_file(first), load_file(again))
+    assert checkpoint.load(first).prior_view == "image"
+    image = next(iter(load_file(cache))).split(" ")[0]
+    gesso.write_image(image, photo_like(3, 40, 48, seed=9), overwrite=True)
+    looked_at = []
+    monkeypatch.setattr(gesso.commands.refine, "read_image", lambda path: looked_at.append(str(path)) or read(path))
+    run(place, "three", prior_view="image", prior_cache=place / "cache")
+    assert looked_at == [image]
+
+
+def test_an_interrupted_run_resumed_ends_with_the_same_bits(place, monkeypatch):
+    whole = run(place, "whole", ema_decay=0.9)
+    losses = RefineModule.losses
+
+    def failing(self, batch, generator):
+        if self.batches_done == 3:
+            raise RuntimeError("power cut")
+        return losses(self, batch, generator)
+
+    monkeypatch.setattr(RefineModule, "losses", failing)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(place, "part", ema_decay=0.9, save_every=2)
+    monkeypatch.undo()
+    state = torch.load(place / "part/last.ckpt", weights_only=True)["state_dict"]
+    assert "backbone.refiner.mean_prior" in state
+    assert not any(key.startswith("backbone.prior") for key in state)
+    assert equal(load_file(run(place, "part", ema_decay=0.9, save_every=2, resume=True)), load_file(whole))
+
+
+def test_a_refined_file_is_trained_further_with_its_prior_or_with_the_mean(place):
+    path = run(place)
+    for prior in (str(place / "prior.safetensors"), "mean"):
+        further = run(place, f"further_{prior == 'mean'}", checkpoint=path, prior=prior)
+        assert not equal(refiner_of(further), refiner_of(path))
+    assert checkpoint.load(place / "further_True/backbone.safetensors").options["prior"] == "mean"
+
+
+def test_a_larger_refiner_without_prior_by_its_recipe(place):
+    words = ["refine", "--config", "ptg_rm_larger", "--out", str(place / "run"), "--task", "derain"]
+    words += ["--checkpoint", str(place / "restorer.safetensors"), "--data", str(place / "data"), "--steps", "2"]
+    words += ["--crop_size", "16", "--batch_size", "2", "--refiner_args.width", "4", "--val_every", "0"]
+    assert cli.main(words) == 0
+    assert checkpoint.load(place / "run/backbone.safetensors").options["prior"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prior": "nowhere.safetensors"}, "nowhere.safetensors"),
+        ({"prior": "clip:nowhere"}, "no CLIP weights"),
+        ({"prior": "no_such_module:Class"}, "no module either"),
+        ({"prior": "mean"}, "is not refined, so it holds no mean feature"),
+        ({"refiner_args": {"widht": 8}}, "did you mean width"),
+        ({"refiner_args": {"prior_dim": 512}}, "prior_dim: 512, but the prior says 80 numbers"),
+        ({"checkpoint": "nowhere.safetensors"}, "nowhere.safetensors"),
+        ({"prior_view": "image", "degradation": "gaussian_noise"}, "degrades photos anew in every step"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_bad_input_is_said_before_anything_is_trained(place, options, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        run(place, **options)
+    assert not (place / "run/last.ckpt").exists()

@@ -1,0 +1,165 @@
+"""Priors: frozen models as vectors of length 1."""
+
+import copy
+import json
+import sys
+
+import pytest
+import torch
+
+from gesso import checkpoint
+from gesso.backbones import create_backbone
+from gesso.refine.priors import LOOK, PooledFeatures, Prior, glimpses, open_prior
+from tests.refine._models import Brightness
+
+SMALL = {"dim": 8, "num_blocks": (1, 1, 1, 1)}
+BRIGHTNESS = "tests.refine._models:Brightness"
+
+
+@pytest.fixture
+def file(tmp_path):
+    torch.manual_seed(0)
+    checkpoint.save(create_backbone("restormer_tiny", **SMALL), tmp_path / "prior.safetensors")
+    return tmp_path / "prior.safetensors"
+
+
+def opened(source) -> Prior:
+    return open_prior(str(source), checkpoint.load)
+
+
+def test_a_network_says_the_means_of_its_feature_maps(file):
+    prior, image = opened(file), torch.rand(2, 3, 20, 27)
+    seen = prior(image)
+    assert seen.shape == (2, prior.dim) == (2, 32 + 16 + 16 + 16)
+    torch.testing.assert_close(seen.norm(dim=1), torch.ones(2))
+    backbone = checkpoint.load(file)
+    last = backbone.features(backbone.pad(image))[-1].mean((2, 3))
+    torch.testing.assert_close(seen[:, -16:] * 2, torch.nn.functional.normalize(last, dim=1))  # four maps, so 1/2 each
+
+
+def test_of_large_images_a_network_sees_four_windows():
+    image = torch.rand(1, 3, 300, 400)
+    windows = glimpses(image)
+    assert [window.shape[2:] for window in windows] == [(128, 128)] * 4
+    torch.testing.assert_close(windows[0], image[..., 43:171, 68:196])
+    assert [window.shape[2:] for window in glimpses(torch.rand(1, 3, 50, 2000))] == [(50, 128)] * 4
+    assert len(glimpses(torch.rand(1, 3, LOOK, LOOK))) == 1
+
+
+def test_a_prior_is_frozen_and_no_part_of_its_owner(file):
+    owner = torch.nn.Module()
+    owner.prior = opened(file)
+    assert owner.state_dict() == {}
+    assert list(owner.parameters()) == []
+    owner.train()
+    assert not owner.prior.model.training
+    image = torch.rand(1, 3, 16, 16, requires_grad=True)
+    assert not owner.prior(image).requires_grad
+
+
+def test_precision_of_its_owner_does_not_touch_it(file):
+    owner = torch.nn.Module()
+    owner.prior = opened(file)
+    image = torch.rand(1, 3, 16, 16)
+    before = owner.prior(image)
+    owner.bfloat16()
+    torch.testing.assert_close(owner.prior(image), before, rtol=0, atol=0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(owner.prior(image), before, rtol=0, atol=0)
+    assert owner.prior(image.double()).dtype == torch.float64
+    assert next(copy.deepcopy(owner).to("meta").prior.model.parameters()).device.type == "meta"
+
+
+def test_a_fingerprint_tells_priors_from_each_other(file):
+    one, same, other = Prior(Brightness(), "a"), Prior(Brightness(), "b"), Prior(Brightness(1.001), "a")
+    assert one.fingerprint() == same.fingerprint() != other.fingerprint()
+    assert opened(file).fingerprint() == opened(file).fingerprint()
+
+
+def test_grey_dual_pixel_and_unclamped_images():
+    prior, image = opened(BRIGHTNESS), torch.rand(1, 3, 8, 8)
+    torch.testing.assert_close(prior(image[:, :1]), prior(image[:, :1].expand(-1, 3, -1, -1)))
+    torch.testing.assert_close(prior(torch.cat([image, image], 1)), prior(image))
+    torch.testing.assert_close(prior(image * 4 - 2), prior((image * 4 - 2).clamp(0, 1)))
+
+
+def test_a_class_of_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "my_prior.py").write_text(
+        "import torch\nclass Mine(torch.nn.Module):\n    def forward(self, image):\n        return image.mean((2, 3))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert opened("my_prior:Mine").dim == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        ("nowhere.safetensors", FileNotFoundError, "nowhere.safetensors"),
+        ("clip:nowhere", FileNotFoundError, "expected clip:FOLDER .* or clip:NAME@FILE"),
+        ("clip:ViT-B-32@nowhere.pt", FileNotFoundError, "no CLIP weights"),
+        ("no_such_module:Class", ValueError, "no module either"),
+        ("tests.refine._models:Brightnes", ValueError, "did you mean Brightness"),
+        ("tests.refine._models:function", ValueError, r"expected a torch.nn.Module, it builds a int"),
+        ("tests.refine._models:Picture", ValueError, r"\(1, 3, 64, 64\) -> \(1, D\), it returned \(1, 3, 64, 64\)"),
+    ],
+)
+def test_what_is_no_prior_is_said(source, error, message):
+    with pytest.raises(error, match=message):
+        opened(source)
+
+
+def test_a_prior_for_grey_images_is_refused():
+    with pytest.raises(ValueError, match="RGB images, this takes 1 channels"):
+        PooledFeatures(create_backbone("restormer_tiny", **SMALL, inp_channels=1, out_channels=1))
+
+
+@pytest.mark.parametrize("package", ["transformers", "open_clip"])
+def test_without_its_package_clip_says_what_to_install(tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / "config.json").write_text("{}")
+    word = tmp_path if package == "transformers" else f"ViT-B-32@{tmp_path / 'config.json'}"
+    with pytest.raises(ValueError, match=rf"needs {package}, .* pip install 'gesso\[clip\]'"):
+        opened(f"clip:{word}")
+
+
+@pytest.fixture
+def clip_folder(tmp_path):
+    """A CLIP image encoder of one layer, as `transformers` saves it."""
+    transformers = pytest.importorskip(
+        "transformers", reason="CLIP priors need transformers: pip install 'gesso[clip]'"
+    )
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.CLIPVisionConfig(**sizes, image_size=32, patch_size=16, projection_dim=12)
+    transformers.CLIPVisionModelWithProjection(config).save_pretrained(tmp_path / "clip")
+    return tmp_path / "clip"
+
+
+def test_clip_of_transformers(clip_folder):
+    prior = opened(f"clip:{clip_folder}")
+    assert prior(torch.rand(2, 3, 50, 70)).shape == (2, 12)
+    assert prior.source == f"clip:{clip_folder}"
+
+
+def test_weights_that_are_not_clips_are_refused(clip_folder):
+    from safetensors.torch import load_file, save_file
+
+    weights = clip_folder / "model.safetensors"
+    state = load_file(weights)
+    del state["visual_projection.weight"]
+    save_file(state, weights, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="1 weights are missing: visual_projection"):
+        opened(f"clip:{clip_folder}")
+
+
+def test_clip_of_open_clip(tmp_path):
+    open_clip = pytest.importorskip("open_clip", reason="CLIP priors need open_clip: pip install 'gesso[clip]'")
+    vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
+    text = {"context_length": 8, "vocab_size": 32, "width": 16, "heads": 2, "layers": 1}
+    (tmp_path / "tiny.json").write_text(json.dumps({"embed_dim": 12, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(tmp_path / "tiny.json")
+    torch.save(open_clip.create_model("tiny").state_dict(), tmp_path / "tiny.pt")
+    assert opened(f"clip:tiny@{tmp_path / 'tiny.pt'}")(torch.rand(2, 3, 50, 70)).shape == (2, 12)
+    with pytest.raises(ValueError, match="unknown model of open_clip"):
+        opened(f"clip:tinny@{tmp_path / 'tiny.pt'}")
