@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gesso.data.datasets import Key, Sample, stack
-from gesso.functional.random import mix
+from gesso.functional.random import seed_for
 
 Array = NDArray[np.floating]
 
@@ -54,7 +54,7 @@ def leaves(seed: int, index: int, size: int) -> Tensor:
     """
     import cv2
 
-    rng = np.random.default_rng(mix(seed, "leaves", index))
+    rng = np.random.default_rng(seed_for(seed, "leaves", index))
     centres, radii = _draw_places(rng, size)
     count = len(radii)
     label = _paint(_draw_outlines(rng, centres, radii), size)
@@ -177,7 +177,7 @@ def pink(seed: int, index: int, size: int) -> Tensor:
     Field, "Relations between the statistics of natural images and the response properties of cortical cells", JOSA A
     1987.
     """
-    rng = np.random.default_rng(mix(seed, "pink", index))
+    rng = np.random.default_rng(seed_for(seed, "pink", index))
     exponent = round(rng.normal(1.2, 0.2), 1)  # rounded, so that `_decay` can remember it
     noise = np.stack([coloured_noise(rng, size, exponent) for _ in range(3)], axis=-1)
     middle = MEAN_COLOUR + rng.standard_normal(3) * IMAGE_SPREAD @ COLOUR_AXES
