@@ -34,8 +34,8 @@ class Keep(Callback):
         self.out, self.save_every = out, save_every
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
-        """Saves when it is time."""
-        if steps_done(pl_module, self.save_every):
+        """Saves when it is time, but never what steps without a finite gradient may have spoilt."""
+        if steps_done(pl_module, self.save_every) and not pl_module.skipped_in_a_row:
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
