@@ -48,7 +48,7 @@ class Cost:
     Attributes:
         pretraining: seconds of pre-training; None where it happened elsewhere.
         pretraining_steps: its optimiser steps.
-        finetuning: seconds of one fine-tuning run, mean over runs.
+        finetuning: seconds of one fine-tuning run without measurements on test images, mean over runs.
     """
 
     pretraining: float | None
@@ -226,7 +226,7 @@ class Comparison:
 
     @cached_property
     def seconds_per_step(self) -> float:
-        """Seconds of one fine-tuning step, measurements included; the same network whatever the start."""
+        """Seconds of one fine-tuning step; the same network whatever the start."""
         return self.facts.costs[BASELINE].finetuning / self.last_step
 
     @cached_property

@@ -1,5 +1,7 @@
 """Supervised training on a restoration task."""
 
+import csv
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from torch.utils.data import Dataset
 from gesso import checkpoint
 from gesso.backbones._base import Backbone
 from gesso.data.augment import mixup
+from gesso.data.io import atomic_path
 from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol
 from gesso.pretext.dcpt import DegradationCritic
@@ -93,6 +96,7 @@ class FinetuneModule(TrainingModule):
 
     def on_validation_epoch_start(self) -> None:
         """Makes room for the scores and sets the network to evaluation."""
+        self.validation_began = time.perf_counter()
         self.scores = [[] for _ in self.validations]
         self.restorer = Restorer(self.deliverable, device=self.device, precision="float32")
 
@@ -106,19 +110,36 @@ class FinetuneModule(TrainingModule):
     def on_validation_epoch_end(self) -> None:
         """Logs the means over all devices, keeps the best state, warns when the output is no better than the input."""
         psnrs, metrics = [], {}
-        for validation, rows in zip(self.validations, self.gathered(self.scores), strict=True):
+        gathered = self.gathered(self.scores)
+        if self.trainer.is_global_zero:
+            self.record(gathered)
+        for validation, rows in zip(self.validations, gathered, strict=True):
             psnr, ssim = (sum(row[metric] for row in rows) / len(rows) for metric in ("psnr", "ssim"))
             metrics |= {f"{validation.name}/psnr": psnr, f"{validation.name}/ssim": ssim}
             psnrs.append(psnr)
             if self.trainer.is_global_zero:
                 self.announce(validation, psnr, ssim)
-        self.write(metrics)
+        self.write(metrics | {"validation_seconds": time.perf_counter() - self.validation_began})
         mean = sum(psnrs) / len(psnrs)
         if mean > self.best_psnr and self.step > 0:
             self.best_psnr = mean
             if self.trainer.is_global_zero:
                 facts = self.facts | {"step": self.step, "validation_psnr": round(mean, 4)}
                 checkpoint.save(self.deliverable, self.out / "best.safetensors", **facts)
+
+    def record(self, scores: list[list[dict[str, Any]]]) -> None:
+        """Adds what every image reached to `images.csv`; a resumed run writes later rows again."""
+        path, rows = self.out / "images.csv", []
+        if path.exists():
+            with path.open(newline="") as file:
+                rows = [list(row.values()) for row in csv.DictReader(file) if int(row["step"]) < self.step]
+        for validation, images in zip(self.validations, scores, strict=True):
+            for image in images:
+                metrics = [f"{image[metric]:.5f}" for metric in ("psnr", "ssim")]
+                rows.append([validation.name, str(self.step), image["name"], *metrics])
+        with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([["set", "step", "image", "psnr", "ssim"], *rows])
 
     def announce(self, validation: Validation, psnr: float, ssim: float) -> None:
         """Prints one measurement."""

@@ -257,7 +257,7 @@ def prepare_folder(out: Path, recipe: dict[str, Any], *, resume: bool, overwrite
         return state
     if config.exists() and not (overwrite or resume):
         raise ValueError(f"{out} holds a run already; --resume goes on with it, --overwrite replaces it")
-    for old in ("last.ckpt", "metrics.csv"):
+    for old in ("last.ckpt", "metrics.csv", "images.csv"):
         (out / old).unlink(missing_ok=True)
     with atomic_path(config) as path:
         path.write_text(f"# gesso {verb} --config THIS_FILE --out FOLDER\n{yaml.safe_dump(recipe, sort_keys=False)}")

@@ -1,0 +1,186 @@
+"""Runs as jobs in folders: each is done once, takes up where it was stopped, and fails alone."""
+
+import csv
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gesso.data.io import atomic_path
+from gesso.report.console import say, warn
+
+LEFTOVERS = ("last.ckpt", "best.safetensors")  # what a finished job needs no more
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of `gesso pretrain` or `gesso finetune`.
+
+    Attributes:
+        name: what it is called while it runs.
+        verb: "pretrain" or "finetune".
+        folder: the folder of the run, which also remembers whether it is done.
+        options: of the verb.
+    """
+
+    name: str
+    verb: str
+    folder: Path
+    options: dict[str, Any]
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been finished, now or before."""
+        return (self.folder / "done.json").exists()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run, over all the times it was taken up, measurements on test images included."""
+        spent = self.folder / "seconds.json"
+        return json.loads(spent.read_text()) if spent.exists() else 0.0
+
+    @property
+    def training_seconds(self) -> float:
+        """Likewise without these measurements."""
+        metrics = self.folder / "metrics.csv"
+        if not metrics.exists():  # nothing was measured, and too few steps to log
+            return self.seconds
+        with metrics.open(newline="") as file:
+            return self.seconds - sum(float(row.get("validation_seconds") or 0) for row in csv.DictReader(file))
+
+    def write(self) -> None:
+        """Writes `job.json`, from which another process can read it."""
+        with atomic_path(self.folder / "job.json") as path:
+            path.write_text(json.dumps({"name": self.name, "verb": self.verb, "options": self.options}, indent=2))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Job":
+        """The job whose `job.json` lies in a folder."""
+        return cls(folder=folder, **json.loads((folder / "job.json").read_text()))
+
+    def run(self) -> None:
+        """Runs it here, from where it was stopped; when it ends well, `done.json` says so."""
+        from gesso.commands.finetune import finetune
+        from gesso.commands.pretrain import pretrain
+
+        begin, before = time.perf_counter(), self.seconds
+        command: Any = {"pretrain": pretrain, "finetune": finetune}[self.verb]
+        try:
+            command(out=self.folder, resume=True, **self.options)
+        finally:
+            with atomic_path(self.folder / "seconds.json") as path:
+                path.write_text(json.dumps(before + time.perf_counter() - begin))
+        with atomic_path(self.folder / "done.json") as path:
+            path.write_text(json.dumps({"seconds": self.seconds}))
+        for name in LEFTOVERS:
+            (self.folder / name).unlink(missing_ok=True)
+
+
+def run_jobs(jobs: Sequence[Job], devices: int = 1) -> dict[str, str]:
+    """Runs what is not done yet; returns why jobs failed, by name. One failure does not stop the others."""
+    todo = [job for job in jobs if not job.done]
+    if len(todo) < len(jobs):
+        say(f"{len(jobs) - len(todo)} of {len(jobs)} runs are done already")
+    failures = run_beside(todo, devices) if devices > 1 else run_in_turn(todo)
+    for name, why in failures.items():
+        warn(f"{name} failed: {why}")
+    return failures
+
+
+def run_in_turn(jobs: Sequence[Job]) -> dict[str, str]:
+    """Runs jobs in this process, one after another."""
+    failures = {}
+    for number, job in enumerate(jobs, start=1):
+        say(f"\n[bold]run {number} of {len(jobs)}: {job.name}[/bold]")
+        try:
+            job.run()
+        except Exception as error:
+            failures[job.name] = f"{error}" or type(error).__name__
+    return failures
+
+
+def run_beside(jobs: Sequence[Job], devices: int) -> dict[str, str]:
+    """Runs as many jobs at a time as there are devices, each in a process and with a device of its own.
+
+    What a job prints goes to `log.txt` in its folder. When this process is told to stop, the jobs are told too, and
+    save where they stand.
+    """
+    free: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for device in range(devices):
+        free.put(device)
+    running: set[subprocess.Popen[bytes]] = set()
+    stopping = threading.Event()
+    failures: dict[str, str] = {}
+
+    def run(job: Job) -> None:
+        job.write()
+        device = free.get()
+        with (job.folder / "log.txt").open("wb") as log:
+            words = [sys.executable, "-m", __spec__.name, str(job.folder)]
+            process = subprocess.Popen(words, env=environment(device, devices), stdout=log, stderr=subprocess.STDOUT)
+            running.add(process)
+            if stopping.is_set():
+                process.terminate()
+            code = process.wait()
+            running.discard(process)
+        free.put(device)
+        say(f"{'done' if code == 0 else 'stopped'}: {job.name}")
+        if code:
+            failures[job.name] = last_line(job.folder / "log.txt") or f"ended with exit status {code}"
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    pool = ThreadPoolExecutor(devices)
+    try:
+        for future in [pool.submit(run, job) for job in jobs]:
+            future.result()
+    finally:
+        stopping.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(running):
+            process.terminate()
+        pool.shutdown()
+        signal.signal(signal.SIGTERM, before)
+    return failures
+
+
+def environment(device: int, devices: int) -> dict[str, str]:
+    """Variables that give a process one GPU of its own, or its share of the processor where there is none."""
+    import torch
+
+    if torch.cuda.is_available():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        gpus = visible if visible != [""] else [str(number) for number in range(torch.cuda.device_count())]
+        return {**os.environ, "CUDA_VISIBLE_DEVICES": gpus[device % len(gpus)]}
+    threads = max(1, torch.get_num_threads() // devices)
+    return {**os.environ, "OMP_NUM_THREADS": str(threads)}
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that is not empty."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def main() -> int:
+    """Runs the job in the folder that the command line names."""
+    try:
+        Job.read(Path(sys.argv[1])).run()
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        sys.stderr.write(f"{error or type(error).__name__}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""What a comparison starts from: random weights, a file, or a pre-training that is run first."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gesso._discovery import ROOT, UnknownNameError, suggest
+from gesso.pretext import list_pretexts
+from gesso.report.comparison import file_stem
+from gesso.report.statistics import BASELINE
+
+IMAGES = ("noise", "leaves", "pink")
+RECIPES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A start of a comparison.
+
+    Attributes:
+        name: what the user calls it.
+        file: weights to start from; None for random weights and where they are pre-trained first.
+        options: options of `gesso pretrain`; None where there is nothing to pre-train.
+    """
+
+    name: str
+    file: Path | None = None
+    options: dict[str, Any] | None = None
+
+    @property
+    def folder(self) -> str:
+        """A folder name that changes with the recipe or the file, so that no run is taken for another's."""
+        if self.name == BASELINE:
+            return BASELINE
+        content = self.file.read_bytes() if self.file else json.dumps(self.options, sort_keys=True).encode()
+        return f"{file_stem(self.name)}-{hashlib.blake2b(content, digest_size=4).hexdigest()}"
+
+
+def find_starts(
+    names: Sequence[str],
+    network: Mapping[str, Any],
+    pretrain_args: Mapping[str, Any],
+    start_args: Mapping[str, Mapping[str, Any]],
+) -> list[Start]:
+    """The starts of these names, random weights first.
+
+    A name is "random", a file of weights, a pretext or a recipe of `gesso pretrain` (by name or YAML file), or one of
+    these behind the images that it shall see: `leaves-mfm`.
+
+    Args:
+        names: of the starts.
+        network: `backbone` and `backbone_args`, which replace those of a recipe.
+        pretrain_args: options of `gesso pretrain` for every start.
+        start_args: likewise for single starts, by name.
+
+    Raises:
+        UnknownNameError: for a name that is none of these, or options for a start that is not compared.
+        ValueError: if there is nothing to compare, or two starts would have one name.
+    """
+    chosen = [name for name in dict.fromkeys(names) if name != BASELINE]
+    if not chosen:
+        raise ValueError("starts: expected something to compare with random weights, such as random,ifp")
+    for name in start_args:
+        if name not in chosen:
+            raise UnknownNameError(f"start_args: no start is called {name!r}; {suggest(name, chosen)}")
+    starts = [find_start(name, network, {**pretrain_args, **start_args.get(name, {})}) for name in chosen]
+    stems = [file_stem(name) for name in chosen]
+    if len(set(stems)) < len(stems):
+        raise ValueError(
+            f"starts: some would share a name ({', '.join(stems)}); put the files into folders of their own"
+        )
+    return [Start(BASELINE), *starts]
+
+
+def find_start(name: str, network: Mapping[str, Any], options: Mapping[str, Any]) -> Start:
+    """The start of this name, see `find_starts`.
+
+    Raises:
+        UnknownNameError: if there is none.
+        FileNotFoundError: if it is a file that does not exist.
+    """
+    path = Path(name)
+    if path.suffix and path.suffix not in RECIPES:
+        if not path.is_file():
+            raise FileNotFoundError(f"starts: there is no file {path}")
+        return Start(name, file=path.resolve())
+    images, method = split_images(name)
+    recipe = {**read_recipe(method), **network, **options}
+    return Start(name, options=recipe | ({"images": images} if images else {}))
+
+
+def split_images(name: str) -> tuple[str | None, str]:
+    """`leaves-mfm` as ("leaves", "mfm"), `mfm` as (None, "mfm")."""
+    images, dash, method = name.partition("-")
+    return (images, method) if dash and images in IMAGES else (None, name)
+
+
+def read_recipe(method: str) -> dict[str, Any]:
+    """Options of `gesso pretrain`: those of a recipe by name or YAML file, or a pretext with all its defaults.
+
+    Raises:
+        UnknownNameError: if the name is neither.
+        FileNotFoundError: if it is a YAML file that does not exist.
+    """
+    recipes = {path.stem: path for path in (ROOT / "recipes" / "pretrain").glob("*.yaml")}
+    path = recipes.get(method, Path(method))
+    if path.suffix in RECIPES:
+        if not path.is_file():
+            raise FileNotFoundError(f"starts: there is no recipe {path}")
+        return yaml.safe_load(path.read_text())
+    if method not in list_pretexts():
+        known = {BASELINE, *recipes, *list_pretexts()}
+        raise UnknownNameError(f"starts: {method!r} is no pretext, recipe or file of weights; {suggest(method, known)}")
+    return {"pretext": method}

@@ -1,0 +1,347 @@
+"""Does pre-training help on your pairs? Trains from several starts, all else equal, and says what it found."""
+
+import csv
+import inspect
+import json
+import os
+import platform
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+import torch
+import yaml
+
+from gesso.backbones import create_backbone
+from gesso.commands._folds import Fold, check_counts, drawn, link, open_folds
+from gesso.commands._jobs import Job, run_jobs
+from gesso.commands._starts import Start, find_starts
+from gesso.commands.finetune import start as starting_network
+from gesso.data.io import atomic_path, read_image, write_image
+from gesso.functional.resize import enlarge
+from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
+from gesso.report.console import say, show_table, warn
+from gesso.report.statistics import Score
+from gesso.restorer import Restorer
+from gesso.tasks import Task, find_task
+from gesso.training.run import check_positive, claimed, plain
+
+MOST_PICTURES = 200  # test images whose restored pictures are kept
+FOLD_STRIDE = 10_000  # runs of one seed on different folds draw different numbers
+BRACKET = r"\["  # one that the console prints
+MAY_CHANGE = {"starts", "seeds", "pairs", "devices", "cache"}  # a comparison can be enlarged
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a comparison found.
+
+    Attributes:
+        page: the HTML page.
+        verdicts: one sentence for each start.
+        failures: why starts failed.
+    """
+
+    page: Path
+    verdicts: tuple[str, ...]
+    failures: dict[str, str]
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a start failed, else 0."""
+        return int(bool(self.failures))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fine-tuning run of a comparison: where it stands in it, and its job."""
+
+    start: Start
+    seed: int
+    fold: int
+    count: int
+    job: Job
+
+
+def compare(
+    *,
+    out: str | Path,
+    task: str,
+    steps: int,
+    data: str | Path | None = None,
+    lq: str | Path | None = None,
+    gt: str | Path | None = None,
+    pair_by: Literal["stem", "order"] = "stem",
+    layout: str | None = None,
+    scale: int = 1,
+    backbone: str = "restormer",
+    backbone_args: dict[str, Any] | None = None,
+    starts: str | list[str] = "random,ifp",
+    seeds: int | str | list[int] = "0,1,2",
+    folds: int | None = None,
+    pairs: int | str | list[int] | None = None,
+    transfer: Literal["network", "paper"] = "network",
+    crop_size: int = 128,
+    batch_size: int = 8,
+    val_every: int | None = None,
+    lr: float = 3e-4,
+    schedule: Literal["constant", "cosine", "two_phase"] = "cosine",
+    finetune_args: dict[str, Any] | None = None,
+    pretrain_args: dict[str, Any] | None = None,
+    start_args: dict[str, dict[str, Any]] | None = None,
+    cache: str | Path | None = None,
+    devices: int = 1,
+) -> Outcome:
+    """Writes `comparison.html`, `comparison.md` and `comparison.csv` into `out`: does a start beat random weights?
+
+    For one seed, every start sees the same batches, crops, augmentations, new last layer, schedule and number of steps;
+    only the weights of the body differ. Given again, the command does only what is missing: after an interruption, or
+    for more seeds, starts or numbers of pairs.
+
+    Args:
+        out: folder of the comparison.
+        task: name of the task; `gesso list tasks` shows all with their protocols.
+        steps: optimiser steps of every fine-tuning run.
+        data: root of a data set of pairs in a published layout, found by itself.
+        lq: folder of degraded images, with `gt`, instead of `data`.
+        gt: folder of ground truths, with `lq`.
+        pair_by: pair files by "stem" (and the published suffix rules), or by sorted "order".
+        layout: name of the layout of `data`; none: found by itself.
+        scale: enlargement for super-resolution.
+        backbone: name of the network; `gesso list backbones` shows all.
+        backbone_args: options of the network, such as `--backbone_args.dim 32`.
+        starts: what to start from, separated by commas: "random", a pretext or a recipe of `gesso pretrain` (by name
+            or YAML file), one of these behind the images it shall see ("leaves-mfm", "noise-ifp"), a file of weights.
+        seeds: numbers separated by commas, one repetition each; with one, intervals are over images only.
+        folds: parts of the pairs, each of which is tested by runs that train on the others; none: the test or
+            validation split of `data` where there is one, else 4.
+        pairs: numbers of training pairs separated by commas, for a curve over them; none: all there are.
+        transfer: "network" or "paper", see `gesso finetune`.
+        crop_size: side of the training crops in pixels (of the degraded image).
+        batch_size: crops in one batch.
+        val_every: steps between two measurements on the test images; none: ten in a run.
+        lr: peak learning rate of fine-tuning.
+        schedule: learning rate over a fine-tuning run: "constant", "cosine", or Restormer's "two_phase".
+        finetune_args: further options of `gesso finetune` for every run, such as `--finetune_args.warmup_steps 20`.
+        pretrain_args: options of `gesso pretrain` for every start, such as `--pretrain_args.steps 2000`.
+        start_args: options of `gesso pretrain` for single starts, by name.
+        cache: folder of pre-trained starts, by recipe, which comparisons can share; none: `starts` in `out`.
+        devices: runs side by side, each on a GPU of its own or on its share of the processor.
+
+    Raises:
+        ValueError: for unknown names and options, fewer than 4 pairs, files of another network, or a folder that holds
+            another comparison; if nothing could be compared, because random weights or all starts failed.
+    """
+    recipe = {name: plain(value) for name, value in locals().items() if name != "out" and value is not None}
+    out = Path(out)
+    check_positive(steps=steps, devices=devices, crop_size=crop_size, batch_size=batch_size, scale=scale)
+    goal = find_task(task, scale=scale)
+    network = {"backbone": backbone, "backbone_args": backbone_args or {}}
+    compared = find_starts(listed(starts), network, pretrain_args or {}, start_args or {})
+    splits = open_folds(data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, folds=folds)
+    counts = check_counts([int(count) for count in listed(pairs)], splits)
+    for start in compared:
+        if start.file:  # weights of another network are refused before anything is trained
+            starting_network(
+                create_backbone(backbone, **network["backbone_args"]), str(start.file), transfer, keep_last=False
+            )
+    options = {
+        "task": task, "scale": scale, **network, "transfer": transfer, "crop_size": crop_size, "batch_size": batch_size,
+        "steps": steps, "val_every": val_every or max(1, steps // 10), "lr": lr, "schedule": schedule,
+        "sample_every": 0, **(finetune_args or {}),
+    }  # fmt: skip
+    with claimed(out):
+        claim(out, recipe)
+        primings = {start.name: priming(start, Path(cache or out / "starts")) for start in compared if start.options}
+        why = run_jobs(list(primings.values()), devices)
+        failures = {name: f"pre-training: {why[job.name]}" for name, job in primings.items() if job.name in why}
+        runs = [
+            finetuning(out, start, primings.get(start.name), seed, number, fold, count, options)
+            for count in counts
+            for seed in dict.fromkeys(int(seed) for seed in listed(seeds))
+            for number, fold in enumerate(splits)
+            for start in compared
+            if start.name not in failures
+        ]
+        why = run_jobs([run.job for run in runs], devices)
+        failures |= {run.start.name: f"{why[run.job.name]} ({run.job.name})" for run in runs if run.job.name in why}
+        return conclude(out, goal, recipe, splits, primings, runs, failures)
+
+
+# --------------------------------------------------------------------------------------------------------- before
+
+
+def listed(values: int | str | Sequence[Any] | None) -> list[Any]:
+    """What a user has listed: `0,1,2`, one number, or a list.
+
+    Example:
+        >>> listed("random, ifp"), listed(3), listed(None)
+        (['random', 'ifp'], [3], [])
+    """
+    if values is None:
+        return []
+    if isinstance(values, str):
+        return [word.strip() for word in values.split(",") if word.strip()]
+    return [values] if isinstance(values, int) else list(values)
+
+
+def claim(out: Path, recipe: Mapping[str, Any]) -> None:
+    """Makes `out` the folder of this comparison, or takes up the one that stands there.
+
+    Raises:
+        ValueError: if another comparison, or something else, stands there.
+    """
+    config = out / "config.yaml"
+    if config.exists():
+        before = yaml.safe_load(config.read_text()) or {}
+        changed = [k for k in sorted(before.keys() | recipe.keys()) if before.get(k) != recipe.get(k)]
+        rows = [f"{k}: was {before.get(k)!r}, is {recipe.get(k)!r}" for k in changed if k not in MAY_CHANGE]
+        if rows:
+            raise ValueError(
+                f"{out} holds another run ({'; '.join(rows)}); repeat its options, or choose another folder"
+            )
+    with atomic_path(config) as path:
+        text = yaml.safe_dump(dict(recipe), sort_keys=False)
+        path.write_text(f"# gesso compare --config THIS_FILE --out FOLDER\n{text}")
+
+
+def priming(start: Start, cache: Path) -> Job:
+    """The pre-training of a start."""
+    return Job(
+        f"pre-training {start.name}", "pretrain", cache / start.folder, {"sample_every": 0, **(start.options or {})}
+    )
+
+
+def finetuning(
+    out: Path, start: Start, primed: Job | None, seed: int, number: int, fold: Fold, count: int, options: dict[str, Any]
+) -> Run:
+    """One fine-tuning run, whose pairs it links into a data set of their own."""
+    place = f"{count:04d}-pairs/seed-{seed}-fold-{number}"
+    train, test = out / "data" / place, out / "data" / f"test-{number}"
+    run_seed = seed + FOLD_STRIDE * number
+    link(drawn(fold.train, count, run_seed), train)
+    link(fold.test, test)
+    init = primed.folder / "backbone.safetensors" if primed else start.file or "random"
+    paths = {"lq": str(train / "input"), "gt": str(train / "target"), "val": str(test), "init": str(init)}
+    name = f"{start.name}, seed {seed}, fold {number}, {count} pairs"
+    job = Job(name, "finetune", out / "runs" / place / start.folder, {**options, **paths, "seed": run_seed})
+    return Run(start, seed, number, count, job)
+
+
+# ---------------------------------------------------------------------------------------------------------- after
+
+
+def conclude(
+    out: Path,
+    goal: Task,
+    recipe: Mapping[str, Any],
+    folds: Sequence[Fold],
+    primings: Mapping[str, Job],
+    runs: Sequence[Run],
+    failures: dict[str, str],
+) -> Outcome:
+    """Writes tables, pictures and the page from the runs that are done, and prints the verdicts.
+
+    Raises:
+        ValueError: if nothing could be compared.
+    """
+    counts = sorted({run.count for run in runs})
+    shutil.rmtree(out / "pairs", ignore_errors=True)
+    for count in counts:
+        scores = [score for run in runs if run.count == count and run.job.done for score in scores_of(run, folds)]
+        write_scores(out / "comparison.csv" if count == counts[-1] else out / f"pairs/{count}/comparison.csv", scores)
+    whole = [run for run in runs if run.count == counts[-1] and run.job.done]
+    for run in whole:
+        if run.seed == runs[0].seed:
+            keep_pictures(out, run, folds[run.fold], goal)
+    Facts(
+        command=repeating(out, recipe),
+        title=f"Does pre-training help {recipe['backbone']} to {goal.goal}, with {counts[-1]} pairs?",
+        protocol=str(goal.protocol),
+        pairs=counts[-1],
+        input_psnr=fmean(input_psnrs(folds, goal)),
+        costs=costs(whole, primings),
+        failures=failures,
+        machine=machine(),
+    ).write(out)
+    page = write_report(out)
+    comparison = Comparison.read(out)
+    header, *rows = [row[:4] for row in comparison.table]
+    show_table(header, [[cell.replace("[", BRACKET) for cell in row] for row in rows])
+    verdicts = tuple(str(verdict) for verdict in comparison.verdicts)
+    for sentence in verdicts:
+        say(f"[bold]{sentence.replace('[', BRACKET)}[/bold]")
+    for name, why in failures.items():
+        warn(f"{name} failed: {why}")
+    say(f"the whole answer: {page}")
+    return Outcome(page, verdicts, failures)
+
+
+def scores_of(run: Run, folds: Sequence[Fold]) -> Iterator[Score]:
+    """What a run reached on each test image at each measurement."""
+    names = [pair.name for pair in folds[run.fold].test]
+    with (run.job.folder / "images.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            image = names[int(row["image"])]
+            psnr, ssim = float(row["psnr"]), float(row["ssim"])
+            yield Score(run.seed, run.fold, run.start.name, int(row["step"]), image, psnr, ssim)
+
+
+def keep_pictures(out: Path, run: Run, fold: Fold, goal: Task) -> None:
+    """Writes input, truth and what the run makes of it for every test image, unless that has been done."""
+    finished = (run.job.folder / "done.json").stat().st_mtime
+    restorer = None
+    for pair in fold.test[:MOST_PICTURES]:
+        folder = out / "images" / pair.name
+        picture = folder / f"{file_stem(run.start.name)}.png"
+        if picture.exists() and picture.stat().st_mtime > finished:
+            continue
+        restorer = restorer or Restorer.load(run.job.folder / "backbone.safetensors")
+        lq = read_image(pair.lq)
+        write_image(picture, restorer(lq), overwrite=True)
+        write_image(folder / "input.png", enlarge(lq, goal.scale).clamp(0, 1), overwrite=True)
+        write_image(folder / "truth.png", read_image(pair.gt), overwrite=True)
+
+
+def input_psnrs(folds: Sequence[Fold], goal: Task) -> Iterator[float]:
+    """PSNR in dB of the unrestored test images."""
+    for fold in folds:
+        for pair in fold.test:
+            yield goal.protocol(enlarge(read_image(pair.lq), goal.scale).clamp(0, 1), read_image(pair.gt))["psnr"]
+
+
+def costs(runs: Sequence[Run], primings: Mapping[str, Job]) -> dict[str, Cost]:
+    """What each start took."""
+    found = {}
+    for name in dict.fromkeys(run.start.name for run in runs):
+        primed = primings.get(name)
+        steps = primed.options.get("steps") if primed else None
+        seconds = fmean(run.job.training_seconds for run in runs if run.start.name == name)
+        found[name] = Cost(primed.training_seconds if primed else None, steps, seconds)
+    return found
+
+
+def repeating(out: Path, recipe: Mapping[str, Any]) -> str:
+    """The command line that repeats a comparison."""
+    defaults = inspect.signature(compare).parameters
+    given = {name: value for name, value in recipe.items() if value != defaults[name].default}
+    options = [word for name, value in given.items() for word in (f"--{name}", spelled(value))]
+    return shlex.join(["gesso", "compare", *options, "--out", str(out)])
+
+
+def spelled(value: Any) -> str:
+    """A value as it stands on a command line."""
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return ",".join(str(part) for part in value) if isinstance(value, list) else str(value)
+
+
+def machine() -> str:
+    """What this machine computes with."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{os.cpu_count()} processor cores ({platform.machine()})"

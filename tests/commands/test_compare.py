@@ -1,0 +1,362 @@
+"""Comparisons: fair, done once, honest about failures, and able to say no."""
+
+import csv
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+import gesso
+from gesso import cli
+from gesso.backbones import create_backbone
+from gesso.commands import _jobs
+from gesso.commands._folds import check_counts, drawn, link, open_folds
+from gesso.commands._jobs import Job, run_jobs
+from gesso.commands._starts import find_start, find_starts, split_images
+from gesso.commands.compare import compare, listed
+from gesso.commands.finetune import start as starting_network
+from gesso.data.layouts import Pair, find_pairs
+from gesso.functional.random import generator_for
+
+NETWORK = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}}
+TINY = {
+    "task": "derain", "steps": 4, "val_every": 2, "crop_size": 16, "batch_size": 1, "lr": 1e-3, "folds": 2, **NETWORK,
+    "pretrain_args": {"steps": 2, "crop_size": 16, "batch_size": 1}, "finetune_args": {"precision": "float32"},
+}  # fmt: skip
+
+
+def make_pairs(folder, count=5):
+    """Pairs of 24 x 32 noise pictures, `input` darker than `target`."""
+    for i in range(count):
+        picture = torch.rand(3, 24, 32, generator=generator_for(i))
+        for side, image in (("input", picture / 2), ("target", picture)):
+            gesso.write_image(folder / side / f"street {i}.png", image)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_pairs(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A file to start from, of the network that is compared."""
+    torch.manual_seed(5)
+    path = tmp_path_factory.mktemp("mine") / "backbone.safetensors"
+    gesso.save(create_backbone(NETWORK["backbone"], **NETWORK["backbone_args"]), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def starts(weights):
+    return f"random,leaves-restore,{weights}"
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, data, starts):
+    """A finished comparison: 3 starts, 2 seeds, 2 folds, where the pre-training of one start fails."""
+    out = tmp_path_factory.mktemp("compared") / "out"
+    broken = {"ifp": {"pretext_args": {"mask_ratio": 7.0}}}
+    outcome = compare(out=out, data=data, starts=f"{starts},ifp", seeds="0,1", start_args=broken, **TINY)
+    return out, outcome
+
+
+def rows(out):
+    with (out / "comparison.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_start_is_measured_on_every_image_for_every_seed(done, weights):
+    table = rows(done[0])
+    assert list(table[0]) == ["seed", "fold", "start", "step", "image", "psnr", "ssim"]
+    images = {f"street {i}" for i in range(5)}
+    cells = [(row["seed"], row["start"], row["step"], row["image"]) for row in table]
+    expected = {
+        (s, n, k, i) for s in "01" for n in ("random", "leaves-restore", str(weights)) for k in "24" for i in images
+    }
+    assert set(cells) == expected
+    assert len(cells) == len(expected)
+
+
+def test_the_answer_is_a_page_a_table_and_a_sentence(done):
+    out, outcome = done
+    assert outcome.page == out / "comparison.html"
+    assert [sentence.split(":")[0] for sentence in outcome.verdicts] == [
+        "leaves-restore",
+        outcome.verdicts[1].split(":")[0],
+    ]
+    assert all("2 seeds, 5 images: " in sentence for sentence in outcome.verdicts)
+    assert all(sentence in (out / "comparison.md").read_text() for sentence in outcome.verdicts)
+
+
+def test_a_start_that_fails_is_named_and_the_others_finish(done):
+    out, outcome = done
+    assert outcome.exit_code == 1
+    assert "mask_ratio" in outcome.failures["ifp"]
+    assert "IFP failed:" in outcome.page.read_text()
+    assert len(outcome.verdicts) == 2
+    assert "IFP failed: pre-training: " in (out / "comparison.md").read_text()
+
+
+def test_runs_of_one_seed_and_fold_differ_in_their_start_alone(done):
+    for place in (done[0] / "runs").glob("*/*"):
+        recipes = [yaml.safe_load((run / "config.yaml").read_text()) for run in sorted(place.iterdir())]
+        starts = [recipe.pop("init") for recipe in recipes]
+        assert len(set(starts)) == 3
+        assert recipes[0] == recipes[1] == recipes[2]
+
+
+@pytest.mark.parametrize("transfer", ["network", "paper"])
+def test_all_starts_get_the_same_new_last_layer(weights, transfer):
+    networks = []
+    for init in ("random", str(weights)):
+        torch.manual_seed(0)
+        body = create_backbone(NETWORK["backbone"], **NETWORK["backbone_args"])
+        networks.append(starting_network(body, init, transfer, keep_last=False))
+    random, primed = (network.state_dict() for network in networks)
+    relearned = [key for key in random if networks[0].is_head(key)]
+    assert relearned
+    assert all(torch.equal(random[key], primed[key]) for key in relearned)
+    body = next(key for key in random if key.endswith("patch_embed.proj.weight"))
+    assert not torch.equal(random[body], primed[body])
+
+
+def test_pictures_of_the_first_seed_are_kept_with_input_and_truth(done, data):
+    kinds = {path.stem for path in (done[0] / "images/street 3").iterdir()}
+    assert {"input", "truth", "random", "leaves-restore"} < kinds
+    assert torch.equal(
+        gesso.read_image(done[0] / "images/street 3/truth.png"), gesso.read_image(data / "target/street 3.png")
+    )
+
+
+def test_costs_of_pretraining_and_finetuning_are_told(done):
+    text = (done[0] / "comparison.md").read_text()
+    assert "## Costs" in text
+    assert "## At equal total compute" in text
+
+
+def test_done_jobs_keep_no_state_to_resume(done):
+    assert list(done[0].rglob("last.ckpt")) == [path for path in done[0].rglob("last.ckpt") if "ifp" in str(path)]
+    assert len(list(done[0].glob("runs/*/*/*/backbone.safetensors"))) == 12
+
+
+def count_runs(monkeypatch):
+    """Names of the jobs that run from now on."""
+    names, run = [], Job.run
+
+    def counted(job):
+        names.append(job.name)
+        return run(job)
+
+    monkeypatch.setattr(Job, "run", counted)
+    return names
+
+
+def test_given_again_nothing_is_trained_and_more_seeds_train_only_themselves(tmp_path, data, weights, monkeypatch):
+    options = {"out": tmp_path / "out", "data": data, "starts": str(weights), **TINY}
+    compare(seeds=0, **options)
+    before = rows(tmp_path / "out")
+    ran = count_runs(monkeypatch)
+    assert compare(seeds=0, **options).exit_code == 0
+    assert ran == []
+    compare(seeds=[0, 1], **options)
+    assert len(ran) == 4
+    assert all("seed 1" in name for name in ran)
+    assert [row for row in rows(tmp_path / "out") if row["seed"] == "0"] == before
+
+
+def test_killed_and_given_again_the_result_is_that_of_an_unbroken_one(tmp_path, data, done, starts, monkeypatch):
+    options = {"out": tmp_path / "out", "data": data, "starts": starts, "seeds": "0,1", **TINY}
+    run, begun = Job.run, []
+
+    def killed(job):
+        begun.append(job.name)
+        if len(begun) == 6:
+            raise KeyboardInterrupt
+        run(job)
+
+    monkeypatch.setattr(Job, "run", killed)
+    with pytest.raises(KeyboardInterrupt):
+        compare(**options)
+    monkeypatch.setattr(Job, "run", run)
+    again = count_runs(monkeypatch)
+    compare(**options)
+    assert len(again) == 1 + 12 - 5
+    assert rows(tmp_path / "out") == rows(done[0])
+
+
+def test_the_command_on_the_page_repeats_the_recipe(done):
+    line = (done[0] / "comparison.md").read_text().split("```sh\n")[1].split("\n")[0]
+    words = shlex.split(line)
+    assert words[:2] == ["gesso", "compare"]
+    parser = cli.parser_for("compare", compare)
+    again = parser.parse_args(words[2:])
+    recipe = yaml.safe_load((done[0] / "config.yaml").read_text())
+    for name, value in recipe.items():
+        given = getattr(again, name)
+        assert (
+            listed(given) == listed(value)
+            if name in ("starts", "seeds", "pairs")
+            else given == value or str(given) == value
+        )
+
+
+def test_the_config_repeats_it_too(done):
+    parser = cli.parser_for("compare", compare)
+    again = parser.parse_args(["--config", str(done[0] / "config.yaml"), "--out", "elsewhere"])
+    assert again.start_args == {"ifp": {"pretext_args": {"mask_ratio": 7.0}}}
+
+
+def test_a_curve_over_the_number_of_pairs(tmp_path, data, weights):
+    outcome = compare(out=tmp_path / "out", data=data, starts=str(weights), seeds=3, pairs="1,2", **TINY)
+    assert "How many pairs it takes" in outcome.page.read_text()
+    assert (tmp_path / "out/pairs/1/comparison.csv").exists()
+    assert "1 seed (interval over images only)" in outcome.verdicts[0]
+
+
+def test_pretrained_starts_can_be_shared(tmp_path, data, monkeypatch):
+    ran = count_runs(monkeypatch)
+    for name in ("one", "two"):
+        compare(out=tmp_path / name, data=data, starts="ifp", seeds=0, cache=tmp_path / "cache", **TINY)
+    assert sum(name.startswith("pre-training") for name in ran) == 1
+
+
+# ------------------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"starts": "random"}, "something to compare"),
+        ({"starts": "ifpp"}, "did you mean ifp"),
+        ({"starts": "gone.safetensors"}, "no file gone.safetensors"),
+        ({"starts": "ifp", "start_args": {"mfm": {}}}, "start_args"),
+        ({"folds": 6}, "expected 2 to 5"),
+        ({"pairs": "2,9"}, "from 1 to 2"),
+        ({"steps": 0}, "steps"),
+        ({"task": "derian"}, "did you mean derain"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_written(tmp_path, data, options, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        compare(**{"out": tmp_path / "out", "data": data, **TINY, **options})
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_another_network_are_refused_before_anything_is_trained(tmp_path, data):
+    gesso.save(create_backbone("nafnet_tiny"), tmp_path / "naf.safetensors")
+    with pytest.raises(ValueError, match=r"naf\.safetensors"):
+        compare(out=tmp_path / "out", data=data, starts=str(tmp_path / "naf.safetensors"), **TINY)
+    assert not (tmp_path / "out").exists()
+
+
+def test_three_pairs_are_too_few(tmp_path):
+    with pytest.raises(ValueError, match="at least 4 pairs to train on, found 3"):
+        compare(out=tmp_path / "out", data=make_pairs(tmp_path / "few", 3), **TINY)
+
+
+def test_the_folder_of_another_comparison_is_refused(done, data, starts):
+    with pytest.raises(ValueError, match=r"holds another run .*lr: was 0\.001, is 0\.5"):
+        compare(out=done[0], data=data, starts=starts, seeds="0,1", **TINY | {"lr": 0.5})
+
+
+def test_if_every_run_fails_it_says_why(tmp_path, data, weights):
+    with pytest.raises(ValueError, match=r"nothing to compare.*accumulate"):
+        compare(
+            out=tmp_path / "out", data=data, starts=str(weights), seeds=0, **TINY | {"finetune_args": {"accumulate": 0}}
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------- parts
+
+
+@given(st.integers(4, 40), st.integers(2, 4))
+def test_each_pair_is_tested_once_by_runs_that_have_not_seen_it(count, folds):
+    pairs = [Pair(str(i), Path(f"{i}.png"), Path(f"{i}.png")) for i in range(count)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gesso.commands._folds.find_pairs", lambda *_, **__: pairs)
+        split = open_folds(None, lq="a", gt="b", folds=folds)
+    assert sorted(int(pair.name) for fold in split for pair in fold.test) == list(range(count))
+    for fold in split:
+        assert {pair.name for pair in fold.train}.isdisjoint(pair.name for pair in fold.test)
+        assert len(fold.train) + len(fold.test) == count
+    assert max(len(fold.test) for fold in split) - min(len(fold.test) for fold in split) <= 1
+
+
+@given(st.integers(1, 19), st.integers(0, 99))
+def test_more_pairs_contain_the_fewer(count, seed):
+    pairs = [Pair(str(i), Path(f"{i}.png"), Path(f"{i}.png")) for i in range(20)]
+    assert set(drawn(pairs, count, seed)) < set(drawn(pairs, count + 1, seed))
+    assert len(drawn(pairs, count, seed)) == count
+
+
+def test_a_published_test_split_is_used_where_there_is_one(tmp_path):
+    make_pairs(tmp_path / "train", 6)
+    make_pairs(tmp_path / "test", 3)
+    (fold,) = open_folds(tmp_path)
+    assert (len(fold.train), len(fold.test)) == (6, 3)
+    assert len(open_folds(tmp_path, folds=3)) == 3
+    assert check_counts([], [fold]) == [6]
+
+
+def test_linked_pairs_are_found_again_in_their_order(tmp_path, data):
+    pairs = find_pairs(data)[::2]
+    link(pairs, tmp_path / "linked")
+    found = find_pairs(tmp_path / "linked")
+    assert [pair.name for pair in found] == ["0000", "0001", "0002"]
+    assert [pair.lq.resolve() for pair in found] == [pair.lq.resolve() for pair in pairs]
+    assert [pair.gt.resolve() for pair in found] == [pair.gt.resolve() for pair in pairs]
+
+
+def test_a_start_may_name_its_images():
+    assert split_images("leaves-mfm") == ("leaves", "mfm")
+    assert split_images("noise-ifp") == ("noise", "ifp")
+    assert split_images("mfm") == (None, "mfm")
+    start = find_start("leaves-ifp", NETWORK, {"steps": 7})
+    assert start.options["images"] == "leaves"
+    assert (start.options["steps"], start.options["backbone"]) == (7, "restormer_tiny")
+    assert start.options["pretext_args"]["mask_ratio"] == 0.75  # from the recipe of IFP
+
+
+def test_a_recipe_file_is_a_start_and_its_folder_follows_its_content(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("pretext: ifp\nsteps: 10\n")
+    first = find_start(str(recipe), NETWORK, {})
+    assert first.options == {"pretext": "ifp", "steps": 10, **NETWORK}
+    recipe.write_text("pretext: ifp\nsteps: 20\n")
+    assert find_start(str(recipe), NETWORK, {}).folder != first.folder
+
+
+def test_random_weights_are_always_compared_and_come_first(weights):
+    found = find_starts(["ifp", str(weights), "ifp"], NETWORK, {}, {"ifp": {"steps": 3}})
+    assert [start.name for start in found] == ["random", "ifp", str(weights)]
+    assert found[0].folder == "random"
+    assert found[1].options["steps"] == 3
+    assert found[2].options is None
+
+
+def test_jobs_run_side_by_side_in_processes_of_their_own(tmp_path):
+    options = {"crop_size": 16, "steps": 2, "precision": "float32", **NETWORK}
+    good, here = (Job(name, "pretrain", tmp_path / name, options) for name in ("good", "here"))
+    bad = Job("bad", "pretrain", tmp_path / "bad", {**options, "pretext_args": {"mask_ratio": 7.0}})
+    failures = run_jobs([good, bad], devices=2)
+    assert list(failures) == ["bad"]
+    assert "mask_ratio" in failures["bad"]
+    assert (good.done, bad.done) == (True, False)
+    here.run()
+    beside, in_turn = (load_file(job.folder / "backbone.safetensors") for job in (good, here))
+    assert all(torch.allclose(beside[key], in_turn[key], atol=1e-5) for key in in_turn)
+
+
+def test_jobs_share_the_processor():
+    environment = _jobs.environment(1, 2)
+    if torch.cuda.is_available():
+        assert environment["CUDA_VISIBLE_DEVICES"]
+    else:
+        assert int(environment["OMP_NUM_THREADS"]) == max(1, torch.get_num_threads() // 2)
