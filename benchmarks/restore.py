@@ -4,12 +4,10 @@ Memory is the peak of the resident set of a process of its own, Python and torch
 """
 
 import argparse
-import math
 import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
 
