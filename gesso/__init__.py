@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from gesso.backbones.external import wrap
     from gesso.checkpoint import load, save
     from gesso.commands.check_data import check_data
+    from gesso.commands.compare import compare
     from gesso.commands.degrade import degrade
     from gesso.commands.evaluate import evaluate
     from gesso.commands.export import export
     from gesso.commands.finetune import finetune
     from gesso.commands.pretrain import pretrain
     from gesso.commands.probe import probe
+    from gesso.commands.refine import refine
     from gesso.commands.restore import restore
     from gesso.data.io import read_image, write_image
     from gesso.degradations import create_degradation, list_degradations
@@ -34,6 +36,7 @@ _HOMES = {
     "Backbone": "gesso.backbones",
     "Restorer": "gesso.restorer",
     "check_data": "gesso.commands.check_data",
+    "compare": "gesso.commands.compare",
     "create_backbone": "gesso.backbones",
     "create_degradation": "gesso.degradations",
     "create_pretext": "gesso.pretext",
@@ -49,6 +52,7 @@ _HOMES = {
     "probe": "gesso.commands.probe",
     "psnr": "gesso.metrics",
     "read_image": "gesso.data.io",
+    "refine": "gesso.commands.refine",
     "restore": "gesso.commands.restore",
     "save": "gesso.checkpoint",
     "ssim": "gesso.metrics",
@@ -60,6 +64,7 @@ __all__ = [
     "Backbone",
     "Restorer",
     "check_data",
+    "compare",
     "create_backbone",
     "create_degradation",
     "create_pretext",
@@ -75,6 +80,7 @@ __all__ = [
     "probe",
     "psnr",
     "read_image",
+    "refine",
     "restore",
     "save",
     "ssim",
