@@ -113,20 +113,33 @@ def is_code(source: str) -> bool:
 class PooledFeatures(nn.Module):
     """What a network makes of an image: means of all maps of `features`, each of length 1, one behind the other.
 
+    From each mean that of a grey picture is subtracted: most of a mean is there whatever the image, and would make all
+    priors nearly the same (measured in docs/methods/ptg_rm.md).
+
     Of an image of more than 256 x 256 pixels it sees four windows of 128 x 128 at most, one in each quarter.
     """
+
+    grey: Tensor
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         if backbone.in_channels != 3:
             raise ValueError(f"prior: expected a network for RGB images, this takes {backbone.in_channels} channels")
-        self.backbone = backbone
+        self.backbone = backbone.float().eval()
+        with torch.no_grad():
+            grey = torch.cat(self.means(torch.full((1, 3, LOOK // 2, LOOK // 2), 0.5)), 1)
+        self.register_buffer("grey", grey, persistent=False)
+
+    def means(self, image: Tensor) -> list[Tensor]:
+        """The mean over each feature map, (B, channels) each."""
+        return [feature.mean((2, 3)) for feature in self.backbone.features(self.backbone.pad(image))]
 
     def forward(self, image: Tensor) -> Tensor:
         """The vectors (B, sum of channels)."""
         windows = glimpses(image)
-        maps = self.backbone.features(self.backbone.pad(torch.cat(windows)))
-        pooled = torch.cat([F.normalize(feature.mean((2, 3)), dim=1) for feature in maps], 1)
+        means = self.means(torch.cat(windows))
+        grey = self.grey.split([mean.shape[1] for mean in means], 1)
+        pooled = torch.cat([F.normalize(mean - g, dim=1) for mean, g in zip(means, grey, strict=True)], 1)
         return pooled.unflatten(0, (len(windows), -1)).mean(0)
 
 

@@ -256,9 +256,9 @@ def guided_conv(conv: nn.Conv2d, feature: Tensor, described: Tensor | None, plac
     of_feature, of_prior, of_position = conv.weight.tensor_split(ends, dim=1)
     result = F.conv2d(feature, of_feature, padding=1)
     if described is not None:
-        result = result + conv_of_constant(of_prior, described, feature)
+        result += conv_of_constant(of_prior, described, feature)
     if placed is not None:
-        result = result + F.conv2d(placed, of_position, padding=1)
+        result += F.conv2d(placed, of_position, padding=1)
     return result
 
 

@@ -27,14 +27,18 @@ def opened(source) -> Prior:
     return open_prior(str(source), checkpoint.load)
 
 
-def test_a_network_says_the_means_of_its_feature_maps(file):
+def test_a_network_says_the_means_of_its_feature_maps_beyond_those_of_grey(file):
     prior, image = opened(file), torch.rand(2, 3, 20, 27)
     seen = prior(image)
     assert seen.shape == (2, prior.dim) == (2, 32 + 16 + 16 + 16)
     torch.testing.assert_close(seen.norm(dim=1), torch.ones(2))
     backbone = checkpoint.load(file)
-    last = backbone.features(backbone.pad(image))[-1].mean((2, 3))
-    torch.testing.assert_close(seen[:, -16:] * 2, torch.nn.functional.normalize(last, dim=1))  # four maps, so 1/2 each
+    last, grey = (
+        backbone.features(backbone.pad(picture))[-1].mean((2, 3))
+        for picture in (image, torch.full((1, 3, 128, 128), 0.5))
+    )
+    expected = torch.nn.functional.normalize(last - grey, dim=1) / 2  # four maps of the same length
+    torch.testing.assert_close(seen[:, -16:], expected)
 
 
 def test_of_large_images_a_network_sees_four_windows():
