@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from gesso.functional.memory import peak_bytes
-from gesso.refine.ptg_rm import guided_conv, per_pixel_depthwise
+from gesso.refiner.ptg_rm import guided_conv, per_pixel_depthwise
 
 
 def unfolded(feature, kernel):

@@ -11,7 +11,7 @@ from gesso import _discovery
 from gesso.backbones import Backbone, backbone_classes
 from gesso.backbones._transfer import PaperTransfer
 from gesso.checkpoint.files import CheckpointError, State, description, read_header, read_state, with_defaults
-from gesso.refine.refined import Refined, recover_prior
+from gesso.refiner.refined import Refined, recover_prior
 
 PREFIXES = ("module.", "_orig_mod.", "net_g.", "net.", "model.")
 """What DataParallel, torch.compile, BasicSR and Lightning put before every name."""

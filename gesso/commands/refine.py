@@ -17,7 +17,7 @@ from gesso.data.io import atomic_path, read_image
 from gesso.data.mixes import MixDataset, Part, open_mix, open_part
 from gesso.functional.random import seed_for
 from gesso.losses import find_loss
-from gesso.refine import PTGRM, Prior, Refined, View, open_prior
+from gesso.refiner import PTGRM, Prior, Refined, View, open_prior
 from gesso.report.console import say, track, warn
 from gesso.training.refine_module import PriorDataset, RefineModule
 from gesso.training.run import check_positive, fit

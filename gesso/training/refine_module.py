@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gesso.data.datasets import Key, PairDataset, Sample, shuffled
-from gesso.refine import Refined
+from gesso.refiner import Refined
 from gesso.training.finetune_module import FinetuneModule
 
 

@@ -1,5 +1,7 @@
 """`gesso refine`, from a restorer and a prior to a file that evaluate, restore and export take."""
 
+import importlib
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -8,6 +10,7 @@ import gesso
 from gesso import checkpoint, cli
 from gesso.backbones import create_backbone
 from gesso.commands.refine import refine
+from gesso.refiner import open_prior
 from gesso.training.refine_module import RefineModule
 from tests._networks import photo_like
 
@@ -69,7 +72,7 @@ def test_restorer_and_refiner_are_trained_together_and_evaluated(place, capsys):
 
 def test_the_mean_feature_is_that_of_training_crops(place):
     mean = load_file(run(place))["refiner.mean_prior"]
-    prior = gesso.refine.open_prior(str(place / "prior.safetensors"), checkpoint.load)
+    prior = open_prior(str(place / "prior.safetensors"), checkpoint.load)
     images = torch.stack([gesso.read_image(place / f"data/input/{i}.png") for i in range(8)])
     crops = images.unfold(2, 16, 4).unfold(3, 16, 4).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
     turned = torch.cat([crops, crops.flip(2), crops.flip(3), crops.flip(2, 3)])
@@ -154,3 +157,8 @@ def test_bad_input_is_said_before_anything_is_trained(place, options, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         run(place, **options)
     assert not (place / "run/last.ckpt").exists()
+
+
+def test_the_command_has_its_name_to_itself():
+    importlib.import_module("gesso.checkpoint")
+    assert gesso.refine is refine

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from gesso import _discovery
 from gesso.functional.memory import peak_bytes
-from gesso.refine.ptg_rm import PTGRM, guided_conv, per_pixel_depthwise
+from gesso.refiner.ptg_rm import PTGRM, guided_conv, per_pixel_depthwise
 from tests._golden import case, case_id, cases, check_gradients, check_manifest, check_output, check_state, fill
 from tests._golden import make_inputs as inputs_of
 

@@ -9,11 +9,11 @@ import torch
 
 from gesso import checkpoint
 from gesso.backbones import create_backbone
-from gesso.refine.priors import LOOK, PooledFeatures, Prior, glimpses, open_prior
-from tests.refine._models import Brightness
+from gesso.refiner.priors import LOOK, PooledFeatures, Prior, glimpses, open_prior
+from tests.refiner._models import Brightness
 
 SMALL = {"dim": 8, "num_blocks": (1, 1, 1, 1)}
-BRIGHTNESS = "tests.refine._models:Brightness"
+BRIGHTNESS = "tests.refiner._models:Brightness"
 
 
 @pytest.fixture
@@ -103,9 +103,9 @@ def test_a_class_of_the_working_folder(tmp_path, monkeypatch):
         ("clip:nowhere", FileNotFoundError, "expected clip:FOLDER .* or clip:NAME@FILE"),
         ("clip:ViT-B-32@nowhere.pt", FileNotFoundError, "no CLIP weights"),
         ("no_such_module:Class", ValueError, "no module either"),
-        ("tests.refine._models:Brightnes", ValueError, "did you mean Brightness"),
-        ("tests.refine._models:function", ValueError, r"expected a torch.nn.Module, it builds a int"),
-        ("tests.refine._models:Picture", ValueError, r"\(1, 3, 64, 64\) -> \(1, D\), it returned \(1, 3, 64, 64\)"),
+        ("tests.refiner._models:Brightnes", ValueError, "did you mean Brightness"),
+        ("tests.refiner._models:function", ValueError, r"expected a torch.nn.Module, it builds a int"),
+        ("tests.refiner._models:Picture", ValueError, r"\(1, 3, 64, 64\) -> \(1, D\), it returned \(1, 3, 64, 64\)"),
     ],
 )
 def test_what_is_no_prior_is_said(source, error, message):

@@ -6,13 +6,13 @@ import torch
 from gesso import checkpoint
 from gesso.backbones import create_backbone
 from gesso.backbones._transfer import PaperTransfer
-from gesso.refine import Prior, Refined, open_prior
+from gesso.refiner import Prior, Refined, open_prior
 from gesso.restorer import Restorer
 from tests._networks import convolutional, photo_like
-from tests.refine._models import Brightness
+from tests.refiner._models import Brightness
 
 SMALL = {"dim": 8, "num_blocks": (1, 1, 1, 1)}
-BRIGHTNESS = "tests.refine._models:Brightness"
+BRIGHTNESS = "tests.refiner._models:Brightness"
 
 
 def small_restormer(seed=0, **options):

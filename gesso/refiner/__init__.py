@@ -1,7 +1,7 @@
 """PTG-RM: a light refiner behind a restorer, guided by a frozen pre-trained model."""
 
-from gesso.refine.priors import Prior, open_prior
-from gesso.refine.ptg_rm import PTGRM
-from gesso.refine.refined import Refined, View
+from gesso.refiner.priors import Prior, open_prior
+from gesso.refiner.ptg_rm import PTGRM
+from gesso.refiner.refined import Refined, View
 
 __all__ = ["PTGRM", "Prior", "Refined", "View", "open_prior"]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from gesso.backbones import Backbone, backbone_classes
 from gesso.backbones._transfer import PaperTransfer
 from gesso.functional.checks import check_choice
-from gesso.refine.priors import Load, Prior, is_code, open_prior
-from gesso.refine.ptg_rm import PTGRM, STRIDE
+from gesso.refiner.priors import Load, Prior, is_code, open_prior
+from gesso.refiner.ptg_rm import PTGRM, STRIDE
 
 View = Literal["crop", "image"]
 
@@ -28,7 +28,7 @@ class Refined(Backbone):
         network: class of the restorer, as `Restormer`.
         options: its constructor options.
         refiner: options of `PTGRM`.
-        prior: where the prior comes from (see `gesso.refine.priors`); "mean": its stored mean feature; "none": none.
+        prior: where the prior comes from (see `gesso.refiner.priors`); "mean": its stored mean feature; "none": none.
         fingerprint: what tells the prior from others, `Prior.fingerprint`.
         prior_view: what the prior sees: the "crop" or tile that is restored, or the whole "image" that it is cut from.
     """
