@@ -111,8 +111,8 @@ def run_in_turn(jobs: Sequence[Job]) -> dict[str, str]:
 def run_beside(jobs: Sequence[Job], devices: int) -> dict[str, str]:
     """Runs as many jobs at a time as there are devices, each in a process and with a device of its own.
 
-    What a job prints goes to `log.txt` in its folder. When this process is told to stop, the jobs are told too, and
-    save where they stand.
+    What a job prints goes to `log.txt` in its folder. When this process is told to stop, or is no more, the jobs save
+    where they stand.
     """
     free: queue.SimpleQueue[int] = queue.SimpleQueue()
     for device in range(devices):
@@ -126,15 +126,19 @@ def run_beside(jobs: Sequence[Job], devices: int) -> dict[str, str]:
         device = free.get()
         with (job.folder / "log.txt").open("wb") as log:
             words = [sys.executable, "-m", __spec__.name, str(job.folder)]
-            process = subprocess.Popen(words, env=environment(device, devices), stdout=log, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                words, env=environment(device, devices), stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+            )
             running.add(process)
             if stopping.is_set():
                 process.terminate()
             code = process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
             running.discard(process)
         free.put(device)
-        say(f"{'done' if code == 0 else 'stopped'}: {job.name}")
-        if code:
+        say(f"{'done' if job.done else 'stopped'}: {job.name}")
+        if not job.done:
             failures[job.name] = last_line(job.folder / "log.txt") or f"ended with exit status {code}"
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -170,8 +174,15 @@ def last_line(log: Path) -> str:
     return lines[-1] if lines else ""
 
 
+def stop_when_alone() -> None:
+    """Asks this process to stop once the one that started it is gone, which closes the pipe between them."""
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def main() -> int:
     """Runs the job in the folder that the command line names."""
+    threading.Thread(target=stop_when_alone, daemon=True).start()
     try:
         Job.read(Path(sys.argv[1])).run()
     except KeyboardInterrupt:

@@ -286,9 +286,8 @@ def scores_of(run: Run, folds: Sequence[Fold]) -> Iterator[Score]:
     names = [pair.name for pair in folds[run.fold].test]
     with (run.job.folder / "images.csv").open(newline="") as file:
         for row in csv.DictReader(file):
-            image = names[int(row["image"])]
-            psnr, ssim = float(row["psnr"]), float(row["ssim"])
-            yield Score(run.seed, run.fold, run.start.name, int(row["step"]), image, psnr, ssim)
+            step, image = int(row["step"]), names[int(row["image"])]
+            yield Score(run.seed, run.fold, run.start.name, step, image, float(row["psnr"]), float(row["ssim"]))
 
 
 def keep_pictures(out: Path, run: Run, fold: Fold, goal: Task) -> None:

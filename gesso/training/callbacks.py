@@ -106,14 +106,22 @@ class ProgressLine(Callback):
             self.progress.stop()
 
 
+class StoppedError(Exception):
+    """Ends a run that was asked to stop, its state saved."""
+
+
 class StopRequest(Callback):
-    """Ctrl-C or SIGTERM ends the run after the present step, with its state saved; a second Ctrl-C ends it at once."""
+    """Ctrl-C or SIGTERM ends the run after the present step, with its state saved; a second Ctrl-C ends it at once.
 
-    def __init__(self) -> None:
-        self.requested = False
+    The run ends by an exception: what Lightning saves after `trainer.should_stop` counts as a finished epoch, from
+    which nothing can go on.
+    """
 
-    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Listens to both signals; only a main thread can."""
+    def __init__(self, keep: Keep) -> None:
+        self.keep, self.requested = keep, False
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Listens to both signals, in place of Lightning, which would not save; only a main thread can."""
         self.before = {}
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
@@ -127,9 +135,10 @@ class StopRequest(Callback):
         signal.signal(number, self.before[number])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
-        """Ends the run between two steps, where its state is whole."""
-        if self.requested:
-            trainer.should_stop = True
+        """Ends the run between two steps, where its state is whole, on all devices if one was asked."""
+        if trainer.strategy.reduce_boolean_decision(self.requested, all=False) and steps_done(pl_module, 1):
+            self.keep.save(trainer, pl_module)
+            raise StoppedError
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Gives the signals back."""

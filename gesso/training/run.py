@@ -21,7 +21,7 @@ from gesso.data.io import atomic_path
 from gesso.report.console import say
 from gesso.restorer import computes_in_bf16
 from gesso.training._module import TrainingModule
-from gesso.training.callbacks import Estimate, Keep, ProgressLine, Samples, StopRequest
+from gesso.training.callbacks import Estimate, Keep, ProgressLine, Samples, StoppedError, StopRequest
 from gesso.training.sampling import Stage, StepSampler
 from gesso.training.schedules import schedule as schedule_by_name
 
@@ -160,7 +160,7 @@ def fit(
         if state is not None:
             data.first = torch.load(state, weights_only=True, map_location="cpu", mmap=True)["gesso"]["batches_done"]
             say(f"going on at step {data.first // accumulate} of {steps}")
-        stop = StopRequest()
+        keep = Keep(out, save_every)
         trainer = Trainer(
             accelerator=accelerator,
             devices=devices,
@@ -175,19 +175,20 @@ def fit(
             callbacks=[
                 Estimate(data.example, steps),
                 ProgressLine(what, steps),
-                Keep(out, save_every),
+                keep,
                 Samples(out, sample_every, data.example),
-                stop,
+                StopRequest(keep),
             ],
             use_distributed_sampler=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(module, data, ckpt_path=state, weights_only=True)
-        if stop.requested:
+        try:
+            trainer.fit(module, data, ckpt_path=state, weights_only=True)
+        except StoppedError:
             say(f"stopped at step {module.step}; --resume goes on from here")
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt from None
         if validations and val_every and steps % val_every:
             trainer.validate(module, data, verbose=False)
         (out / "hparams.yaml").unlink(missing_ok=True)  # Lightning's, and empty

@@ -1,6 +1,7 @@
 """Runs in their folders: what they leave, how they stop, and that going on changes nothing."""
 
 import csv
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 import gesso
 from gesso import checkpoint, cli
 from gesso.training._module import TrainingError
+from gesso.training.callbacks import Samples
 
 SMALL = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}, "precision": "float32"}
 SMALL_WORDS = ["--backbone", "restormer_tiny", "--backbone_args", "{dim: 8, num_blocks: [1, 1, 1, 1]}"]
@@ -111,6 +113,28 @@ def test_ctrl_c_saves_the_state_and_exits_with_130(tmp_path):
     assert process.returncode == cli.INTERRUPTED
     assert b"--resume goes on from here" in said
     assert checkpoint.read_header(tmp_path / "run/backbone.safetensors")["step"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_goes_on_where_it_stood(tmp_path, pairs, number, monkeypatch):
+    unbroken = finetune(tmp_path / "unbroken", pairs, save_every=0, val_every=2, log_every=1)
+    draw = Samples.on_train_batch_end
+
+    def ask_to_stop(self, trainer, module, *args):
+        draw(self, trainer, module, *args)
+        if module.step == 3:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Samples, "on_train_batch_end", ask_to_stop)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(tmp_path / "run", pairs, save_every=0, val_every=2, log_every=1)
+    monkeypatch.undo()
+    path = finetune(tmp_path / "run", pairs, save_every=0, val_every=2, log_every=1, resume=True)
+    assert equal(unbroken, path)
+    steps = [[row["step"] for row in rows(tmp_path / name)] for name in ("unbroken", "run")]
+    assert steps[0] == steps[1]
+    images = [(tmp_path / name / "images.csv").read_text() for name in ("unbroken", "run")]
+    assert images[0] == images[1]
 
 
 def test_a_finished_run_is_neither_overwritten_nor_resumed_with_another_recipe(tmp_path):
