@@ -60,7 +60,7 @@ def finetune(
 ) -> Path:
     """Writes `backbone.safetensors` (the end) and `best.safetensors` (best on validation); returns the former's path.
 
-    Two transfers (DESIGN, section 4). "network": the plain published network with its image residual; only the last
+    Two transfers (docs/checkpoints.md). "network": the plain published network with its image residual; only the last
     convolution is new, and it starts at zero where there is a residual, so that training starts from the identity.
     "paper": what IFP and DegAE do; the 64-channel output convolution is kept, a new 3x3 convolution 64 -> 3 stands
     behind it, and there is no image residual.
