@@ -98,11 +98,13 @@ class EqualCompute:
 
     Attributes:
         label: what the start is called.
-        step: the last measured step within the budget; None if pre-training alone exceeds it.
-        gain: over random weights after their whole run.
+        budget: fine-tuning steps that its pre-training leaves it.
+        step: the last measured step within the budget; None if there is none.
+        gain: then over random weights after their whole run.
     """
 
     label: str
+    budget: int
     step: int | None
     gain: Estimate | None
 
@@ -238,9 +240,10 @@ class Comparison:
             cost = self.facts.costs[start].pretraining
             if cost is None:
                 continue
-            budget = self.last_step - cost / self.seconds_per_step
+            budget = max(0, int(self.last_step - cost / self.seconds_per_step))
             steps = [s.step for s in self.scores if s.start == start and 0 < s.step <= budget]
-            rows.append(EqualCompute(verdict.label, *self.gain_after(start, max(steps)) if steps else (None, None)))
+            found = self.gain_after(start, max(steps)) if steps else (None, None)
+            rows.append(EqualCompute(verdict.label, budget, *found))
         return rows
 
     def gain_after(self, start: str, step: int) -> tuple[int, Estimate]:
@@ -351,12 +354,13 @@ class Comparison:
     @cached_property
     def equal_table(self) -> list[list[str]]:
         """Header and one row for each start at equal total compute."""
-        rows = [["start", "fine-tuning steps left", "gain (dB), 95 % interval"]]
+        rows = [["start", "steps left", "measured after", "gain (dB), 95 % interval"]]
         for row in self.equal_compute:
             if row.gain is None:
-                rows.append([row.label, "0", "pre-training alone takes longer than the whole run"])
+                why = "not measured so early" if row.budget else "pre-training alone takes longer"
+                rows.append([row.label, str(row.budget), "–", why])
             else:
-                rows.append([row.label, str(row.step), interval(row.gain)])
+                rows.append([row.label, str(row.budget), str(row.step), interval(row.gain)])
         return rows
 
 

@@ -17,7 +17,7 @@ from gesso.functional.spectrum import radial_profile
 from gesso.report.statistics import BASELINE, Floats, Gains, Score, Verdict, estimate, paired_gains
 
 WIDTH, HEIGHT = 480, 300
-LEFT, RIGHT, TOP, BOTTOM = 54, 12, 10, 44  # margins in SVG units
+LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 44  # margins in SVG units
 TICKS = 6
 BANDS = 50  # points of a spectrum up to 0.5 cycles per pixel
 

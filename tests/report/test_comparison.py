@@ -1,6 +1,7 @@
 """The page that answers: what it says, that it stands alone, and that it works under the hands."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,6 +12,7 @@ from gesso.functional.random import generator_for
 from gesso.report import viewers
 from gesso.report.comparison import (
     Comparison,
+    Cost,
     Facts,
     comparable,
     read_scores,
@@ -154,11 +156,23 @@ def test_figures_are_written_as_files_too(results):
 
 def test_at_equal_compute_a_start_pays_for_its_pretraining(results):
     comparison = Comparison.read(results)
-    first = comparison.equal_compute[0]  # 30 s of 120 s go to pre-training: 150 of 200 steps are left
-    assert (first.label, first.step) == ("IFP", 150)
+    first = comparison.equal_compute[0]  # 30 s of 120 s are gone: 150 of 200 steps are left
+    assert (first.label, first.budget, first.step) == ("IFP", 150, 150)
     lost = 3 * (np.exp(-150 / 60) - np.exp(-200 / 60))
     assert first.gain.mean == pytest.approx(comparison.verdicts[0].estimate.mean - lost, abs=1e-3)
     assert [row.label for row in comparison.equal_compute] == ["IFP", "leaves-MFM"]  # the file's cost is not known
+
+
+@pytest.mark.parametrize(
+    ("cost", "told"), [(100.0, "not measured so early"), (500.0, "pre-training alone takes longer")]
+)
+def test_a_pretraining_too_long_for_equal_compute_is_said(tmp_path, cost, told):
+    folder = make_results(tmp_path / "long", {"ifp": 0.3}, images=2)
+    facts = Facts.read(folder)
+    replace(facts, costs=facts.costs | {"ifp": Cost(cost, 9, 120.0)}).write(folder)
+    comparison = Comparison.read(folder)
+    assert comparison.equal_compute[0].gain is None
+    assert comparison.equal_table[1][-1] == told
 
 
 def test_a_start_without_a_complete_seed_does_not_keep_the_others_from_a_verdict(results):
