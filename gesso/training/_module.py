@@ -23,8 +23,8 @@ class TrainingError(RuntimeError):
 class TrainingModule(LightningModule):
     """What every run shares: the optimiser step, skipped steps, the average of weights, and where the run stands.
 
-    Optimisation is by hand because three things need it: a non-finite step is skipped and its samples are named,
-    the learning rate is a pure function of the step, and a second optimiser may train an adversary.
+    Optimisation is by hand because two things need it: a non-finite step is skipped and its samples are named, and
+    the learning rate is a pure function of the step.
     All random numbers of a batch come from (seed, batch number, rank), so a resumed run repeats an unbroken one.
     """
 
@@ -80,7 +80,7 @@ class TrainingModule(LightningModule):
         return self.batches_done // self.accumulate
 
     def trained(self) -> list[nn.Parameter]:
-        """Parameters of the main optimiser."""
+        """Parameters that the optimiser changes."""
         frozen = set() if self.average is None else set(self.average.parameters())
         return [p for p in self.parameters() if p.requires_grad and p not in frozen]
 
@@ -127,7 +127,7 @@ class TrainingModule(LightningModule):
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm or float("inf"))
         if torch.isfinite(norm):
             for group in optimizer.param_groups:
-                group["lr"] = self.rate * group.get("lr_scale", 1.0)
+                group["lr"] = self.rate
             optimizer.step()
             self.skipped_in_a_row = 0
             if self.average is not None:

@@ -1,5 +1,6 @@
 """What happens beside the training step: saving, sample sheets, the progress bar, a request to stop."""
 
+import csv
 import resource
 import signal
 import time
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from gesso import checkpoint
+from gesso.data.io import atomic_path
 from gesso.functional.random import generator_for
 from gesso.report.console import progress_bar, say
 from gesso.report.sheets import write_sheet
@@ -34,13 +36,20 @@ class Keep(Callback):
         self.out, self.save_every = out, save_every
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
-        """Saves when it is time, but never what steps without a finite gradient may have spoilt."""
-        if steps_done(pl_module, self.save_every) and not pl_module.skipped_in_a_row:
+        """Saves when it is time, but never what steps without a finite gradient may have spoilt: these it lists."""
+        if pl_module.skipped_in_a_row:
+            self.list_skipped(pl_module)
+        elif steps_done(pl_module, self.save_every):
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Saves the end, whatever ended the run."""
         self.save(trainer, pl_module)
+
+    def list_skipped(self, module: TrainingModule) -> None:
+        """Writes `skipped.csv`: in how many skipped steps each sample took part."""
+        with atomic_path(self.out / "skipped.csv") as path, path.open("w", newline="") as file:
+            csv.writer(file).writerows([("sample", "skipped steps"), *module.skipped.most_common()])
 
     def save(self, trainer: Trainer, module: TrainingModule) -> None:
         """Writes both files; on many devices every rank takes part and rank 0 writes."""

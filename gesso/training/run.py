@@ -243,8 +243,8 @@ def prepare_folder(out: Path, recipe: dict[str, Any], *, resume: bool, overwrite
     """Readies a run's folder and returns the state to resume from, or None for a fresh start.
 
     Raises:
-        ValueError: if a run stands in the folder and neither `resume` nor `overwrite` is given, if there is nothing to
-            resume, or if the recipe differs from the one in the folder.
+        ValueError: if a run stands in the folder and neither `resume` nor `overwrite` is given, or if the recipe of
+            the run to resume differs from the one in the folder.
     """
     state, config, verb = out / "last.ckpt", out / "config.yaml", recipe["verb"]
     recipe = {k: plain(v) for k, v in recipe.items() if v is not None and k not in ("verb", "resume", "overwrite")}
@@ -258,7 +258,7 @@ def prepare_folder(out: Path, recipe: dict[str, Any], *, resume: bool, overwrite
         return state
     if config.exists() and not (overwrite or resume):
         raise ValueError(f"{out} holds a run already; --resume goes on with it, --overwrite replaces it")
-    for old in ("last.ckpt", "metrics.csv", "images.csv"):
+    for old in ("last.ckpt", "metrics.csv", "images.csv", "skipped.csv"):
         (out / old).unlink(missing_ok=True)
     with atomic_path(config) as path:
         path.write_text(f"# gesso {verb} --config THIS_FILE --out FOLDER\n{yaml.safe_dump(recipe, sort_keys=False)}")

@@ -223,6 +223,7 @@ def test_ten_steps_in_a_row_without_a_finite_loss_end_the_run(tmp_path, pairs):
         finetune(tmp_path / "run", pairs, lr=1e30, steps=60, save_every=1)
     state = load_file(tmp_path / "run/backbone.safetensors")
     assert state.keys()
+    assert "sample,skipped steps" in (tmp_path / "run/skipped.csv").read_text()
 
 
 def test_an_output_no_better_than_the_input_is_said(tmp_path, pairs, capsys):
