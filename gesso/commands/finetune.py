@@ -9,8 +9,7 @@ from torch import nn
 from gesso import checkpoint
 from gesso.backbones import Backbone, create_backbone
 from gesso.backbones._transfer import PaperTransfer
-from gesso.data.mixes import MixDataset, Part, open_mix
-from gesso.data.sources import open_training_data
+from gesso.data.mixes import Part, mixed, open_parts
 from gesso.functional.random import seed_for
 from gesso.functional.resize import enlarge
 from gesso.losses import find_loss
@@ -18,7 +17,6 @@ from gesso.pretext._base import stage_positions
 from gesso.pretext._classifier import DegradationClassifier
 from gesso.pretext.dcpt import DegradationCritic
 from gesso.report.console import say
-from gesso.tasks import find_task
 from gesso.training.finetune_module import FinetuneModule, Validation
 from gesso.training.run import check_positive, fit
 from gesso.training.sampling import Stage, parse_stages
@@ -108,16 +106,11 @@ def finetune(
     out = Path(out)
     check_positive(crop_size=crop_size, batch_size=batch_size, scale=scale)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
-    if task == "all-in-one":
-        parts = open_mix(mix or [], seed=seed)
-        train = MixDataset([part.samples.train for part in parts], [part.repeats for part in parts], seed=seed)
-    else:
-        goal = find_task(task, scale=scale)
-        samples = open_training_data(
-            goal, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, val=val,
-            holdout=holdout, seed=seed,
-        )  # fmt: skip
-        parts, train = [Part(task, goal, samples)], samples.train
+    parts = open_parts(
+        task, mix, scale=scale, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation,
+        val=val, holdout=holdout, seed=seed,
+    )  # fmt: skip
+    train = mixed(parts, [part.samples.train for part in parts], seed=seed)
     for part in parts:
         say(f"{part.name}: {part.samples.summary}")
     torch.manual_seed(seed_for(seed, "weights"))

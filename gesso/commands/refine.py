@@ -14,7 +14,7 @@ from gesso._discovery import check_options
 from gesso.commands.finetune import measure_input
 from gesso.data.datasets import PairDataset
 from gesso.data.io import atomic_path, read_image
-from gesso.data.mixes import MixDataset, Part, open_mix, open_part
+from gesso.data.mixes import Part, mixed, open_parts
 from gesso.functional.random import seed_for
 from gesso.losses import find_loss
 from gesso.refiner import PTGRM, Prior, Refined, View, open_prior
@@ -58,8 +58,6 @@ def refine(
     optimizer: Literal["adam", "adamw"] = "adam",
     lr: float = 1e-4,
     betas: tuple[float, float] = (0.9, 0.99),
-    weight_decay: float = 0.0,
-    schedule: Literal["constant", "cosine", "two_phase"] = "cosine",
     seed: int = 0,
     **run: Any,
 ) -> Path:
@@ -103,8 +101,6 @@ def refine(
         optimizer: "adam" or "adamw".
         lr: peak learning rate.
         betas: running-average coefficients of Adam.
-        weight_decay: decoupled for "adamw".
-        schedule: learning rate over the run: "constant", "cosine", or Restormer's "two_phase".
         seed: every random draw of the run follows from it.
         **run: options that every training run has, see `gesso.training.run.fit`.
 
@@ -117,15 +113,10 @@ def refine(
     out = Path(out)
     check_positive(crop_size=crop_size, batch_size=batch_size)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
-    if task == "all-in-one":
-        parts = open_mix(mix or [], seed=seed)
-    else:
-        parts = [
-            open_part(
-                task=task, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, val=val,
-                holdout=holdout, seed=seed,
-            )
-        ]  # fmt: skip
+    parts = open_parts(
+        task, mix, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, val=val,
+        holdout=holdout, seed=seed,
+    )  # fmt: skip
     for part in parts:
         say(f"{part.name}: {part.samples.summary}")
     torch.manual_seed(seed_for(seed, "weights"))
@@ -138,7 +129,7 @@ def refine(
         net.prior.to("cuda" if torch.cuda.is_available() and run.get("accelerator") != "cpu" else "cpu")
     if net.prior is not None and net.prior_view == "image":
         datasets = [with_features(net.prior, part, Path(prior_cache or out)) for part in parts]
-    train = MixDataset(datasets, [part.repeats for part in parts], seed=seed) if len(parts) > 1 else datasets[0]
+    train = mixed(parts, datasets, seed=seed)
     if net.prior is not None:
         net.refiner.mean_prior = mean_feature(net.prior, train, plan[0].crop_size)
     validations = [measure_input(part) for part in parts if len(part.samples.validation)]
@@ -158,8 +149,6 @@ def refine(
         optimizer=optimizer,
         lr=lr,
         betas=betas,
-        weight_decay=weight_decay,
-        schedule=schedule,
         seed=seed,
         **run,
     )

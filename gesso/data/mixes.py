@@ -93,3 +93,21 @@ def open_mix(mix: Sequence[Mapping[str, Any]], *, seed: int) -> list[Part]:
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"mix: two parts are called {' and '.join(sorted(twice))}; give each a name of its own")
     return parts
+
+
+def open_parts(
+    task: str, mix: Sequence[Mapping[str, Any]] | None, *, scale: int = 1, seed: int, **data: Any
+) -> list[Part]:
+    """What a run trains on: the parts of `mix` for the task "all-in-one", else the one part of its task.
+
+    Raises:
+        ValueError: if there is nothing to train on; the message says what was found.
+    """
+    if task == "all-in-one":
+        return open_mix(mix or [], seed=seed)
+    return [open_part(task=task, scale=scale, seed=seed, **data)]
+
+
+def mixed(parts: Sequence[Part], datasets: Sequence[Any], *, seed: int) -> Any:
+    """The data sets of all parts as one; a single one as it is."""
+    return MixDataset(datasets, [part.repeats for part in parts], seed=seed) if len(parts) > 1 else datasets[0]
