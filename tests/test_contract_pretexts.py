@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gesso.backbones import create_backbone
-from gesso.functional.random import generator_for
+from gesso.functional.random import Generators, generator_for
 from gesso.pretext import create_pretext, list_pretexts
 
 BACKBONES = ["restormer_tiny", "nafnet_tiny"]
@@ -47,6 +47,20 @@ def test_the_generator_is_the_only_source_of_chance(name, backbone):
     first, again, other = (pretext(batch, generator_for(seed))["loss"].item() for seed in (3, 3, 4))
     assert first == again
     assert first != other
+
+
+def test_a_batch_may_be_cut_unless_the_pretext_says_why_not(name, backbone):
+    """The draws of an image do not depend on those beside it, and the loss is a mean over images."""
+    pretext = build(name, backbone).double()
+    batch = {key: images.double() for key, images in make_batch(pretext, 4).items()}
+
+    def loss(rows: slice) -> float:
+        own = [generator_for(1, number) for number in range(4)[rows]]
+        part = {key: images[rows] for key, images in batch.items()}
+        return pretext(part, Generators(own, generator_for(2)))["loss"].item()
+
+    halves = (loss(slice(0, 2)) + loss(slice(2, 4))) / 2
+    assert (abs(loss(slice(0, 4)) - halves) > 1e-9) == bool(pretext.coupling)
 
 
 def test_gradient_reaches_the_whole_body(name, backbone):

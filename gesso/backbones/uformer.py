@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from gesso.backbones._base import Backbone, check_residual
 from gesso.functional.checks import check_choice
 from gesso.functional.padding import round_up
+from gesso.functional.random import kept
 from gesso.functional.strips import in_strips
 from gesso.functional.windows import attend, find_windows, relative_position_index, reorder
 
@@ -105,8 +106,8 @@ class Block(nn.Module):
         """Stochastic depth: in training, a branch is left out for a share `drop_path` of the images of the batch."""
         if not self.training or not self.drop_path:
             return branch
-        kept = branch.new_empty(len(branch), 1, 1, 1).bernoulli_(1 - self.drop_path)
-        return branch * (kept / (1 - self.drop_path))
+        share = kept(len(branch), 1 - self.drop_path, like=branch).view(-1, 1, 1, 1)
+        return branch * (share / (1 - self.drop_path))
 
 
 class Stage(nn.Module):

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from gesso.functional.random import Draws, rand
+
 Range = float | tuple[float, float]
 
 
@@ -32,12 +34,13 @@ class Degradation:
         if "name" not in cls.__dict__:
             cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
 
-    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, image: Tensor, generator: Draws) -> Tensor:
         """The degraded image, same shape and dtype, in [0, 1].
 
         Args:
             image: clean image (B, 3, H, W) in [0, 1], floating point.
-            generator: where every random number comes from; on the image's device.
+            generator: where every random number comes from; on the image's device. With one for each image
+                (`Generators`), what happens to an image does not depend on those beside it.
 
         Raises:
             ValueError: if `image` is no batch of colour images.
@@ -47,21 +50,21 @@ class Degradation:
             raise ValueError(f"{self.name}: expected a floating-point image (B, 3, H, W), got {shape} of {dtype}")
         return self._apply(image, generator)
 
-    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
         """What `__call__` returns, for an image whose shape has been checked."""
         raise NotImplementedError
 
 
-def draw(value: Range, image: Tensor, generator: torch.Generator, each: int = 1) -> Tensor:
+def draw(value: Range, image: Tensor, generator: Draws, each: int = 1) -> Tensor:
     """`each` values for every image of the batch, shape (B, each, 1, 1): `value`, or uniform between its two ends."""
     shape = (image.shape[0], each, 1, 1)
     low, high = ends(value)
     if low == high:
         return torch.full(shape, float(low), device=image.device, dtype=image.dtype)
-    return low + (high - low) * torch.rand(shape, generator=generator, device=image.device, dtype=image.dtype)
+    return low + (high - low) * rand(shape, generator, image.dtype)
 
 
-def draw_integer(value: Range, image: Tensor, generator: torch.Generator) -> Tensor:
+def draw_integer(value: Range, image: Tensor, generator: Draws) -> Tensor:
     """One whole number for every image of the batch, both ends of the range included, shape (B, 1, 1, 1)."""
     low, high = ends(value)
     return draw((low, high + 1), image, generator).floor().clamp(max=high)

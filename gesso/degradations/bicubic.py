@@ -3,10 +3,10 @@
 import dataclasses
 from fractions import Fraction
 
-import torch
 from torch import Tensor
 
 from gesso.degradations._base import Degradation
+from gesso.functional.random import Draws
 from gesso.functional.resize import imresize
 
 
@@ -26,6 +26,6 @@ class Bicubic(Degradation):
         if self.scale not in range(1, 17):
             raise ValueError(f"{self.name}.scale: expected a whole number from 1 to 16, got {self.scale!r}")
 
-    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
         small = imresize(image, Fraction(1, self.scale)).clamp(0, 1)
         return imresize(small, (image.shape[-2], image.shape[-1])).clamp(0, 1) if self.up else small

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-import torch
 from torch import Tensor
 
 from gesso.degradations._base import Degradation
+from gesso.functional.random import Draws, of_images, randint
 
 
 def check_parts(owner: Degradation, field: str, *, least: int) -> None:
@@ -32,7 +32,7 @@ class Compose(Degradation):
     def __post_init__(self) -> None:
         check_parts(self, "steps", least=0)
 
-    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
         for step in self.steps:
             image = step(image, generator)
         return image
@@ -51,15 +51,15 @@ class Mix(Degradation):
     def __post_init__(self) -> None:
         check_parts(self, "choices", least=1)
 
-    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
         return self.labelled(image, generator)[0]
 
-    def labelled(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def labelled(self, image: Tensor, generator: Draws) -> tuple[Tensor, Tensor]:
         """The degraded images and, for each, the position of its degradation in `choices`, (B,)."""
-        label = torch.randint(len(self.choices), image.shape[:1], generator=generator, device=image.device)
+        label = randint(0, len(self.choices), image.shape[:1], generator)
         degraded = image.clone()
         for position, choice in enumerate(self.choices):
-            drawn = (label == position).nonzero().flatten()
-            if len(drawn):
-                degraded[drawn] = choice(image[drawn], generator)
+            drawn = (label == position).nonzero().flatten().tolist()
+            if drawn:
+                degraded[drawn] = choice(image[drawn], of_images(generator, drawn))
         return degraded, label

@@ -13,6 +13,7 @@ from gesso.degradations._base import Degradation, check_range
 from gesso.degradations.blur import filter_image, gaussian_kernel
 from gesso.degradations.jpeg import compress
 from gesso.degradations.noise import count_photons
+from gesso.functional.random import Draws, of_image, randint
 
 Step = Callable[[Tensor, torch.Generator], Tensor]
 LUMA = (0.299, 0.587, 0.114)
@@ -57,16 +58,16 @@ class DegAE(Degradation):
         for field in dataclasses.fields(self):
             check_range(self, field.name, 0, 1)
 
-    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
         return self.share(image.unsqueeze(1), generator).squeeze(1)
 
-    def share(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def share(self, images: Tensor, generator: Draws) -> Tensor:
         """Images (B, K, 3, H, W), all K of a sample degraded with the parameters of one draw, same shape."""
-        seeds = torch.randint(2**62, images.shape[:1], generator=generator, device=images.device).tolist()
+        seeds = randint(0, 2**62, images.shape[:1], generator).tolist()
         degraded = []
-        for sample, seed in zip(images, seeds, strict=True):
+        for position, (sample, seed) in enumerate(zip(images, seeds, strict=True)):
             for step in self.draw_steps(torch.Generator().manual_seed(seed)):
-                sample = step(sample, generator)
+                sample = step(sample, of_image(generator, position))
             degraded.append(sample)
         return torch.stack(degraded)
 

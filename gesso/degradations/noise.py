@@ -3,15 +3,15 @@
 import dataclasses
 import math
 
-import torch
 from torch import Tensor
 
 from gesso.degradations._base import Degradation, Range, check_range, draw, ends
+from gesso.functional.random import Draws, poisson, randn
 
 
-def normal_like(image: Tensor, generator: torch.Generator) -> Tensor:
+def normal_like(image: Tensor, generator: Draws) -> Tensor:
     """Standard normal numbers in the shape, dtype and place of `image`."""
-    return torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
+    return randn(image.shape, generator, image.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class GaussianNoise(Degradation):
     def __post_init__(self) -> None:
         check_range(self, "sigma", 0, 255)
 
-    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
         sigma = draw(self.sigma, image, generator) / 255
         noisy = image + sigma * normal_like(image, generator)
         return noisy.clamp(0, 1) if self.clip else noisy
@@ -48,14 +48,14 @@ class PoissonNoise(Degradation):
     def __post_init__(self) -> None:
         check_range(self, "photons", 1, 1e9)
 
-    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
         low, high = ends(self.photons)
         return count_photons(image, draw((math.log(low), math.log(high)), image, generator).exp(), generator)
 
 
-def count_photons(image: Tensor, photons: Tensor | float, generator: torch.Generator) -> Tensor:
+def count_photons(image: Tensor, photons: Tensor | float, generator: Draws) -> Tensor:
     """`image` in [0, 1] as a sensor counts it that sees `photons` at white, clamped."""
-    return (torch.poisson(image * photons, generator=generator) / photons).clamp(0, 1)
+    return (poisson(image * photons, generator) / photons).clamp(0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +71,6 @@ class SpeckleNoise(Degradation):
     def __post_init__(self) -> None:
         check_range(self, "sigma", 0, 255)
 
-    def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
+    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
         sigma = draw(self.sigma, image, generator) / 255
         return (image * (1 + sigma * normal_like(image, generator))).clamp(0, 1)

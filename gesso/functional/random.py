@@ -1,8 +1,13 @@
 """Every random draw is a pure function of (seed, indices)."""
 
+import contextlib
 import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import torch
+from torch import Tensor
 
 
 def seed_for(seed: int, *indices: int | str) -> int:
@@ -19,3 +24,104 @@ def seed_for(seed: int, *indices: int | str) -> int:
 def generator_for(seed: int, *indices: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A fresh generator whose stream depends only on `seed` and `indices` (a sample index, a step, a purpose)."""
     return torch.Generator(device=device).manual_seed(seed_for(seed, *indices))
+
+
+# ---------------------------------------------------------------------------------------------- draws for a batch
+
+
+class Generators:
+    """A generator for each image of a batch, and one for what all its images share.
+
+    What is drawn for an image then does not depend on the images beside it, so that a batch may be shared out over
+    devices, or cut in parts. Whatever draws for a batch (`rand` and the others below) takes it in place of a single
+    `torch.Generator`, from which all images draw in turn.
+
+    Args:
+        own: a generator for each image.
+        shared: what a draw for the whole batch comes from; the same wherever a part of the batch is.
+    """
+
+    def __init__(self, own: Sequence[torch.Generator], shared: torch.Generator) -> None:
+        self.own, self.shared = list(own), shared
+
+    @property
+    def device(self) -> torch.device:
+        """Where numbers are drawn."""
+        return self.shared.device
+
+
+Draws = torch.Generator | Generators
+
+
+def shared(generator: Draws) -> torch.Generator:
+    """What a draw for the whole batch comes from."""
+    return generator.shared if isinstance(generator, Generators) else generator
+
+
+def of_image(generator: Draws, position: int) -> torch.Generator:
+    """What the draws for one image of the batch come from."""
+    return generator.own[position] if isinstance(generator, Generators) else generator
+
+
+def of_images(generator: Draws, positions: Sequence[int]) -> Draws:
+    """What the draws for some images of the batch come from."""
+    if isinstance(generator, torch.Generator):
+        return generator
+    return Generators([generator.own[position] for position in positions], generator.shared)
+
+
+def rand(shape: Sequence[int], generator: Draws, dtype: torch.dtype | None = None) -> Tensor:
+    """Uniform numbers in [0, 1), shape (B, ...), on the generator's device."""
+    return by_image(torch.rand, shape, generator, dtype)
+
+
+def randn(shape: Sequence[int], generator: Draws, dtype: torch.dtype | None = None) -> Tensor:
+    """Standard normal numbers, shape (B, ...), on the generator's device."""
+    return by_image(torch.randn, shape, generator, dtype)
+
+
+def randint(low: int, high: int, shape: Sequence[int], generator: Draws) -> Tensor:
+    """Whole numbers from `low` to below `high`, shape (B, ...), on the generator's device."""
+    return by_image(partial(torch.randint, low, high), shape, generator, torch.long)
+
+
+def poisson(rate: Tensor, generator: Draws) -> Tensor:
+    """Counts of events that are expected `rate` (B, ...) times."""
+    if isinstance(generator, torch.Generator):
+        return torch.poisson(rate, generator=generator)
+    return torch.stack([torch.poisson(one, generator=own) for one, own in zip(rate, generator.own, strict=True)])
+
+
+def by_image(draw: Callable[..., Tensor], shape: Sequence[int], generator: Draws, dtype: torch.dtype | None) -> Tensor:
+    """`draw(shape)` for all images at once, or image by image where each has a generator of its own."""
+    options: dict[str, Any] = {"device": generator.device, "dtype": dtype}
+    if isinstance(generator, torch.Generator):
+        return draw(shape, generator=generator, **options)
+    if shape[0] != len(generator.own):
+        raise ValueError(f"draws for {shape[0]} images, but there are {len(generator.own)} generators")
+    return torch.stack([draw(shape[1:], generator=own, **options) for own in generator.own])
+
+
+# --------------------------------------------------------------------------------- draws of the network itself
+
+_part = (0, 0)
+
+
+@contextlib.contextmanager
+def part_of_batch(first: int, total: int) -> Iterator[None]:
+    """Says that what the network sees inside are the images from `first` on of a batch of `total`; see `kept`."""
+    global _part
+    before, _part = _part, (first, total)
+    try:
+        yield
+    finally:
+        _part = before
+
+
+def kept(images: int, prob: float, like: Tensor) -> Tensor:
+    """For stochastic depth: 1 with probability `prob` and else 0 for each image, (images,), from torch's generator.
+
+    Within `part_of_batch` the numbers are drawn for the whole batch, and those of the part are returned.
+    """
+    first, total = _part if _part[1] else (0, images)
+    return like.new_empty(total).bernoulli_(prob)[first : first + images]

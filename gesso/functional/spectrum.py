@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.fft import fft2, fftshift, ifft2, ifftshift
 
 from gesso.functional.checks import check_choice
+from gesso.functional.processes import mean_over_processes
+from gesso.functional.random import Draws, rand, randint
 
 Geometry = Literal["symmetric", "published"]
 Part = Literal["real", "modulus"]
@@ -40,7 +42,7 @@ def ring_total(height: int, width: int) -> int:
 
 
 def draw_rings(
-    batch: int, height: int, width: int, mask_ratio: float, generator: torch.Generator, *, replacement: bool = False
+    batch: int, height: int, width: int, mask_ratio: float, generator: Draws, *, replacement: bool = False
 ) -> Tensor:
     """Rings to remove, drawn anew for every image: integers (batch, int(R * mask_ratio)) on the generator's device.
 
@@ -56,8 +58,8 @@ def draw_rings(
     total = ring_total(height, width)
     count = int(total * mask_ratio)
     if replacement:
-        return torch.randint(total, (batch, count), generator=generator, device=generator.device)
-    order = torch.rand(batch, total, generator=generator, device=generator.device).argsort(dim=1)
+        return randint(0, total, (batch, count), generator)
+    order = rand((batch, total), generator).argsort(dim=1)
     return order[:, :count]
 
 
@@ -237,7 +239,11 @@ def frequency_distance(
 
 
 def mean_where_removed(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `values` (B, ..., C, H, W) over the positions where `mask` (B, 1, H, W) is 0; 0 if there are none."""
+    """Mean of `values` (B, ..., C, H, W) over the positions where `mask` (B, 1, H, W) is 0; 0 if there are none.
+
+    Images whose masks remove more count for more. So where a batch is shared out over devices, positions are counted on
+    all of them: the mean of what the devices return is the mean over the whole batch.
+    """
     removed = 1.0 - mask
     if values.dim() == 5:
         removed = removed[:, None]
@@ -245,4 +251,4 @@ def mean_where_removed(values: Tensor, mask: Tensor) -> Tensor:
         tile, whole = tuple(values.shape[-2:]), tuple(mask.shape[-2:])
         raise ValueError(f"a mask over {whole} frequencies cannot select among {tile}; use patch_factor=1")
     repeats = values[0, ..., 0, 0].numel()  # tiles * channels share one mask
-    return (values * removed).sum() / (removed.sum() * repeats).clamp(min=1.0)
+    return (values * removed).sum() / (mean_over_processes(removed.sum()) * repeats).clamp(min=1.0)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone
+from gesso.functional.random import Draws
 
 
 class Pretext(nn.Module):
@@ -20,6 +21,8 @@ class Pretext(nn.Module):
         images: where images come from when the user does not say: "noise" or "leaves".
         images_per_sample: independent images that one sample needs (2 for DegAE).
         classes: kinds of degradation that it tells apart, or None; data sorted by class must have as many.
+        coupling: what ties the images of a batch together in the loss, in words; empty where nothing does, so that
+            the mean of the losses of parts of a batch is the loss of the batch.
         presets: option values by name, for departures from the defaults that belong together.
     """
 
@@ -27,22 +30,24 @@ class Pretext(nn.Module):
     images_per_sample: ClassVar[int] = 1
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     classes: int | None = None
+    coupling: str = ""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Losses of one step: `loss`, which is minimised, and its parts, which are logged (detached scalars).
 
         Args:
             batch: `image` (B, 3, H, W), or (B, K, 3, H, W) where `images_per_sample` is K > 1; from class folders
                 `gt`, `lq` and `label` (B,) instead.
-            generator: where every random number of the step comes from; on the batch's device.
+            generator: where every random number of the step comes from, best one for each image (`Generators`); on the
+                batch's device.
         """
         raise NotImplementedError
 
-    def preview(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Pictures (B, 3, H, W) that show the pretext at work, by label, for sample sheets: input, output, target."""
         raise NotImplementedError
 

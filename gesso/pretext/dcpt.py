@@ -18,6 +18,7 @@ from gesso.backbones._base import Backbone
 from gesso.degradations import parse_degradation
 from gesso.degradations.compose import Mix
 from gesso.functional.checks import check_between, check_choice
+from gesso.functional.random import Draws, rand
 from gesso.pretext._base import Pretext, pictures, stage_maps, stage_positions, unit_range
 from gesso.pretext._classifier import DegradationClassifier, focal_loss
 
@@ -114,7 +115,7 @@ class DCPT(Pretext):
         self.batches: Tensor
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))  # saved, so that a resumed run takes turns
 
-    def forward(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Losses of one step: `loss`, `pixel`, `class`, and the `accuracy` of the classifier on this batch.
 
         Both losses are always computed and logged; `mode` decides which of them `loss` holds.
@@ -137,7 +138,7 @@ class DCPT(Pretext):
         accuracy = (logits.argmax(dim=1) == label).float().mean()
         return {"loss": loss, "pixel": pixel.detach(), "class": classification.detach(), "accuracy": accuracy}
 
-    def classified(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def classified(self, batch: dict[str, Tensor], generator: Draws) -> tuple[Tensor, Tensor, Tensor]:
         """Clean image, degraded image (B, 3, H, W) and class (B,): from the batch, or drawn from the classes."""
         if "label" not in batch:
             gt = unit_range(batch["image"])
@@ -164,7 +165,7 @@ class DCPT(Pretext):
         return generate, not generate
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Pictures `original`, `degraded` and `restored` (from the clean image where that is the generation loss)."""
         gt, lq, _ = self.classified(batch, generator)
         if self.generation == "masked":
@@ -211,11 +212,11 @@ def classifier_for(backbone: Backbone, num_classes: int, *, with_image: bool = F
     return DegradationClassifier(widths, num_classes, with_image=with_image)
 
 
-def hide_patches(image: Tensor, mask_ratio: float, size: int, generator: torch.Generator) -> Tensor:
+def hide_patches(image: Tensor, mask_ratio: float, size: int, generator: Draws) -> Tensor:
     """`image` with a share of its square patches set to 0, as many in every image and drawn for each."""
     batch, _, height, width = image.shape
     rows, columns = -(-height // size), -(-width // size)
-    order = torch.rand(batch, rows * columns, generator=generator, device=image.device).argsort(dim=1).argsort(dim=1)
+    order = rand((batch, rows * columns), generator).argsort(dim=1).argsort(dim=1)
     kept = (order >= int(rows * columns * mask_ratio)).view(batch, 1, rows, columns)
     kept = kept.repeat_interleave(size, dim=2).repeat_interleave(size, dim=3)
     return image * kept[..., :height, :width]

@@ -18,6 +18,7 @@ from gesso.backbones._base import Backbone
 from gesso.degradations import degae as pipeline
 from gesso.degradations import parse_degradation
 from gesso.functional.checks import check_choice
+from gesso.functional.random import Draws, of_images
 from gesso.pretext._base import Pretext, pictures, unit_range
 from gesso.pretext._critics import (
     Adversary,
@@ -108,10 +109,12 @@ class DegAE(Pretext):
         self.decoder = MSRResNetHead(
             feature_channels, backbone.in_channels, decoder_width, modulation=modulation, embedding=embedding
         )
+        if adversarial_weight:
+            self.coupling = "the discriminator normalises over the batch"
         self.vgg = load_frozen(VGGFeatures(), vgg) if perceptual_weight and vgg is not None else None
         self.discriminator = PatchDiscriminator(backbone.in_channels) if adversarial_weight else None
 
-    def forward(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Losses of one step: `loss`, and its terms before weighting; `discriminator` where there is one."""
         degraded, target = self.degrade(batch["image"], generator)
         embedding = self.representor(target.flatten(0, 1)).unflatten(0, (-1, 2))  # (B, 2, E)
@@ -129,17 +132,18 @@ class DegAE(Pretext):
         loss = torch.stack([weight * term for weight, term in terms.values()]).sum()
         return {"loss": loss} | {name: term.detach() for name, (_, term) in terms.items()}
 
-    def degrade(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def degrade(self, image: Tensor, generator: Draws) -> tuple[Tensor, Tensor]:
         """Inputs (draw A) and targets (draw B), each (B, 2, 3, H, W): both images of a sample share a draw."""
         if image.dim() != 5 or image.shape[1] != 2:
             raise ValueError(f"degae: expected two images per sample, (B, 2, 3, H, W), got {tuple(image.shape)}")
         clean = unit_range(image)
         return self.degradation.share(clean, generator), self.degradation.share(clean, generator)
 
-    def transfer(self, degraded: Tensor, embedding: Tensor, generator: torch.Generator) -> Tensor:
+    def transfer(self, degraded: Tensor, embedding: Tensor, generator: Draws) -> Tensor:
         """Both inputs with degradation B, (B, 2, 3, H, W): the embedding (B, E) of the second target serves both."""
         feature = self.encode(degraded.flatten(0, 1))
-        return self.decoder(feature, embedding.repeat_interleave(2, dim=0), generator).unflatten(0, (-1, 2))
+        both = of_images(generator, [position // 2 for position in range(len(feature))])
+        return self.decoder(feature, embedding.repeat_interleave(2, dim=0), both).unflatten(0, (-1, 2))
 
     def pixel_loss(self, transferred: Tensor, target: Tensor) -> Tensor:
         """The criterion, summed over the two images of a sample."""
@@ -163,7 +167,7 @@ class DegAE(Pretext):
         }
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Pictures `original`, `input` (draw A), `reference` (the other image, draw B), `transferred` and `target`."""
         degraded, target = self.degrade(batch["image"], generator)
         transferred = self.transfer(degraded, self.representor(target[:, 1]), generator)

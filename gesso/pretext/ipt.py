@@ -21,6 +21,7 @@ from gesso.backbones._base import Backbone
 from gesso.degradations import Degradation, parse_degradation
 from gesso.degradations.bicubic import Bicubic
 from gesso.functional.checks import check_choice
+from gesso.functional.random import Draws, shared
 from gesso.functional.spectrum import full_precision
 from gesso.pretext._base import Pretext, pictures, stage_maps, unit_range
 from gesso.pretext._contrast import patch_contrast, supervised_contrast
@@ -53,7 +54,8 @@ class IPT(Pretext):
         backbone: the network. One without tasks of its own serves the first task with its own last convolution.
         tasks: the degradations to undo: names, names with options, lists applied in order; none: the paper's six,
             bicubic 2, 3 and 4, rain, noise 30 and 50, in the order of the authors' trainer.
-        contrastive_weight: factor of the contrastive loss, 0.1 in the paper; 0 switches it off.
+        contrastive_weight: factor of the contrastive loss, 0.1 in the paper; 0 switches it off. On many devices, each
+            holds the images of its own share against each other.
         contrastive: "paper" is equation 5 without a temperature; "supcon" is what the authors' trainer computes.
         temperature: temperature of "supcon".
         patches: patches along the shorter side of the map that the contrast compares; IPT has 16 of 3 x 3 pixels.
@@ -77,6 +79,8 @@ class IPT(Pretext):
         self.contrastive: Contrast = check_choice("contrastive", contrastive, Contrast)
         self.temperature = temperature
         self.patches = patches
+        if contrastive_weight:
+            self.coupling = "patches are held against those of the other images"
         if isinstance(backbone, MultiTask) and len(backbone.scales) > 1:
             self.multi_task, self.scales = True, backbone.scales
             self.tasks = shrinking(self.tasks, self.scales)
@@ -85,7 +89,7 @@ class IPT(Pretext):
             self.multi_task, self.scales = False, [1] * len(self.tasks)
             self.tails = nn.ModuleList(fresh(backbone.last) for _ in self.tasks[1:])
 
-    def forward(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Losses of one step: `loss`, `pixel` (L1) and `contrast`."""
         gt, lq, task = self.degrade(batch["image"], generator)
         restored, features = self.restore(lq, task)
@@ -96,13 +100,13 @@ class IPT(Pretext):
         loss = pixel + self.contrastive_weight * contrast
         return {"loss": loss, "pixel": pixel.detach(), "contrast": contrast.detach()}
 
-    def degrade(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, int]:
+    def degrade(self, image: Tensor, generator: Draws) -> tuple[Tensor, Tensor, int]:
         """Clean and degraded images, and the number of the task that is drawn for the batch.
 
         Degraded images are equally large for every task: a task of scale s has clean images of s times their sides,
         the upper left part of `image`, all of it for the largest scale.
         """
-        task = int(torch.randint(len(self.tasks), (), generator=generator, device=image.device))
+        task = int(torch.randint(len(self.tasks), (), generator=shared(generator), device=image.device))
         height, width = (side // max(self.scales) * self.scales[task] for side in image.shape[-2:])
         gt = unit_range(image)[..., :height, :width]
         return gt, self.tasks[task](gt, generator), task
@@ -141,7 +145,7 @@ class IPT(Pretext):
             return supervised_contrast(patches, self.temperature)
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Pictures `original`, `degraded` and `restored` of the task that is drawn, in [0, 1]."""
         gt, lq, task = self.degrade(batch["image"], generator)
         return pictures(gt, degraded=lq, restored=self.restore(lq, task)[0])

@@ -20,6 +20,7 @@ from gesso.degradations.blur import filter_image, gaussian_kernel
 from gesso.degradations.noise import GaussianNoise
 from gesso.functional.checks import check_between, check_choice, check_prob
 from gesso.functional.normalise import imagenet_denormalise, imagenet_normalise
+from gesso.functional.random import Draws, rand, randint
 from gesso.functional.spectrum import apply_mask, disc_mask, frequency_distance, mean_where_removed
 from gesso.pretext._base import Pretext, pictures, unit_range
 from gesso.pretext._decoders import MSRResNetHead
@@ -103,10 +104,14 @@ class MFM(Pretext):
             "focal_log": focal_log,
             "focal_over_batch": focal_over_batch,
         }
+        if self.loss == "masked":
+            self.coupling = "images whose masks remove more count for more"
+        elif average_spectrum or (focal and focal_over_batch):
+            self.coupling = "spectra or weights are taken over the batch"
         backbone.replace_last(feature_channels, image_residual=False)
         self.decoder = MSRResNetHead(feature_channels, backbone.in_channels, decoder_width)
 
-    def forward(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Losses of one step: `loss`, and `pixel`, the mean squared error, for the log only."""
         original = unit_range(batch["image"])
         mask = self.draw_mask(original, generator)
@@ -114,7 +119,7 @@ class MFM(Pretext):
         reconstructed = self.decoder(self.encode(self.scaled(corrupted)))
         return self.losses(reconstructed, self.scaled(original), mask)
 
-    def draw_mask(self, image: Tensor, generator: torch.Generator) -> Tensor:
+    def draw_mask(self, image: Tensor, generator: Draws) -> Tensor:
         """Mask (B, 1, H, W) over the centred spectrum: the disc (low-pass) or all but the disc, 1 = kept."""
         batch, _, height, width = image.shape
         disc = disc_mask(
@@ -124,10 +129,10 @@ class MFM(Pretext):
             self.outer_radius or math.inf,
             image.device,
         )
-        low_pass = torch.rand(batch, 1, 1, 1, generator=generator, device=image.device) < self.low_pass_prob
+        low_pass = rand((batch, 1, 1, 1), generator) < self.low_pass_prob
         return torch.where(low_pass, disc, 1 - disc)
 
-    def corrupt(self, image: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+    def corrupt(self, image: Tensor, mask: Tensor, generator: Draws) -> Tensor:
         """The image without the masked frequencies, or corrupted as in a sibling pretext."""
         match self.corruption:
             case "mask":
@@ -151,7 +156,7 @@ class MFM(Pretext):
         return {"loss": loss, "pixel": F.mse_loss(reconstructed.detach(), original)}
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Pictures `original`, `corrupted` and `reconstructed`, (B, 3, H, W) in [0, 1]."""
         original = unit_range(batch["image"])
         corrupted = self.corrupt(original, self.draw_mask(original, generator), generator)
@@ -161,9 +166,9 @@ class MFM(Pretext):
         return pictures(original, corrupted=corrupted, reconstructed=reconstructed)
 
 
-def short_blur(image: Tensor, generator: torch.Generator) -> Tensor:
+def short_blur(image: Tensor, generator: Draws) -> Tensor:
     """`image` blurred by a Gaussian of sigma 5 whose kernel ends early, at an odd side from 7 to 21 drawn per image."""
-    margins = torch.randint(3, 11, (len(image),), generator=generator, device=image.device).tolist()
+    margins = randint(3, 11, image.shape[:1], generator).tolist()
     sigma, angle = image.new_full((1, 1, 1, 1), 5.0), image.new_zeros(1, 1, 1, 1)
     kernels = [gaussian_kernel(sigma, sigma, angle, margin) for margin in margins]
     return torch.cat([filter_image(one[None], kernel) for one, kernel in zip(image, kernels, strict=True)])

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone
 from gesso.degradations import parse_degradation
+from gesso.functional.random import Draws
 from gesso.pretext._base import Pretext, pictures, unit_range
 
 MIX = ("rings", "gaussian_noise", "gaussian_blur", "low_light", "rain", "haze", "jpeg")
@@ -29,14 +30,14 @@ class Restore(Pretext):
         super().__init__(backbone)
         self.degradation = parse_degradation(degradation or {"name": "mix", "choices": list(MIX)})
 
-    def forward(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Losses of one step: `loss`, the mean absolute error."""
         gt = unit_range(batch["image"])
         restored = self.encode(self.degradation(gt, generator))
         return {"loss": F.l1_loss(restored, gt)}
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Pictures `original`, `degraded` and `restored`, (B, 3, H, W) in [0, 1]."""
         gt = unit_range(batch["image"])
         degraded = self.degradation(gt, generator)

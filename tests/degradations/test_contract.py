@@ -16,7 +16,7 @@ from gesso.degradations import (
     list_degradations,
     parse_degradation,
 )
-from gesso.functional.random import generator_for
+from gesso.functional.random import Generators, generator_for
 
 # `mix` needs something to choose from.
 OPTIONS = {"mix": {"choices": ["gaussian_noise", {"name": "rain", "density": 0.3}, ["gaussian_blur", "jpeg"]]}}
@@ -85,6 +85,18 @@ def test_images_of_a_batch_do_not_see_each_other(name):
     other[1] = other[1].flip(-1)
     first, second = (make(name)(batch, generator_for(7)) for batch in (image, other))
     assert torch.allclose(first[0], second[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_with_a_generator_for_each_image_a_batch_may_be_cut_anywhere(name):
+    image, numbers = smooth(3), (5, 6, 7)
+
+    def degraded(rows: slice) -> torch.Tensor:
+        own = [generator_for(number) for number in numbers[rows]]
+        return make(name)(image[rows], Generators(own, generator_for(0)))
+
+    parts = torch.cat([degraded(slice(0, 2)), degraded(slice(2, 3))])
+    assert torch.allclose(degraded(slice(0, 3)), parts, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,61 @@
+"""Which of several processes this one is, and what all of them have together.
+
+Processes are told apart by the variables that torchrun sets, or else by those of SLURM's srun.
+"""
+
+import os
+from dataclasses import dataclass
+
+from torch import Tensor, distributed
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process among those of its run.
+
+    Attributes:
+        rank: its number, from 0.
+        world: processes in all.
+        local_rank: its number on this machine.
+        local_world: processes on this machine.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    local_world: int = 1
+
+    @property
+    def nodes(self) -> int:
+        """Machines."""
+        return self.world // self.local_world
+
+
+def place() -> Place:
+    """Where this process stands; alone where no launcher says otherwise."""
+    seen = os.environ
+    if "RANK" in seen and "WORLD_SIZE" in seen:
+        world = int(seen["WORLD_SIZE"])
+        return Place(
+            int(seen["RANK"]), world, int(seen.get("LOCAL_RANK", "0")), int(seen.get("LOCAL_WORLD_SIZE", world))
+        )
+    if under_slurm():
+        world, nodes = int(seen["SLURM_NTASKS"]), int(seen.get("SLURM_NNODES", "1"))
+        return Place(int(seen["SLURM_PROCID"]), world, int(seen["SLURM_LOCALID"]), world // nodes)
+    return Place()
+
+
+def under_slurm() -> bool:
+    """Whether srun has started this process; a shell inside an allocation has not been."""
+    told = all(name in os.environ for name in ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID"))
+    return told and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a tensor over all processes that train together, without gradient; all of them must ask for it."""
+    value = value.detach()
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return value
+    total = value.clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
