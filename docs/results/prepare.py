@@ -1,0 +1,42 @@
+"""Links the real pairs of the evidence into train and test folders, the same for every run.
+
+Pairs are taken in natural order, first those to train on: Rain100H's copies 5 and 14 then fall on one side. For camera
+noise both sides show scenes of their own.
+
+usage: python docs/results/prepare.py DATA OUT
+"""
+
+import sys
+from pathlib import Path
+
+from gesso.data.layouts import find_pairs, natural
+
+# folder: pairs to train on, pairs to test on
+SPLITS = {
+    "derain_rain100h": (12, 12),
+    "dehaze_sots_indoor": (6, 6),
+    "noise_polyu": (20, 12),
+    "lowlight_lol_train": (2, 2),
+}
+
+
+def main(data: Path, out: Path) -> None:
+    for name, (train, test) in SPLITS.items():
+        pairs = sorted(find_pairs(data / name), key=lambda pair: natural(pair.lq.name))
+        if name == "noise_polyu":  # the last test pairs are of cameras and scenes that the first do not show
+            pairs = [*pairs[:train], *pairs[-test:]]
+        for split, chosen in {"train": pairs[:train], "test": pairs[train : train + test]}.items():
+            for side in ("input", "target"):
+                (out / name / split / side).mkdir(parents=True, exist_ok=True)
+            for pair in chosen:
+                link(pair.lq, out / name / split / "input" / f"{pair.name}{pair.lq.suffix}")
+                link(pair.gt, out / name / split / "target" / f"{pair.name}{pair.gt.suffix}")
+
+
+def link(file: Path, place: Path) -> None:
+    if not place.exists():
+        place.symlink_to(file.resolve())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The comparisons of docs/results.md, in the order of the plan; given again, it does what is missing.
+# usage: docs/results/run.sh DATA OUT [QUESTION ...]     (DATA holds derain_rain100h, clean_bsds, ...)
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd) data=$(realpath "$1") out=$(realpath -m "$2")
+shift 2
+gesso=${GESSO:-gesso}
+${PYTHON:-python} "$here/prepare.py" "$data" "$out/pairs"
+cd "$here/starts"
+
+few="--steps 400 --val_every 100 --crop_size 64 --batch_size 4 --lr 1e-3 --finetune_args.warmup_steps 20 --seeds 0,1,2"
+photos="{restore_photos.yaml: {images: $data/clean_bsds}}"
+every=ifp.yaml,restore.yaml,restore_photos.yaml,restore_other.yaml,mfm.yaml,dcpt.yaml,ipt.yaml,degae.yaml
+parts=ifp.yaml,ifp_short.yaml,ifp_lr.yaml,ifp_many.yaml,ifp_leaves.yaml,ifp_mask50.yaml,ifp_mask25.yaml,ifp_pixels.yaml,ifp_modulus.yaml
+
+ask() { # name, backbone, task, folder, options ...
+  local name=$1 backbone=$2 task=$3 folder=$4
+  shift 4
+  $gesso compare $few --task "$task" --data "$out/pairs/$folder" --backbone "$backbone" --cache "$out/starts/$backbone" \
+    --out "$out/$name" "$@"
+}
+
+for question in "${@:-}"; do
+  case $question in
+    rain | "") ask rain nafnet_tiny derain derain_rain100h --starts random,$every --start_args "$photos" ;;&
+    haze | "") ask haze nafnet_tiny dehaze dehaze_sots_indoor --starts random,ifp.yaml,restore.yaml ;;&
+    noise | "") ask noise nafnet_tiny realnoise noise_polyu --starts random,ifp.yaml,restore.yaml ;;&
+    dark | "") ask dark nafnet_tiny lowlight lowlight_lol_train --starts random,ifp.yaml,restore.yaml ;;&
+    rain_restormer | "") ask rain_restormer restormer_tiny derain derain_rain100h --starts random,ifp.yaml,restore.yaml ;;&
+    paper | "") ask paper nafnet_tiny derain derain_rain100h --transfer paper --starts random,ifp.yaml,restore.yaml ;;&
+    parts | "") ask parts nafnet_tiny derain derain_rain100h --starts random,$parts ;;&
+    four | "") ask four nafnet_tiny derain derain_rain100h --pairs 4 --starts random,ifp.yaml,restore.yaml,restore_photos.yaml --start_args "$photos" ;;&
+    push | "") ask push nafnet_tiny derain derain_rain100h --starts random,restore.yaml,restore_rings.yaml,restore_long.yaml ;;&
+    rain_uformer | "") ask rain_uformer uformer_tiny derain derain_rain100h --starts random,ifp.yaml,restore.yaml ;;&
+  esac
+done
