@@ -21,6 +21,7 @@ SPLITS = {
 
 
 def main(data: Path, out: Path) -> None:
+    """Links the splits of every folder."""
     for name, (train, test) in SPLITS.items():
         pairs = sorted(find_pairs(data / name), key=lambda pair: natural(pair.lq.name))
         if name == "noise_polyu":  # the last test pairs are of cameras and scenes that the first do not show
@@ -34,6 +35,7 @@ def main(data: Path, out: Path) -> None:
 
 
 def link(file: Path, place: Path) -> None:
+    """Links a file, once."""
     if not place.exists():
         place.symlink_to(file.resolve())
 
