@@ -20,6 +20,7 @@ class Pretext(nn.Module):
         backbone: the network being pre-trained; all of it but its head is what transfers.
         images: where images come from when the user does not say: "noise" or "leaves".
         images_per_sample: independent images that one sample needs (2 for DegAE).
+        least_batch: how many samples a batch must hold at least (2 where they are compared).
         classes: kinds of degradation that it tells apart, or None; data sorted by class must have as many.
         coupling: what ties the images of a batch together in the loss, in words; empty where nothing does, so that
             the mean of the losses of parts of a batch is the loss of the batch.
@@ -30,6 +31,7 @@ class Pretext(nn.Module):
     images_per_sample: ClassVar[int] = 1
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     classes: int | None = None
+    least_batch: int = 1
     coupling: str = ""
 
     def __init__(self, backbone: Backbone) -> None:
@@ -51,6 +53,12 @@ class Pretext(nn.Module):
         """Pictures (B, 3, H, W) that show the pretext at work, by label, for sample sheets: input, output, target."""
         raise NotImplementedError
 
+    def groups(self) -> list[dict[str, Any]]:
+        """What is trained, in groups for the optimiser: `params`, and where they differ from those of the run
+        `weight_decay`, and `lr_factor`, which multiplies the learning rate.
+        """
+        return [{"params": trained(self)}]
+
     def encode(self, image: Tensor) -> Tensor:
         """The backbone's output (B, C, H, W) at the size of its input; a super-resolver's is averaged down to it."""
         return self.shrink(self.backbone(image))
@@ -62,6 +70,11 @@ class Pretext(nn.Module):
     def shrink(self, output: Tensor) -> Tensor:
         """The backbone's output averaged down to the size of its input; unchanged but for super-resolvers."""
         return output if self.backbone.scale == 1 else F.avg_pool2d(output, self.backbone.scale)
+
+
+def trained(module: nn.Module) -> list[nn.Parameter]:
+    """Parameters of a module that are not frozen."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
 def stage_positions(backbone: Backbone) -> tuple[int, ...]:

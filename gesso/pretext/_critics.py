@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from gesso.checkpoint import read_state
 from gesso.functional.normalise import imagenet_normalise
 
+Judge = Literal["patch", "vgg128"]
 Adversary = Literal["lsgan", "vanilla", "ragan"]
 VGG19 = (64, 64, "pool", 128, 128, "pool", *[256] * 4, "pool", *[512] * 4, "pool", *[512] * 4)
 
@@ -77,6 +78,44 @@ class PatchDiscriminator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """The map."""
         return self.model(image)
+
+
+class VGGDiscriminator(nn.Module):
+    """How real an image (B, 3, 128, 128) looks as a whole, one logit each (B, 1).
+
+    The discriminator of SRGAN (Ledig et al., CVPR 2017) in the form that BasicSR calls VGG-128: five times a 3x3 and a
+    strided 4x4 convolution, then two linear layers.
+    """
+
+    side = 128
+
+    def __init__(self, in_channels: int = 3, width: int = 64) -> None:
+        super().__init__()
+        steps: list[nn.Module] = []
+        channels = in_channels
+        for level in range(5):
+            wider = width * min(2**level, 8)
+            plain = nn.Conv2d(channels, wider, 3, padding=1, bias=level == 0)
+            steps += [plain, *([nn.BatchNorm2d(wider)] if level else []), nn.LeakyReLU(0.2)]
+            halve = nn.Conv2d(wider, wider, 4, stride=2, padding=1, bias=False)
+            steps += [halve, nn.BatchNorm2d(wider), nn.LeakyReLU(0.2)]
+            channels = wider
+        self.features = nn.Sequential(*steps)
+        self.score = nn.Sequential(nn.Linear(channels * 4 * 4, 100), nn.LeakyReLU(0.2), nn.Linear(100, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The logits.
+
+        Raises:
+            ValueError: if the images are of another size.
+        """
+        if image.shape[-2:] != (self.side, self.side):
+            height, width = image.shape[-2:]
+            raise ValueError(
+                f"discriminator: vgg128 judges images of {self.side} x {self.side}, got {width} x {height}; set "
+                f"crop_size to {self.side}, or take discriminator=patch"
+            )
+        return self.score(self.features(image).flatten(1))
 
 
 def realism(form: Adversary, score: Tensor, *, real: bool) -> Tensor:

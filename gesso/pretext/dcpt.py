@@ -7,6 +7,7 @@ Hu, Jin, Liu, Tao, Li, Zhang: "Universal image restoration pre-training via degr
              none                      the whole network        none              the photo again  (L1)
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -18,8 +19,8 @@ from gesso.backbones._base import Backbone
 from gesso.degradations import parse_degradation
 from gesso.degradations.compose import Mix
 from gesso.functional.checks import check_between, check_choice
-from gesso.functional.random import Draws, rand
-from gesso.pretext._base import Pretext, pictures, stage_maps, stage_positions, unit_range
+from gesso.functional.random import Draws, Generators, rand
+from gesso.pretext._base import Pretext, pictures, stage_maps, stage_positions, trained, unit_range
 from gesso.pretext._classifier import DegradationClassifier, focal_loss
 
 Mode = Literal["joint", "alternate", "separate"]
@@ -55,7 +56,8 @@ class DCPT(Pretext):
         backbone: the network; the maps that its `stages` name are classified, all maps where it names none.
         degradations: the classes in the order of their labels: names, names with options, lists applied in order;
             none: rain, noise, haze, low light, motion blur, the five of the paper. Class data from folders comes in
-            the batch instead, as `lq` and `label`, and must have as many classes. `{name: compose}` is "clean".
+            the batch instead, as `lq` and `label`. `{name: compose}` is "clean".
+        num_classes: classes of data from folders; none: as many as `degradations`.
         generation: "clean" restores the clean image from itself (the released code); "direct" restores it from the
             degraded one; "masked" from the degraded one with patches hidden (MaskDCPT), in one forward with the
             classification.
@@ -67,6 +69,9 @@ class DCPT(Pretext):
         pixel_weight: factor of the generation loss.
         class_weight: factor of the classification loss.
         focal_gamma: exponent of the focal loss; 0 is cross-entropy.
+        classifier_lr_factor: learning rate of the classifier, divided by that of the run. Released: 1/3 for NAFNet, 1/4
+            for the others.
+        classifier_weight_decay: weight decay of the classifier, in place of that of the run.
         image_in_classifier: show the classifier the degraded image as well.
         freeze_backbone: train the classifier alone, on the features of a network as it is (`--init`); a probe, and the
             critic of DC-guided training.
@@ -84,6 +89,7 @@ class DCPT(Pretext):
         backbone: Backbone,
         *,
         degradations: Sequence[Any] | None = None,
+        num_classes: int | None = None,
         generation: Generation = "clean",
         mode: Mode = "joint",
         generation_steps: int = 50_000,
@@ -92,15 +98,17 @@ class DCPT(Pretext):
         pixel_weight: float = 1.0,
         class_weight: float = 1.0,
         focal_gamma: float = 2.0,
+        classifier_lr_factor: float = 1 / 3,
+        classifier_weight_decay: float = 1e-4,
         image_in_classifier: bool = False,
         freeze_backbone: bool = False,
     ) -> None:
         super().__init__(backbone)
         backbone.requires_grad_(not freeze_backbone)
         self.mix = Mix(tuple(parse_degradation(value) for value in (degradations or FIVE)))
-        if len(self.mix.choices) < 2:
-            raise ValueError(f"degradations: expected two classes or more, got {degradations!r}")
-        self.classes = len(self.mix.choices)
+        self.classes = classes = len(self.mix.choices) if num_classes is None else num_classes
+        if classes < 2:
+            raise ValueError(f"degradations: expected two classes or more, got {num_classes or degradations!r}")
         self.generation: Generation = check_choice("generation", generation, Generation)
         self.mode: Mode = check_choice("mode", mode, Mode)
         if self.generation == "masked" and self.mode != "joint":
@@ -111,9 +119,9 @@ class DCPT(Pretext):
         self.pixel_weight = pixel_weight
         self.class_weight = class_weight
         self.focal_gamma = focal_gamma
-        self.classifier = classifier_for(backbone, len(self.mix.choices), with_image=image_in_classifier)
-        self.batches: Tensor
-        self.register_buffer("batches", torch.zeros((), dtype=torch.long))  # saved, so that a resumed run takes turns
+        self.classifier_lr_factor = check_between("classifier_lr_factor", classifier_lr_factor, 0, math.inf)
+        self.classifier_weight_decay = classifier_weight_decay
+        self.classifier = classifier_for(backbone, classes, with_image=image_in_classifier)
 
     def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Losses of one step: `loss`, `pixel`, `class`, and the `accuracy` of the classifier on this batch.
@@ -133,17 +141,23 @@ class DCPT(Pretext):
 
         pixel = F.l1_loss(restored, gt)
         classification = focal_loss(logits, label, self.focal_gamma)
-        generate, classify = self.turn()
+        generate, classify = self.turn(generator.number if isinstance(generator, Generators) else 0)
         loss = generate * self.pixel_weight * pixel + classify * self.class_weight * classification
         accuracy = (logits.argmax(dim=1) == label).float().mean()
         return {"loss": loss, "pixel": pixel.detach(), "class": classification.detach(), "accuracy": accuracy}
 
     def classified(self, batch: dict[str, Tensor], generator: Draws) -> tuple[Tensor, Tensor, Tensor]:
         """Clean image, degraded image (B, 3, H, W) and class (B,): from the batch, or drawn from the classes."""
+        classes = self.classifier.fc.out_features
         if "label" not in batch:
+            if classes != len(self.mix.choices):
+                raise ValueError(
+                    f"num_classes: there are {len(self.mix.choices)} degradations to make the classes from, got "
+                    f"{classes}; data of {classes} classes comes from folders (images: a list)"
+                )
             gt = unit_range(batch["image"])
             return gt, *self.mix.labelled(gt, generator)
-        label, classes = batch["label"], len(self.mix.choices)
+        label = batch["label"]
         if label.amax() >= classes:
             raise ValueError(
                 f"label {int(label.amax())} in the data, but {classes} classes (0 to {classes - 1}) are known"
@@ -154,14 +168,18 @@ class DCPT(Pretext):
         """The classifier, which DC-guided training takes for its critic."""
         return {"classifier": self.classifier}
 
-    def turn(self) -> tuple[bool, bool]:
-        """Whether this step minimises the generation and the classification loss."""
+    def groups(self) -> list[dict[str, Any]]:
+        """The network, if it is not frozen, and the classifier, which has a learning rate and decay of its own."""
+        own = {"lr_factor": self.classifier_lr_factor, "weight_decay": self.classifier_weight_decay}
+        classifier: dict[str, Any] = {"params": trained(self.classifier), **own}
+        network = trained(self.backbone)
+        return [{"params": network}, classifier] if network else [classifier]
+
+    def turn(self, number: int) -> tuple[bool, bool]:
+        """Whether this batch of the run minimises the generation and the classification loss."""
         if self.mode == "joint":
             return True, True
-        done = int(self.batches)
-        if self.training:
-            self.batches += 1
-        generate = done % 2 == 0 if self.mode == "alternate" else done < self.generation_steps
+        generate = number % 2 == 0 if self.mode == "alternate" else number < self.generation_steps
         return generate, not generate
 
     @torch.no_grad()

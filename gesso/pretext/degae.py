@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone
 from gesso.degradations import degae as pipeline
 from gesso.degradations import parse_degradation
 from gesso.functional.checks import check_choice
-from gesso.functional.random import Draws, of_images
+from gesso.functional.random import Draws, Generators, of_images
 from gesso.pretext._base import Pretext, pictures, unit_range
 from gesso.pretext._critics import (
     Adversary,
+    Judge,
     PatchDiscriminator,
+    VGGDiscriminator,
     VGGFeatures,
     adversarial_losses,
     blurred_mse,
@@ -33,6 +35,7 @@ from gesso.pretext._decoders import Modulation, MSRResNetHead
 from gesso.pretext._representor import DegradationRepresentor
 
 Criterion = Literal["l1", "l2", "blurred_l2"]
+JUDGES = {"patch": PatchDiscriminator, "vgg128": VGGDiscriminator}
 CRITERIA = {"l1": F.l1_loss, "l2": F.mse_loss, "blurred_l2": blurred_mse}
 
 
@@ -51,8 +54,11 @@ class DegAE(Pretext):
         pixel_weight: factor of the pixel loss.
         embedding_weight: factor of the squared distance between the embeddings of the two images with draw B.
         perceptual_weight: factor of the L1 distance of VGG-19 features; needs `vgg`.
-        adversarial_weight: factor of the adversarial loss of a PatchGAN, which trains along.
+        adversarial_weight: factor of the adversarial loss of a discriminator, which trains along.
         adversary: form of the adversarial loss: "lsgan", "vanilla" or "ragan".
+        discriminator: "patch" (a PatchGAN) or "vgg128", which judges whole crops of 128 x 128.
+        generator_every: batches from one update of the generator to the next; the discriminator learns from all.
+        head_start: first batches of the run, from which the discriminator learns alone.
         modulation: how the embedding acts on the decoder: "stylegan2" (official code) or "gfm" (its options).
         extractor: file with the SRGAN generator whose features describe degradations, frozen then. Without it the
             extractor is trained along; that is ours, not the paper's.
@@ -77,6 +83,9 @@ class DegAE(Pretext):
         perceptual_weight: float = 0.0,
         adversarial_weight: float = 0.0,
         adversary: Adversary = "lsgan",
+        discriminator: Judge = "patch",
+        generator_every: int = 1,
+        head_start: int = 0,
         modulation: Modulation = "stylegan2",
         extractor: Path | None = None,
         vgg: Path | None = None,
@@ -112,23 +121,34 @@ class DegAE(Pretext):
         if adversarial_weight:
             self.coupling = "the discriminator normalises over the batch"
         self.vgg = load_frozen(VGGFeatures(), vgg) if perceptual_weight and vgg is not None else None
-        self.discriminator = PatchDiscriminator(backbone.in_channels) if adversarial_weight else None
+        judge = JUDGES[check_choice("discriminator", discriminator, Judge)]
+        self.discriminator = judge(backbone.in_channels) if adversarial_weight else None
+        if generator_every < 1 or head_start < 0:
+            raise ValueError(
+                "generator_every, head_start: expected 1 or more and 0 or more batches, got "
+                f"{generator_every} and {head_start}"
+            )
+        self.generator_every, self.head_start = generator_every, head_start
 
     def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Losses of one step: `loss`, and its terms before weighting; `discriminator` where there is one."""
         degraded, target = self.degrade(batch["image"], generator)
-        embedding = self.representor(target.flatten(0, 1)).unflatten(0, (-1, 2))  # (B, 2, E)
-        transferred = self.transfer(degraded, embedding[:, 1], generator)
-        terms = {
-            "pixel": (self.pixel_weight, self.pixel_loss(transferred, target)),
-            "embedding": (self.embedding_weight, F.mse_loss(embedding[:, 0], embedding[:, 1])),
-        }
-        # From here on the two images of a sample are images of a batch: (2B, 3, H, W).
-        transferred, target, degraded = (images.flatten(0, 1) for images in (transferred, target, degraded))
-        if self.vgg is not None:
-            terms["perceptual"] = (self.perceptual_weight, F.l1_loss(self.vgg(transferred), self.vgg(target)))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.generates(generator)):
+            embedding = self.representor(target.flatten(0, 1)).unflatten(0, (-1, 2))  # (B, 2, E)
+            transferred = self.transfer(degraded, embedding[:, 1], generator)
+            terms = {
+                "pixel": (self.pixel_weight, self.pixel_loss(transferred, target)),
+                "embedding": (self.embedding_weight, F.mse_loss(embedding[:, 0], embedding[:, 1])),
+            }
+            # From here on the two images of a sample are images of a batch: (2B, 3, H, W).
+            transferred, target, degraded = (images.flatten(0, 1) for images in (transferred, target, degraded))
+            if self.vgg is not None:
+                terms["perceptual"] = (self.perceptual_weight, F.l1_loss(self.vgg(transferred), self.vgg(target)))
+            if self.discriminator is not None:
+                fooled = self.fooled(self.discriminator, transferred, degraded)
+                terms["generator"] = (self.adversarial_weight, fooled)
         if self.discriminator is not None:
-            terms |= self.adversarial_terms(self.discriminator, transferred, degraded)
+            terms["discriminator"] = (1.0, self.told_apart(self.discriminator, transferred, degraded))
         loss = torch.stack([weight * term for weight, term in terms.values()]).sum()
         return {"loss": loss} | {name: term.detach() for name, (_, term) in terms.items()}
 
@@ -150,21 +170,31 @@ class DegAE(Pretext):
         criterion = CRITERIA[self.criterion]
         return criterion(transferred[:, 0], target[:, 0]) + criterion(transferred[:, 1], target[:, 1])
 
-    def adversarial_terms(
-        self, discriminator: PatchDiscriminator, transferred: Tensor, degraded: Tensor
-    ) -> dict[str, tuple[float, Tensor]]:
-        """The losses of generator and discriminator with their weights; real images are the inputs, as published.
+    @property
+    def rests(self) -> bool:
+        """Whether there are batches from which the generator does not learn."""
+        return self.discriminator is not None and (self.generator_every > 1 or self.head_start > 0)
 
-        Both are minimised in the same step: neither reaches the other's weights, so with Adam one optimiser serves
-        two. The published code alternates.
+    def generates(self, generator: Draws) -> bool:
+        """Whether the generator learns from this batch; the discriminator learns from every one."""
+        if not self.rests:
+            return True
+        number = 1 + (generator.number if isinstance(generator, Generators) else 0)  # counted from 1, as published
+        return number > self.head_start and number % self.generator_every == 0
+
+    def fooled(self, discriminator: nn.Module, transferred: Tensor, degraded: Tensor) -> Tensor:
+        """The generator's adversarial loss; real images are the inputs, as published.
+
+        It and the discriminator's are minimised in the same step: neither reaches the other's weights, so with Adam one
+        optimiser serves two.
         """
-        fooled, known = judge_frozen(discriminator, transferred), judge_frozen(discriminator, degraded)
+        seen, known = judge_frozen(discriminator, transferred), judge_frozen(discriminator, degraded)
+        return adversarial_losses(self.adversary, seen, known, for_generator=True)
+
+    def told_apart(self, discriminator: nn.Module, transferred: Tensor, degraded: Tensor) -> Tensor:
+        """The discriminator's loss on the same images."""
         seen, real = discriminator(transferred.detach()), discriminator(degraded)
-        generator = adversarial_losses(self.adversary, fooled, known, for_generator=True)
-        return {
-            "generator": (self.adversarial_weight, generator),
-            "discriminator": (1.0, adversarial_losses(self.adversary, seen, real, for_generator=False)),
-        }
+        return adversarial_losses(self.adversary, seen, real, for_generator=False)
 
     @torch.no_grad()
     def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:

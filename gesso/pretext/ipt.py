@@ -80,6 +80,7 @@ class IPT(Pretext):
         self.temperature = temperature
         self.patches = patches
         if contrastive_weight:
+            self.least_batch = 2
             self.coupling = "patches are held against those of the other images"
         if isinstance(backbone, MultiTask) and len(backbone.scales) > 1:
             self.multi_task, self.scales = True, backbone.scales

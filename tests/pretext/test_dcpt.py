@@ -8,7 +8,7 @@ from gesso.backbones import create_backbone
 from gesso.backbones.nafnet import NAFNet
 from gesso.backbones.restormer import Restormer
 from gesso.backbones.swinir import SwinIR
-from gesso.functional.random import generator_for
+from gesso.functional.random import Generators, generator_for
 from gesso.pretext import create_pretext
 from gesso.pretext._base import stage_maps
 from gesso.pretext._classifier import DegradationClassifier, focal_loss
@@ -154,8 +154,9 @@ def test_clean_generation_is_the_identity_for_a_network_that_adds_nothing():
 def test_modes_decide_what_is_minimised(mode):
     dcpt = DCPT(Plain(), mode=mode, generation_steps=2, pixel_weight=2.0, class_weight=3.0)
     seen = []
-    for _ in range(4):
-        losses = dcpt(batch(), generator_for(0))
+    for number in range(4):  # the turn follows from the number of the batch, so a resumed run takes it up
+        own = [generator_for(0, image) for image in range(len(batch()["image"]))]
+        losses = dcpt(batch(), Generators(own, generator_for(0), number))
         parts = {"pixel": 2 * losses["pixel"].item(), "class": 3 * losses["class"].item()}
         seen += [name for name, value in parts.items() if losses["loss"].item() == pytest.approx(value)]
         if mode == "joint":
@@ -168,14 +169,6 @@ def test_modes_decide_what_is_minimised(mode):
             "separate": ["pixel", "pixel", "class", "class"],
         }[mode]
     )
-
-
-def test_turns_survive_a_restart():
-    dcpt = DCPT(Plain(), mode="alternate")
-    dcpt(batch(), generator_for(0))
-    resumed = DCPT(Plain(), mode="alternate")
-    resumed.load_state_dict(dcpt.state_dict())
-    assert resumed.turn() == dcpt.turn() == (False, True)
 
 
 def test_classification_reaches_the_features_but_not_the_head():
@@ -202,6 +195,24 @@ def test_classes_from_folders_come_with_the_batch():
     assert (gt is given["gt"], lq is given["lq"], label.tolist()) == (True, True, [4, 0])
     with pytest.raises(ValueError, match="label 5 in the data, but 5 classes"):
         dcpt(given | {"label": torch.tensor([5, 0])}, generator_for(0))
+
+
+def test_any_number_of_classes_from_folders():
+    given = {"gt": torch.rand(3, 3, 16, 16), "lq": torch.rand(3, 3, 16, 16), "label": torch.tensor([6, 0, 2])}
+    dcpt = DCPT(Plain(), num_classes=7)
+    assert dcpt.classes == dcpt.classifier.fc.out_features == 7
+    dcpt(given, generator_for(0))["loss"].backward()
+    with pytest.raises(ValueError, match="5 degradations to make the classes from, got 7"):
+        dcpt(batch(), generator_for(0))
+
+
+def test_the_classifier_has_its_own_rate_and_decay():
+    dcpt = DCPT(Plain(), classifier_lr_factor=0.25, classifier_weight_decay=0.01)
+    network, classifier = dcpt.groups()
+    assert {id(p) for p in network["params"]} == {id(p) for p in dcpt.backbone.parameters()}
+    assert {id(p) for p in classifier["params"]} == {id(p) for p in dcpt.classifier.parameters()}
+    assert (classifier["lr_factor"], classifier["weight_decay"]) == (0.25, 0.01)
+    assert len(DCPT(Plain(), freeze_backbone=True).groups()) == 1
 
 
 def test_patches_are_hidden():

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from gesso.functional.random import generator_for
+from gesso.functional.random import Generators, generator_for
 from gesso.pretext._critics import (
     PatchDiscriminator,
+    VGGDiscriminator,
     VGGFeatures,
     adversarial_losses,
     blurred_mse,
@@ -112,14 +113,37 @@ def test_terms_add_up():
 def test_discriminator_and_generator_do_not_reach_each_other():
     degae = DegAE(Plain(), **SMALL, adversarial_weight=1.0)
     transferred = torch.rand(2, 3, 32, 32, requires_grad=True)
-    terms = degae.adversarial_terms(degae.discriminator, transferred, torch.rand(2, 3, 32, 32))
+    degraded = torch.rand(2, 3, 32, 32)
     weights = list(degae.discriminator.parameters())
-    of_generator = torch.autograd.grad(terms["generator"][1], [transferred, *weights], allow_unused=True)
+    fooled = degae.fooled(degae.discriminator, transferred, degraded)
+    of_generator = torch.autograd.grad(fooled, [transferred, *weights], allow_unused=True)
     assert of_generator[0].any()
     assert all(gradient is None for gradient in of_generator[1:])
-    of_discriminator = torch.autograd.grad(terms["discriminator"][1], [transferred, *weights], allow_unused=True)
+    told_apart = degae.told_apart(degae.discriminator, transferred, degraded)
+    of_discriminator = torch.autograd.grad(told_apart, [transferred, *weights], allow_unused=True)
     assert of_discriminator[0] is None
     assert all(gradient is not None for gradient in of_discriminator[1:])
+
+
+def test_the_discriminator_has_its_head_start_and_the_generator_its_turns():
+    degae = DegAE(Plain(), **SMALL, adversarial_weight=1.0, head_start=3, generator_every=2)
+    image, learnt = batch(1)["image"], []
+    for number in range(8):
+        degae.zero_grad()
+        degae({"image": image}, Generators([generator_for(0)], generator_for(1), number))["loss"].backward()
+        assert all(p.grad is not None for p in degae.discriminator.parameters())
+        learnt.append([p.grad is not None for p in degae.backbone.parameters()])
+    assert [all(some) for some in learnt] == [any(some) for some in learnt]
+    assert [number for number, some in enumerate(learnt, 1) if any(some)] == [4, 6, 8]
+
+
+def test_a_discriminator_of_whole_crops():
+    assert VGGDiscriminator()(torch.rand(2, 3, 128, 128)).shape == (2, 1)
+    degae = DegAE(Plain(), **SMALL, adversarial_weight=1.0, discriminator="vgg128")
+    degae(batch(1, side=128), generator_for(0))["loss"].backward()
+    assert all(p.grad is not None for p in degae.discriminator.parameters())
+    with pytest.raises(ValueError, match="set crop_size to 128"):
+        degae(batch(1), generator_for(0))
 
 
 def test_a_frozen_judge_says_the_same():
@@ -161,6 +185,10 @@ def test_bad_input_is_said(tmp_path):
         DegAE(Plain(), **SMALL, perceptual_weight=1.0)
     with pytest.raises(ValueError, match="expected degae or degae_test"):
         DegAE(Plain(), **SMALL, degradation="rain")
+    with pytest.raises(ValueError, match="generator_every, head_start: expected"):
+        DegAE(Plain(), **SMALL, generator_every=0)
+    with pytest.raises(ValueError, match="discriminator: expected patch or vgg128"):
+        DegAE(Plain(), **SMALL, discriminator="vgg")
     with pytest.raises(ValueError, match="expected two images per sample"):
         DegAE(Plain(), **SMALL)({"image": torch.rand(2, 3, 32, 32)}, generator_for(0))
     torch.save({"conv_first.weight": torch.zeros(4, 3, 3, 3)}, tmp_path / "other.pth")
