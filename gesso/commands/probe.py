@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from gesso import checkpoint as checkpoints
 from gesso.backbones import Backbone, create_backbone
-from gesso.data.datasets import ImageDataset
-from gesso.data.io import as_paths, atomic_path
+from gesso.data.datasets import Window, cut
+from gesso.data.io import as_paths, atomic_path, read_array
 from gesso.data.layouts import find_photos
 from gesso.data.sources import open_images
 from gesso.degradations import Degradation, parse_degradation
@@ -57,6 +57,7 @@ def probe(
     checkpoint: str | list[str] | None = None,
     degradations: list[Any] | None = None,
     count: int = 100,
+    own_images: bool = False,
     crop_size: int = 128,
     neighbours: int = 5,
     seed: int = 0,
@@ -65,10 +66,10 @@ def probe(
 ) -> list[Accuracy]:
     """Prints and returns how well the last feature map tells degradations apart, for random weights and checkpoints.
 
-    The preliminary experiment of DCPT (section 3): `count` images in each of five degradations, crops of 128, the
-    tensor before the last convolution, flattened as it is; the five nearest neighbours of two thirds decide about the
-    other third, for five splits. Random weights are Kaiming-uniform with a = 2 and zero biases, as there. The paper
-    uses images of five benchmarks; here every image is spoilt in all five ways, so content cannot tell them apart.
+    The preliminary experiment of DCPT (section 3): `count` images in each of five degradations, centre crops of 128,
+    the tensor before the last convolution, flattened as it is; the five nearest neighbours of two thirds decide about
+    the other third, for five splits. Random weights are Kaiming-uniform with a = 2 and zero biases, as there. The paper
+    takes each class from another benchmark, whose content may give it away; here all come from one set.
 
     Args:
         images: folder of clean photos, or "leaves" (procedural dead leaves) or "pink".
@@ -77,6 +78,8 @@ def probe(
         checkpoint: file whose features are probed, of gesso or of the authors, or a list of such files.
         degradations: classes to tell apart: names, or names with options; none: rain, noise, haze, low light, blur.
         count: images in each class.
+        own_images: give each class images of its own, as in the paper; else every image is spoilt in all ways, and its
+            other versions, which look most alike, vote for the wrong classes.
         crop_size: side of the images in pixels.
         neighbours: how many neighbours vote.
         seed: random weights and degradations follow from it.
@@ -95,14 +98,16 @@ def probe(
     if folder is not None and (folder / "probe.csv").exists() and not overwrite:
         raise FileExistsError(f"{folder} holds results already; --overwrite replaces them, or choose another folder")
     classes = [parse_degradation(value) for value in (degradations or FIVE)]
-    if len(classes) < 2 or count < 3:
-        raise ValueError(f"expected two classes and three images or more, got {len(classes)} and {count}")
-    clean = clean_images(images, count, crop_size, seed)
-    labels = np.tile(np.arange(len(classes)), len(clean))
+    clean = clean_images(images, count * len(classes) if own_images else count, crop_size, seed)
+    each = len(clean) // len(classes) if own_images else len(clean)
+    if len(classes) < 2 or each < 3:
+        raise ValueError(f"expected two classes or more, and three images in each, got {len(classes)} and {each}")
+    ways = [[i % len(classes)] if own_images else range(len(classes)) for i in range(len(clean))]
+    labels = np.concatenate(ways)
 
     found, distances = [], {}
     for start, network in starts(backbone, backbone_args or {}, files, seed):
-        distances[start] = squared_distances(embed(network, clean, classes, seed, start))
+        distances[start] = squared_distances(embed(network, clean, ways, classes, seed, start))
         found.append(Accuracy(start, neighbour_accuracies(distances[start], labels, neighbours)))
     show_table(
         ("features of", "accuracy in %", "published, random weights"),
@@ -128,18 +133,22 @@ def published(accuracy: Accuracy, backbone: str | None) -> str:
 
 
 def clean_images(images: str, count: int, crop_size: int, seed: int) -> list[Tensor]:
-    """`count` different images (3, crop_size, crop_size) in [0, 1]."""
-    if Path(images).is_dir():
-        photos = find_photos(Path(images))[:count]
-        if len(photos) < count:
-            warn(f"{images} holds {len(photos)} photos, fewer than the {count} asked for")
-        dataset: Any = ImageDataset(photos, seed=seed, augment=False)
-        count = len(photos)
-    elif images == "noise":
+    """`count` different images (3, crop_size, crop_size) in [0, 1]: the middles of photos, or procedural ones."""
+    if images == "noise":
         raise ValueError("images: noise has no values in [0, 1]; take leaves, pink or a folder of photos")
-    else:
+    if not Path(images).is_dir():
         dataset = open_images(images, seed=seed)
-    return [dataset[(i, crop_size)]["image"] for i in range(count)]
+        return [dataset[(i, crop_size)]["image"] for i in range(count)]
+    photos = find_photos(Path(images))[:count]
+    if len(photos) < count:
+        warn(f"{images} holds {len(photos)} photos, fewer than the {count} asked for")
+    return [middle(read_array(photo), crop_size) for photo in photos]
+
+
+def middle(pixels: np.ndarray, size: int) -> Tensor:
+    """The centre crop (3, size, size) in [0, 1] of stored pixels (H, W, 3)."""
+    top, left = (max(0, side - size) // 2 for side in pixels.shape[:2])
+    return cut(pixels, Window(top, left, size, symmetry=0))
 
 
 def starts(
@@ -164,12 +173,19 @@ def with_random_weights(network: Backbone) -> Backbone:
 
 
 @torch.inference_mode()
-def embed(network: Backbone, clean: list[Tensor], classes: Sequence[Degradation], seed: int, start: str) -> Tensor:
-    """The last feature map of every image in every degradation, flattened: (images * classes, D) in half precision."""
+def embed(
+    network: Backbone,
+    clean: list[Tensor],
+    ways: Sequence[Sequence[int]],
+    classes: Sequence[Degradation],
+    seed: int,
+    start: str,
+) -> Tensor:
+    """The last feature map of every image spoilt in each of its `ways`, flattened: (N, D) in half precision."""
     network.eval()
     rows = []
     for i, image in enumerate(track(clean, f"features of {start}")):
-        spoilt = [spoil(image[None], generator_for(seed, "probe", i, k)) for k, spoil in enumerate(classes)]
+        spoilt = [classes[k](image[None], generator_for(seed, "probe", i, k)) for k in ways[i]]
         feature = network.features(network.pad(torch.cat(spoilt)))[-1]
         rows.append(feature.flatten(1).to(torch.float16))
     return torch.cat(rows)
