@@ -33,6 +33,7 @@ FIVE: list[Any] = [
     "low_light",
     "motion_blur",
 ]
+FIVE_TASKS = ("derain", "denoise", "dehaze", "lowlight", "deblur")  # that undo the five, in the order of the labels
 TEN: list[Any] = [
     {"name": "gaussian_noise", "sigma": (1, 50)},
     "motion_blur",
@@ -81,6 +82,7 @@ class DCPT(Pretext):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "five": {"degradations": FIVE},
         "ten": {"degradations": TEN},
+        "two": {"degradations": [{"name": "compose"}, {"name": "mix", "choices": FIVE}]},  # clean and degraded
         "mask_dcpt": {"generation": "masked"},
     }
 
@@ -222,6 +224,20 @@ class DegradationCritic(nn.Module):
         """
         logits = self.classifier(stage_maps(backbone, features), lq)
         return F.cross_entropy(logits, torch.full((len(logits),), self.target, device=logits.device))
+
+
+def target_of(task: str, classes: int) -> int:
+    """The class that DC-guided training aims at by default: of five, that of the degradation which the task undoes.
+
+    Raises:
+        ValueError: if the classifier knows other classes, or the task none of the five.
+    """
+    if classes == len(FIVE_TASKS) and task in FIVE_TASKS:
+        return FIVE_TASKS.index(task)
+    raise ValueError(
+        f"critic_target: say which of the critic's {classes} classes, counted from 0, the features shall be taken for; "
+        f"only with five classes and a task of {', '.join(FIVE_TASKS)} it goes without saying, and this is {task}"
+    )
 
 
 def classifier_for(backbone: Backbone, num_classes: int, *, with_image: bool = False) -> DegradationClassifier:
