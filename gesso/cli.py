@@ -129,7 +129,7 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"gesso {words[0]}: {error}\n")
         return BAD_INPUT
     except RuntimeError as error:
-        if type(error).__name__ != "TrainingError":
+        if type(error).__name__ not in ("TrainingError", "ProcessError"):
             raise
         sys.stderr.write(f"gesso {words[0]}: {error}\n")
         return 1

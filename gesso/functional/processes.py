@@ -4,9 +4,13 @@ Processes are told apart by the variables that torchrun sets, or else by those o
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from torch import Tensor, distributed
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,42 @@ def under_slurm() -> bool:
     return told and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
 
 
+def share_of(items: Sequence[Item]) -> Sequence[Item]:
+    """What this process does of a list of things: every `world`-th, from its own number on."""
+    here = place()
+    return items[here.rank :: here.world]
+
+
+def all_shares(done: list[Item], count: int) -> list[Item]:
+    """What all processes have made of the `count` things of a list, in its order, from what each made of its share.
+
+    Raises:
+        ValueError: if they have not made one thing of each.
+    """
+    parts = from_all(done)
+    if sum(map(len, parts)) != count:
+        raise ValueError(f"expected {count} results of {len(parts)} processes, got {[len(part) for part in parts]}")
+    return [parts[position % len(parts)][position // len(parts)] for position in range(count)]
+
+
+def from_all(value: Item) -> list[Item]:
+    """What each process has for `value`, by rank; all of them must ask for it."""
+    if not is_joined():
+        return [value]
+    values: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def is_joined() -> bool:
+    """Whether this process speaks with others."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
 def mean_over_processes(value: Tensor) -> Tensor:
     """The mean of a tensor over all processes that train together, without gradient; all of them must ask for it."""
     value = value.detach()
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not is_joined():
         return value
     total = value.clone()
     distributed.all_reduce(total)

@@ -39,10 +39,11 @@ class Generators:
     Args:
         own: a generator for each image.
         shared: what a draw for the whole batch comes from; the same wherever a part of the batch is.
+        number: which batch of a run this is, from 0.
     """
 
-    def __init__(self, own: Sequence[torch.Generator], shared: torch.Generator) -> None:
-        self.own, self.shared = list(own), shared
+    def __init__(self, own: Sequence[torch.Generator], shared: torch.Generator, number: int = 0) -> None:
+        self.own, self.shared, self.number = list(own), shared, number
 
     @property
     def device(self) -> torch.device:
@@ -67,7 +68,7 @@ def of_images(generator: Draws, positions: Sequence[int]) -> Draws:
     """What the draws for some images of the batch come from."""
     if isinstance(generator, torch.Generator):
         return generator
-    return Generators([generator.own[position] for position in positions], generator.shared)
+    return Generators([generator.own[position] for position in positions], generator.shared, generator.number)
 
 
 def rand(shape: Sequence[int], generator: Draws, dtype: torch.dtype | None = None) -> Tensor:

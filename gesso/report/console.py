@@ -7,8 +7,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from gesso.functional.processes import place
+
 Item = TypeVar("Item")
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, quiet=place().rank > 0)  # of several processes, the first speaks
 
 
 def say(text: str) -> None:
@@ -29,6 +31,18 @@ def show_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: s
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     console.print(table)
+
+
+def duration(seconds: float) -> str:
+    """A time in words.
+
+    Example:
+        >>> duration(40), duration(150), duration(1500), duration(12_600)
+        ('40 s', '2.5 min', '25 min', '3.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.2g} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def progress_bar(**options: Any) -> Progress:

@@ -10,10 +10,18 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gesso.backbones._base import Backbone
-from gesso.functional.random import generator_for, seed_for
+from gesso.backbones.external import External
+from gesso.functional.memory import is_out_of_memory
+from gesso.functional.processes import from_all, mean_over_processes, place
+from gesso.functional.random import Draws, Generators, generator_for, part_of_batch, seed_for
+from gesso.pretext.ipt import MultiTask
+from gesso.report.console import warn
+from gesso.training.sampling import StepSampler
 from gesso.training.schedules import Schedule
 
 MAX_SKIPPED_IN_A_ROW = 10
+
+Batch = dict[str, Any]
 
 
 class TrainingError(RuntimeError):
@@ -23,10 +31,14 @@ class TrainingError(RuntimeError):
 class TrainingModule(LightningModule):
     """What every run shares: the optimiser step, skipped steps, the average of weights, and where the run stands.
 
-    Optimisation is by hand because two things need it: a non-finite step is skipped and its samples are named, and
-    the learning rate is a pure function of the step.
-    All random numbers of a batch come from (seed, batch number, rank), so a resumed run repeats an unbroken one.
+    Optimisation is by hand because three things need it: a non-finite step is skipped and its samples are named, a
+    batch that memory does not hold is cut in parts, and the learning rate is a pure function of the step.
+
+    Random numbers come from (seed, sample index), or from (seed, batch number) where a batch shares them. So a resumed
+    run repeats an unbroken one, and neither the number of devices nor the cutting of batches changes it.
     """
+
+    allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer images to measure than devices
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -34,6 +46,8 @@ class TrainingModule(LightningModule):
         self.backbone = backbone
         self.average: AveragedModel | None = None
         self.batches_done = 0
+        self.collected: list[tuple[int, Batch]] = []  # batches, with their numbers, of the step that is being computed
+        self.at_a_time: int | None = None  # images that memory holds; none: a whole batch
         self.skipped = Counter[str]()
         self.skipped_in_a_row = 0
         self.running: dict[str, Tensor] = {}  # losses summed since the last log line
@@ -43,7 +57,8 @@ class TrainingModule(LightningModule):
     def plan(
         self,
         *,
-        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        sampler: StepSampler,
+        optimizer: Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer],
         schedule: Schedule,
         clip_norm: float | None,
         accumulate: int,
@@ -53,15 +68,16 @@ class TrainingModule(LightningModule):
     ) -> None:
         """Sets how to optimise; `gesso.training.run.fit` calls it, so no module repeats these options."""
         self.make_optimizer, self.schedule, self.clip_norm = optimizer, schedule, clip_norm
-        self.accumulate, self.log_every, self.seed = accumulate, log_every, seed
+        self.sampler, self.accumulate, self.log_every, self.seed = sampler, accumulate, log_every, seed
         if ema_decay:
             self.average = AveragedModel(self.backbone, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+            self.average.requires_grad_(False)
 
-    def losses(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, generator: Draws) -> dict[str, Tensor]:
         """The losses of a batch: `loss` and its parts."""
         raise NotImplementedError
 
-    def preview(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+    def preview(self, batch: Batch, generator: Draws) -> dict[str, Tensor]:
         """Pictures (B, 3, H, W) for the sample sheet by label."""
         raise NotImplementedError
 
@@ -69,6 +85,16 @@ class TrainingModule(LightningModule):
     def deliverable(self) -> Backbone:
         """The network that the run is for: the averaged one where there is an average."""
         return cast(Backbone, self.average.module) if self.average is not None else self.backbone
+
+    @property
+    def coupling(self) -> str:
+        """What ties the images of a batch together in the loss, in words; empty where nothing does."""
+        return ""
+
+    @property
+    def idle_parameters(self) -> bool:
+        """Whether a step may leave parameters without gradient: heads of other tasks, or parts of a user's network."""
+        return isinstance(self.backbone, MultiTask | External)
 
     def keepsakes(self) -> dict[str, nn.Module]:
         """What else is worth keeping of a run, by file name."""
@@ -79,35 +105,118 @@ class TrainingModule(LightningModule):
         """Optimiser steps done, skipped ones included."""
         return self.batches_done // self.accumulate
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether weights and optimiser stand between two steps, as a state must to go on from."""
+        begun = self.collected[0][0] if self.collected else self.batches_done
+        return begun == self.batches_done
+
     def trained(self) -> list[nn.Parameter]:
         """Parameters that the optimiser changes."""
-        frozen = set() if self.average is None else set(self.average.parameters())
-        return [p for p in self.parameters() if p.requires_grad and p not in frozen]
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def groups(self) -> list[dict[str, Any]]:
+        """What is trained, in groups for the optimiser; the `lr_factor` of a group multiplies the learning rate."""
+        return [{"params": self.trained()}]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser of the plan, over everything that is trained."""
-        return self.make_optimizer(self.trained())
+        return self.make_optimizer(self.groups())
 
-    def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
+    def training_step(self, batch: Batch, batch_index: int) -> None:
         """Forward and backward of one batch, and the optimiser step when enough batches have been accumulated."""
-        torch.manual_seed(seed_for(self.seed, "batch", self.batches_done, self.global_rank))  # for stochastic depth
-        generator = generator_for(self.seed, "losses", self.batches_done, self.global_rank, device=self.device)
-        losses = self.losses(batch, generator)
-        self.manual_backward(losses["loss"] / self.accumulate)
+        self.collected.append((self.batches_done, batch))
+        losses = self.learn(self.collected, step=len(self.collected) == self.accumulate)
         self.batches_done += 1
-        if self.batches_done % self.accumulate == 0:
-            self.optimise(batch)
+        if len(self.collected) == self.accumulate:
+            self.optimise([name for _, seen in self.collected for name in seen.get("name", ["a generated image"])])
+            self.collected = []
         self.log_losses(losses)
+
+    # ------------------------------------------------------------------------------------------------- gradients
+
+    def learn(self, batches: list[tuple[int, Batch]], *, step: bool = False) -> dict[str, Tensor]:
+        """Adds the gradients of the last of `batches` to those of the others, and returns its losses.
+
+        Where memory does not suffice, gradients are computed anew for all of them, half as many images at a time.
+
+        Args:
+            batches: the batches, with their numbers in the run, whose gradients belong together.
+            step: whether the optimiser steps next, so that the devices have to agree on the gradients.
+        """
+        missing, losses = batches[-1:], {}
+        while True:
+            try:
+                for number, batch in missing:
+                    losses = self.backward_of(number, batch, agree=step and number == batches[-1][0])
+                return losses
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # The error is gone by now, and with it what it held on to.
+            self.make_room(batches[-1][0])
+            missing = batches
+
+    def backward_of(self, number: int, batch: Batch, *, agree: bool) -> dict[str, Tensor]:
+        """Forward and backward of one batch, as many images at a time as memory holds; returns the losses."""
+        keys, first, total = self.sampler.part(number)
+        own = [generator_for(self.seed, "losses", index, 0, device=self.device) for index, _ in keys]
+        sums: dict[str, Tensor] = {}
+        size = self.at_a_time or len(keys)
+        for begin in range(0, len(keys), size):
+            rows = slice(begin, begin + size)
+            share = len(own[rows]) / len(keys)
+            torch.manual_seed(seed_for(self.seed, "network", number))  # for stochastic depth
+            generator = Generators(own[rows], generator_for(self.seed, "batch", number, device=self.device), number)
+            with part_of_batch(first + begin, total):
+                losses = self.losses({name: values[rows] for name, values in batch.items()}, generator)
+            loss = losses["loss"] * (share / self.accumulate)
+            if self.idle_parameters or (agree and begin + size >= len(keys)):
+                self.manual_backward(loss)  # devices average their gradients here, and only here
+            else:
+                loss.backward()
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0) + share * value.detach().float()
+        return sums
+
+    def make_room(self, number: int) -> None:
+        """Halves the images that are computed at a time, and says so; gradients begin anew.
+
+        Raises:
+            TrainingError: if a batch cannot be cut any further.
+        """
+        keys = self.sampler.part(number).keys
+        size = min(self.at_a_time or len(keys), len(keys))
+        advice = f"lower crop_size (now {keys[0][1]}), or batch_size and raise accumulate. --resume goes on"
+        if place().world > 1:
+            raise TrainingError(f"out of memory on device {place().rank} with {size} images; {advice}")
+        if size == 1:
+            raise TrainingError(f"out of memory with one image at a time; {advice}")
+        if self.coupling:
+            raise TrainingError(
+                f"out of memory with {size} images, and their batch cannot be cut, for {self.coupling}; {advice}"
+            )
+        self.at_a_time = size // 2
+        warn(
+            f"out of memory with {size} images at a time; from here on {self.at_a_time} at a time, whose gradients are "
+            "accumulated: the same result but for rounding"
+        )
+        self.zero_grad()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    # ------------------------------------------------------------------------------------------------------ steps
 
     def log_losses(self, losses: dict[str, Tensor]) -> None:
         """Sums the losses on the device; writes their mean every `log_every` steps, the only time it waits for it."""
         batches = self.log_every * self.accumulate
         for name, value in losses.items():
-            value = value.detach().float() / batches
-            self.running[name] = self.running[name] + value if name in self.running else value
-        if self.batches_done % batches == 0:
-            self.note = f"loss {self.running['loss'].item():.4g}"
-            self.write({f"train/{name}": value.item() for name, value in self.running.items()} | {"lr": self.rate})
+            self.running[name] = self.running.get(name, 0) + value / batches
+        if self.batches_done % batches == 0 and self.running:
+            values = mean_over_processes(torch.stack(list(self.running.values()))).tolist()
+            means = dict(zip(self.running, values, strict=True))
+            self.note = f"loss {means['loss']:.4g}"
+            self.write({f"train/{name}": value for name, value in means.items()} | {"lr": self.rate})
             self.running = {}
 
     def write(self, metrics: dict[str, float]) -> None:
@@ -120,29 +229,28 @@ class TrainingModule(LightningModule):
         """The learning rate of the step that is being computed."""
         return self.schedule(max(self.step - 1, 0))
 
-    def optimise(self, batch: dict[str, Any]) -> None:
-        """One optimiser step, or none where the gradient is not finite."""
+    def optimise(self, names: list[str]) -> None:
+        """One optimiser step, or none where the gradient is not finite; `names` are the samples of the step."""
         optimizer = cast(torch.optim.Optimizer, self.optimizers())
-        parameters = self.trained()
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm or float("inf"))
+        norm = torch.nn.utils.clip_grad_norm_(self.trained(), self.clip_norm or float("inf"))
         if torch.isfinite(norm):
             for group in optimizer.param_groups:
-                group["lr"] = self.rate
+                group["lr"] = self.rate * group.get("lr_factor", 1)
             optimizer.step()
             self.skipped_in_a_row = 0
             if self.average is not None:
                 self.average.update_parameters(self.backbone)
         else:
-            self.skip(batch)
+            self.skip(names)
         optimizer.zero_grad()
 
-    def skip(self, batch: dict[str, Any]) -> None:
+    def skip(self, names: list[str]) -> None:
         """Counts a step whose gradient was not finite, remembers its samples, and gives up after ten in a row.
 
         Raises:
             TrainingError: after `MAX_SKIPPED_IN_A_ROW` skipped steps in a row.
         """
-        names = batch.get("name", ["a generated image"])
+        names = [name for share in from_all(names) for name in share]
         self.skipped.update(names)
         self.skipped_in_a_row += 1
         self.running = {}

@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
 
 from gesso import checkpoint
 from gesso.data.io import atomic_path
 from gesso.functional.random import generator_for
-from gesso.report.console import progress_bar, say
+from gesso.report.console import duration, progress_bar, say
 from gesso.report.sheets import write_sheet
 from gesso.training._module import TrainingModule
 
@@ -26,25 +25,44 @@ def steps_done(module: TrainingModule, every: int) -> bool:
     return bool(every) and module.batches_done % (every * module.accumulate) == 0
 
 
+def on_device(batch: dict[str, Any], trainer: Trainer, module: TrainingModule) -> dict[str, Any]:
+    """A batch where the module is, in the precision of the run."""
+    return trainer.precision_plugin.convert_input(module.transfer_batch_to_device(batch, module.device, 0))
+
+
 class Keep(Callback):
     """Writes `last.ckpt`, which `--resume` reads, and `backbone.safetensors`, which everything else reads.
 
-    Both at every `save_every` steps, at the end, and before a requested stop; always to a temporary name first.
+    Both at every `save_every` steps, at the end, before a requested stop, and on a single device where an error ends
+    the run between two steps; always to a temporary name first.
     """
 
     def __init__(self, out: Path, save_every: int) -> None:
-        self.out, self.save_every = out, save_every
+        self.out, self.save_every, self.saved = out, save_every, -1
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
         """Saves when it is time, but never what steps without a finite gradient may have spoilt: these it lists."""
         if pl_module.skipped_in_a_row:
-            self.list_skipped(pl_module)
+            if trainer.is_global_zero:
+                self.list_skipped(pl_module)
         elif steps_done(pl_module, self.save_every):
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Saves the end, whatever ended the run."""
         self.save(trainer, pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Remembers where the run stood, so that nothing is saved that is no news."""
+        self.saved = pl_module.batches_done
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Saves what was reached, if it is whole; other devices than one cannot be counted on after an error."""
+        news = pl_module.batches_done > self.saved >= 0
+        sound = pl_module.is_whole and not pl_module.skipped_in_a_row and trainer.training
+        if news and sound and isinstance(exception, Exception) and trainer.world_size == 1:
+            self.save(trainer, pl_module)
+            say(f"state of step {pl_module.step} saved; --resume goes on from here")
 
     def list_skipped(self, module: TrainingModule) -> None:
         """Writes `skipped.csv`: in how many skipped steps each sample took part."""
@@ -53,6 +71,7 @@ class Keep(Callback):
 
     def save(self, trainer: Trainer, module: TrainingModule) -> None:
         """Writes both files; on many devices every rank takes part and rank 0 writes."""
+        self.saved = module.batches_done
         temporary = self.out / "last.ckpt.part"
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
@@ -72,16 +91,16 @@ class Samples(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
         """Draws when it is time."""
         if trainer.is_global_zero and steps_done(pl_module, self.every):
-            self.draw(pl_module)
+            self.draw(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draws the end."""
         if trainer.is_global_zero:
-            self.draw(pl_module)
+            self.draw(trainer, pl_module)
 
-    def draw(self, module: TrainingModule) -> None:
+    def draw(self, trainer: Trainer, module: TrainingModule) -> None:
         """Writes the sheet of the present step."""
-        batch = {k: v.to(module.device) if isinstance(v, Tensor) else v for k, v in self.batch().items()}
+        batch = on_device(self.batch(), trainer, module)
         generator = generator_for(module.seed, "preview", device=module.device)
         pictures = module.preview(batch, generator)
         count = min(self.rows, min(len(images) for images in pictures.values()))
@@ -144,7 +163,12 @@ class StopRequest(Callback):
         signal.signal(number, self.before[number])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
-        """Ends the run between two steps, where its state is whole, on all devices if one was asked."""
+        """Ends the run between two steps, where its state is whole, on all devices if one was asked.
+
+        Several devices ask each other only when they log, for each question makes them wait for the slowest.
+        """
+        if trainer.world_size > 1 and not steps_done(pl_module, pl_module.log_every):
+            return
         if trainer.strategy.reduce_boolean_decision(self.requested, all=False) and steps_done(pl_module, 1):
             self.keep.save(trainer, pl_module)
             raise StoppedError
@@ -156,14 +180,17 @@ class StopRequest(Callback):
 
 
 class Estimate(Callback):
-    """Says before the first step what a step costs in time and memory, from two rehearsals that change nothing."""
+    """Says before the first step what a step costs in time and memory, from two rehearsals that change nothing.
+
+    A batch that memory does not hold is found out here, too.
+    """
 
     def __init__(self, batch: Callable[[], dict[str, Any]], steps: int) -> None:
         self.batch, self.steps = batch, steps
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Rehearses on this device and prints the estimate."""
-        batch = pl_module.transfer_batch_to_device(self.batch(), pl_module.device, 0)
+        batch = on_device(self.batch(), trainer, pl_module)
         before = {name: buffer.clone() for name, buffer in pl_module.named_buffers()}
         self.rehearse(trainer, pl_module, batch)  # warms up
         seconds = self.rehearse(trainer, pl_module, batch)
@@ -177,10 +204,8 @@ class Estimate(Callback):
     def rehearse(self, trainer: Trainer, module: TrainingModule, batch: dict[str, Any]) -> float:
         """Seconds that a forward and backward pass take."""
         begin = time.perf_counter()
-        generator = generator_for(module.seed, "rehearsal", device=module.device)
         with trainer.precision_plugin.train_step_context():
-            loss = module.losses(batch, generator)["loss"]
-        loss.backward()
+            module.learn([(0, batch)])
         module.zero_grad()
         if module.device.type == "cuda":
             torch.cuda.synchronize(module.device)
@@ -192,10 +217,3 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def duration(seconds: float) -> str:
-    """A time in words: `40 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

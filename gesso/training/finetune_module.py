@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -15,10 +16,12 @@ from gesso import checkpoint
 from gesso.backbones._base import Backbone
 from gesso.data.augment import mixup
 from gesso.data.io import atomic_path
+from gesso.functional.processes import all_shares
+from gesso.functional.random import Draws, shared
 from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol
 from gesso.pretext.dcpt import DegradationCritic
-from gesso.report.console import say, warn
+from gesso.report.console import say, show_table, warn
 from gesso.restorer import Restorer
 from gesso.training._module import TrainingModule
 
@@ -50,7 +53,8 @@ class FinetuneModule(TrainingModule):
         loss: compares restored and gt (B, 3, H, W).
         validations: what to measure on; the mean PSNR over them decides which state is the best.
         out: where the best state goes.
-        use_mixup: Restormer's MixUp for denoising: Beta(1.2, 1.2), with probability 1/2.
+        use_mixup: Restormer's MixUp for denoising: Beta(1.2, 1.2), with probability 1/2; each of several devices blends
+            the images of its own share.
         critic: what a frozen classifier sees in the features, as a second loss (DC-guided training).
         critic_weight: factor of that loss.
     """
@@ -72,11 +76,16 @@ class FinetuneModule(TrainingModule):
         self.best_psnr = -float("inf")
         self.scores: list[list[dict[str, Any]]] = []
 
-    def losses(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+    @property
+    def coupling(self) -> str:
+        """MixUp."""
+        return "MixUp blends its images" if self.use_mixup else ""
+
+    def losses(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
         """The loss between the restored image and the ground truth."""
         lq, gt = batch["lq"], batch["gt"]
         if self.use_mixup:
-            lq, gt = mixup(lq, gt, generator)
+            lq, gt = mixup(lq, gt, shared(generator))
         if self.critic is None:
             return {"loss": self.loss(self.backbone(lq), gt)}
         padded = self.backbone.pad(lq)
@@ -86,7 +95,7 @@ class FinetuneModule(TrainingModule):
         return {"loss": pixel + self.critic_weight * criticism, "pixel": pixel.detach(), "critic": criticism.detach()}
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
         """Input, restored and ground truth of a batch."""
         lq = batch["lq"]
         self.deliverable.eval()
@@ -109,22 +118,19 @@ class FinetuneModule(TrainingModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the means over all devices, keeps the best state, warns when the output is no better than the input."""
-        psnrs, metrics = [], {}
         gathered = self.gathered(self.scores)
+        names = [validation.name for validation in self.validations]
+        reached = {name: (mean(rows, "psnr"), mean(rows, "ssim")) for name, rows in zip(names, gathered, strict=True)}
         if self.trainer.is_global_zero:
             self.record(gathered)
-        for validation, rows in zip(self.validations, gathered, strict=True):
-            psnr, ssim = (sum(row[metric] for row in rows) / len(rows) for metric in ("psnr", "ssim"))
-            metrics |= {f"{validation.name}/psnr": psnr, f"{validation.name}/ssim": ssim}
-            psnrs.append(psnr)
-            if self.trainer.is_global_zero:
-                self.announce(validation, psnr, ssim)
+            self.announce(reached)
+        metrics = {f"{name}/{metric}": reached[name][i] for name in names for i, metric in enumerate(("psnr", "ssim"))}
         self.write(metrics | {"validation_seconds": time.perf_counter() - self.validation_began})
-        mean = sum(psnrs) / len(psnrs)
-        if mean > self.best_psnr and self.step > 0:
-            self.best_psnr = mean
+        psnr = fmean(psnr for psnr, _ in reached.values())
+        if psnr > self.best_psnr and self.step > 0:
+            self.best_psnr = psnr
             if self.trainer.is_global_zero:
-                facts = self.facts | {"step": self.step, "validation_psnr": round(mean, 4)}
+                facts = self.facts | {"step": self.step, "validation_psnr": round(psnr, 4)}
                 checkpoint.save(self.deliverable, self.out / "best.safetensors", **facts)
 
     def record(self, scores: list[list[dict[str, Any]]]) -> None:
@@ -141,21 +147,30 @@ class FinetuneModule(TrainingModule):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows([["set", "step", "image", "psnr", "ssim"], *rows])
 
-    def announce(self, validation: Validation, psnr: float, ssim: float) -> None:
-        """Prints one measurement."""
-        gain = psnr - validation.input_psnr
-        say(f"step {self.step}: {validation.name} PSNR {psnr:.2f} dB ({gain:+.2f} over the input), SSIM {ssim:.4f}")
-        if gain <= 0 and self.step > 0:
-            warn(f"the restored images are no better than their inputs ({psnr:.2f} of {validation.input_psnr:.2f} dB)")
+    def announce(self, reached: dict[str, tuple[float, float]]) -> None:
+        """Prints PSNR and SSIM of each validation: a line, or where there are several a table with their mean."""
+        gains = {v.name: reached[v.name][0] - v.input_psnr for v in self.validations}
+        if len(reached) == 1:
+            (name, (psnr, ssim)), gain = *reached.items(), *gains.values()
+            say(f"step {self.step}: {name} PSNR {psnr:.2f} dB ({gain:+.2f} over the input), SSIM {ssim:.4f}")
+        else:
+            numbers = {name: (psnr, gains[name], ssim) for name, (psnr, ssim) in reached.items()}
+            psnr, gain, ssim = (fmean(column) for column in zip(*numbers.values(), strict=True))
+            numbers["mean"] = psnr, gain, ssim
+            rows = [
+                (name, f"{psnr:.2f}", f"{gain:+.2f}", f"{ssim:.4f}") for name, (psnr, gain, ssim) in numbers.items()
+            ]
+            show_table((f"step {self.step}", "PSNR (dB)", "over the input", "SSIM"), rows)
+        for validation in self.validations:
+            if gains[validation.name] <= 0 and self.step > 0:
+                numbers = f"{reached[validation.name][0]:.2f} of {validation.input_psnr:.2f} dB"
+                warn(f"{validation.name}: the restored images are no better than their inputs ({numbers})")
 
     def gathered(self, scores: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
-        """Scores of all devices, each image once."""
-        if self.trainer.world_size == 1:
-            return scores
-        parts: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(parts, scores)
+        """Scores of all devices in the order of the images."""
         return [
-            list({row["name"]: row for part in parts for row in part[number]}.values()) for number in range(len(scores))
+            all_shares(rows, len(validation.pictures))  # pyright: ignore[reportArgumentType]
+            for rows, validation in zip(scores, self.validations, strict=True)
         ]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -167,3 +182,8 @@ class FinetuneModule(TrainingModule):
         """Takes up the best validation so far."""
         super().on_load_checkpoint(checkpoint)
         self.best_psnr = checkpoint["gesso"]["best_psnr"]
+
+
+def mean(rows: Sequence[dict[str, Any]], metric: str) -> float:
+    """The mean of a metric over images."""
+    return fmean(row[metric] for row in rows)

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from gesso.functional.random import Draws
 from gesso.pretext._base import Pretext
+from gesso.pretext.degae import DegAE
+from gesso.pretext.ipt import IPT
 from gesso.training._module import TrainingModule
 
 
@@ -16,7 +18,22 @@ class PretrainModule(TrainingModule):
         super().__init__(pretext.backbone)
         self.pretext = pretext
 
-    def losses(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+    @property
+    def coupling(self) -> str:
+        """The pretext's."""
+        return self.pretext.coupling
+
+    @property
+    def idle_parameters(self) -> bool:
+        """As for any run, the last convolutions of the tasks that IPT has not drawn, and DegAE's resting generator."""
+        resting = isinstance(self.pretext, DegAE) and self.pretext.rests
+        return isinstance(self.pretext, IPT) or resting or super().idle_parameters
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The pretext's."""
+        return self.pretext.groups()
+
+    def losses(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
         """The pretext's losses."""
         return self.pretext(batch, generator)
 
@@ -24,6 +41,6 @@ class PretrainModule(TrainingModule):
         """The pretext's."""
         return self.pretext.keepsakes()
 
-    def preview(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
         """The pretext at work."""
         return self.pretext.preview(batch, generator)

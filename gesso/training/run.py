@@ -15,12 +15,16 @@ import torch
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from gesso.data.datasets import NoiseDataset
 from gesso.data.io import atomic_path
+from gesso.functional.processes import place, share_of, under_slurm
 from gesso.report.console import say
 from gesso.restorer import computes_in_bf16
-from gesso.training._module import TrainingModule
+from gesso.training._module import TrainingError, TrainingModule
 from gesso.training.callbacks import Estimate, Keep, ProgressLine, Samples, StoppedError, StopRequest
 from gesso.training.sampling import Stage, StepSampler
 from gesso.training.schedules import schedule as schedule_by_name
@@ -32,38 +36,27 @@ MAY_CHANGE = {"devices", "num_nodes", "strategy", "accelerator", "workers", "sav
 class RunData(LightningDataModule):
     """The samples of a run, by step, for this device."""
 
+    allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer images to measure than devices
+
     def __init__(
-        self,
-        train: Dataset[Any],
-        validations: Sequence[Dataset[Any]],
-        stages: Sequence[Stage],
-        batches: int,
-        workers: int,
+        self, train: Dataset[Any], validations: Sequence[Dataset[Any]], sampler: StepSampler, workers: int
     ) -> None:
         super().__init__()
-        self.train, self.validations, self.stages = train, validations, stages
-        self.batches, self.workers, self.first = batches, workers, 0
+        self.train, self.validations, self.sampler, self.workers = train, validations, sampler, workers
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches from `first` to the end of the run."""
-        trainer = self.trainer
-        assert trainer is not None
-        rank, world = trainer.global_rank, trainer.world_size
-        sampler = StepSampler(self.stages, self.batches, first=self.first, rank=rank, world=world)
-        on_gpu = trainer.strategy.root_device.type == "cuda"
-        return DataLoader(self.train, batch_sampler=sampler, num_workers=self.workers, pin_memory=on_gpu)
+        """This device's parts of the batches that are left of the run."""
+        assert self.trainer is not None
+        on_gpu = self.trainer.strategy.root_device.type == "cuda"
+        return DataLoader(self.train, batch_sampler=self.sampler, num_workers=self.workers, pin_memory=on_gpu)
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
         """Whole images one at a time, shared out over the devices."""
-        trainer = self.trainer
-        assert trainer is not None
-        share = slice(trainer.global_rank, None, trainer.world_size)
-        return [DataLoader(v, sampler=range(len(v))[share], batch_size=1) for v in self.validations]  # pyright: ignore
+        return [DataLoader(v, sampler=share_of(range(len(v))), batch_size=1) for v in self.validations]  # pyright: ignore
 
     def example(self) -> dict[str, Any]:
-        """The first batch of the run, the same at any time."""
-        keys = next(iter(StepSampler(self.stages, self.batches)))
-        return default_collate([self.train[key] for key in keys])
+        """This device's part of the first batch of the run, the same at any time."""
+        return default_collate([self.train[key] for key in self.sampler.part(0).keys])
 
 
 def fit(
@@ -87,7 +80,7 @@ def fit(
     clip_norm: float | None = None,
     accumulate: int = 1,
     ema_decay: float | None = None,
-    precision: Literal["auto", "float32", "bf16"] = "auto",
+    precision: Literal["auto", "float32", "bf16", "float64"] = "auto",
     seed: int = 0,
     devices: int = 1,
     num_nodes: int = 1,
@@ -123,17 +116,20 @@ def fit(
         accumulate: batches whose gradients are averaged into one optimiser step.
         ema_decay: decay of an exponential moving average of the weights, which is then what is saved and measured;
             none: no average.
-        precision: "float32", "bf16" (mixed), or "auto": bf16 where the CPU or GPU computes in it.
+        precision: "float32", "bf16" (mixed), "float64" (to compare runs), or "auto": bf16 where the CPU or GPU
+            computes in it.
         seed: every random draw of the run follows from it.
-        devices: devices (GPUs or CPU processes) on each node.
+        devices: devices (GPUs or CPU processes) on each node, which share every batch; torchrun and srun say it
+            themselves.
         num_nodes: machines.
         accelerator: "auto", "cpu" or "gpu".
-        strategy: "auto", "ddp" or "fsdp", or any name that Lightning knows.
+        strategy: "auto" or "ddp": every device holds the whole network; or a name that Lightning knows.
         workers: processes that load samples; none: 0 on the CPU, up to 8 beside a GPU. Results do not depend on it.
         log_every: steps between two lines of metrics.csv.
         sample_every: steps between two sample sheets; 0: only at the end.
         save_every: steps between two saved states; 0: only at the end.
-        resume: go on with the run in `out`; its recipe must be the same.
+        resume: go on with the run in `out`; its recipe must be the same, but for devices and other things that do
+            not change its result.
         overwrite: replace a run that stands in `out`.
 
     Raises:
@@ -143,7 +139,10 @@ def fit(
     """
     check_positive(steps=steps, lr=lr, accumulate=accumulate, devices=devices, num_nodes=num_nodes, log_every=log_every)
     quieten()
+    here = place()
+    sampler = StepSampler(stages, steps * accumulate, rank=here.rank, world=here.world)
     module.plan(
+        sampler=sampler,
         optimizer=partial(OPTIMIZERS[optimizer], lr=lr, betas=betas, weight_decay=weight_decay, fused=True),
         schedule=schedule_by_name(schedule, lr, steps=steps, warmup_steps=warmup_steps, min_lr=min_lr),
         clip_norm=clip_norm,
@@ -152,26 +151,25 @@ def fit(
         log_every=log_every,
         seed=seed,
     )
-    if workers is None:
-        workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() and accelerator != "cpu" else 0
-    data = RunData(train, validations, stages, steps * accumulate, workers)
+    data = RunData(train, validations, sampler, workers_for(train, accelerator) if workers is None else workers)
     with claimed(out):
         state = prepare_folder(out, recipe, resume=resume, overwrite=overwrite)
         if state is not None:
-            data.first = torch.load(state, weights_only=True, map_location="cpu", mmap=True)["gesso"]["batches_done"]
-            say(f"going on at step {data.first // accumulate} of {steps}")
+            sampler.first = torch.load(state, weights_only=True, map_location="cpu", mmap=True)["gesso"]["batches_done"]
+            say(f"going on at step {sampler.first // accumulate} of {steps}")
         keep = Keep(out, save_every)
         trainer = Trainer(
             accelerator=accelerator,
-            devices=devices,
-            num_nodes=num_nodes,
-            strategy=strategy,
+            devices=here.local_world,
+            num_nodes=here.nodes,
+            strategy=parallel(strategy, module),
+            plugins=launcher(),
             precision=mixed_precision(precision, accelerator),
             max_epochs=1,
             val_check_interval=(val_every or steps) * accumulate,
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
-            logger=loggers(out, data.first // accumulate),
+            logger=loggers(out, sampler.first // accumulate),
             callbacks=[
                 Estimate(data.example, steps),
                 ProgressLine(what, steps),
@@ -189,6 +187,13 @@ def fit(
         except StoppedError:
             say(f"stopped at step {module.step}; --resume goes on from here")
             raise KeyboardInterrupt from None
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise TrainingError(
+                f"a process that loads samples died at step {module.step}, perhaps for want of memory ({error}); "
+                "take fewer --workers. --resume goes on from the last saved state"
+            ) from error
         if validations and val_every and steps % val_every:
             trainer.validate(module, data, verbose=False)
         (out / "hparams.yaml").unlink(missing_ok=True)  # Lightning's, and empty
@@ -208,9 +213,44 @@ def check_positive(**numbers: float) -> None:
             raise ValueError(f"{name}: expected a positive number, got {value}")
 
 
+def workers_for(train: Dataset[Any], accelerator: str) -> int:
+    """Processes that load samples, for each device: none beside a CPU, or where there is nothing to load."""
+    if not torch.cuda.is_available() or accelerator == "cpu" or isinstance(train, NoiseDataset):
+        return 0
+    return min(8, (os.cpu_count() or 1) // place().local_world)
+
+
+def parallel(strategy: str, module: TrainingModule) -> Any:
+    """Lightning's strategy for the devices.
+
+    Buffers are not copied from device to device: those of our networks never change.
+
+    Raises:
+        ValueError: for strategies that cut the network itself up.
+    """
+    if "fsdp" in strategy or "deepspeed" in strategy:
+        raise ValueError(
+            f"strategy: expected auto or ddp, got {strategy}; every network here fits into one device whole, several "
+            "times over (docs/scaling.md), so nothing would be gained by cutting it up"
+        )
+    if place().world == 1 or strategy not in ("auto", "ddp"):
+        return strategy
+    idle = module.idle_parameters
+    return DDPStrategy(find_unused_parameters=idle, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def launcher() -> Any:
+    """How Lightning learns where this process stands among others; None where it is alone."""
+    if place().world == 1:
+        return None
+    # A job that SLURM stops is saved like any other, so Lightning's own way of requeueing is not needed.
+    return SLURMEnvironment(auto_requeue=False) if under_slurm() else TorchElasticEnvironment()
+
+
 def quieten() -> None:
     """Keeps Lightning from talking about what gesso has decided."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for part in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning.*")
 
 
@@ -219,7 +259,7 @@ def mixed_precision(precision: str, accelerator: str) -> Any:
     if precision == "auto":
         device = torch.device("cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu")
         precision = "bf16" if computes_in_bf16(device) else "float32"
-    return {"bf16": "bf16-mixed", "float32": "32-true"}[precision]
+    return {"bf16": "bf16-mixed", "float32": "32-true", "float64": "64-true"}[precision]
 
 
 @contextlib.contextmanager
@@ -231,7 +271,7 @@ def claimed(out: Path) -> Iterator[None]:
     """
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as lock:
-        if int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:  # ranks of one run share it
+        if place().rank == 0:  # processes of one run share it
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -247,6 +287,8 @@ def prepare_folder(out: Path, recipe: dict[str, Any], *, resume: bool, overwrite
             the run to resume differs from the one in the folder.
     """
     state, config, verb = out / "last.ckpt", out / "config.yaml", recipe["verb"]
+    if place().rank > 0:  # the first process readies the folder
+        return state if resume and state.exists() else None
     recipe = {k: plain(v) for k, v in recipe.items() if v is not None and k not in ("verb", "resume", "overwrite")}
     if resume and state.exists():
         before = yaml.safe_load(config.read_text())

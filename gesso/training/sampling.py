@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch.utils.data import Sampler
 
@@ -14,7 +14,7 @@ class Stage:
     Attributes:
         share: this part's share of the run, in (0, 1].
         crop_size: training crop in pixels.
-        batch_size: images in one batch of one device.
+        batch_size: images in one batch, over all devices.
     """
 
     share: float
@@ -40,22 +40,37 @@ def parse_stages(stages: Sequence[Mapping[str, Any]]) -> list[Stage]:
     return plan
 
 
+class Part(NamedTuple):
+    """What one device loads of a batch: its samples stand in the batch from position `first` on, of `total`."""
+
+    keys: list[tuple[int, int]]
+    first: int
+    total: int
+
+
 class StepSampler(Sampler[list[tuple[int, int]]]):
     """Yields for every batch of a run the keys `(sample index, crop_size)` that this device loads.
 
-    Sample indices count on through the run over all devices, so a run can start again at any batch, with another
-    number of workers, and sees the same samples.
+    Sample indices count on through the run over all devices, and each device takes an equal part of every batch. So a
+    run can start again at any batch, with another number of workers or devices, and sees the same samples.
 
     Args:
         stages: the plan of the run.
         batches: batches in the whole run (steps times accumulated batches).
         first: the batch to begin with; more than 0 when a run is resumed.
         rank: this device's number.
-        world: devices in all; the batch of the run is `world` times that of the stage.
+        world: devices in all.
+
+    Raises:
+        ValueError: if a batch cannot be shared out equally.
     """
 
     def __init__(self, stages: Sequence[Stage], batches: int, *, first: int = 0, rank: int = 0, world: int = 1) -> None:
         self.stages, self.batches, self.first, self.rank, self.world = stages, batches, first, rank, world
+        if uneven := [stage.batch_size for stage in stages if stage.batch_size % world]:
+            raise ValueError(
+                f"batch_size: expected a multiple of the {world} devices, which share every batch, got {uneven[0]}"
+            )
 
     def stage_ends(self) -> list[int]:
         """The batch number at which each stage ends."""
@@ -66,12 +81,23 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
         ends[-1] = self.batches
         return ends
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def part(self, batch: int) -> Part:
+        """What this device loads of a batch of the run.
+
+        Raises:
+            IndexError: if the run has no such batch.
+        """
         begin, base = 0, 0  # first batch and first sample of the stage
         for stage, end in zip(self.stages, self.stage_ends(), strict=True):
-            per_batch = stage.batch_size * self.world
-            for batch in range(max(begin, self.first), end):
-                start = base + (batch - begin) * per_batch + self.rank * stage.batch_size
-                yield [(start + offset, stage.crop_size) for offset in range(stage.batch_size)]
-            base += (end - begin) * per_batch
+            if batch < end:
+                size = stage.batch_size // self.world
+                first = self.rank * size
+                start = base + (batch - begin) * stage.batch_size + first
+                return Part([(start + offset, stage.crop_size) for offset in range(size)], first, stage.batch_size)
+            base += (end - begin) * stage.batch_size
             begin = end
+        raise IndexError(batch)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for batch in range(self.first, self.batches):
+            yield self.part(batch).keys

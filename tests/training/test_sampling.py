@@ -16,9 +16,14 @@ def test_a_resumed_run_sees_what_an_unbroken_one_sees(first):
 
 def test_devices_share_the_batches_of_one_device():
     stages = [Stage(0.5, 64, 4), Stage(0.5, 96, 2)]
-    halves = [Stage(0.5, 64, 2), Stage(0.5, 96, 1)]
-    ranks = [list(StepSampler(halves, 10, rank=rank, world=2)) for rank in range(2)]
+    ranks = [StepSampler(stages, 10, rank=rank, world=2) for rank in range(2)]
     assert [a + b for a, b in zip(*ranks, strict=True)] == list(StepSampler(stages, 10))
+    assert [sampler.part(7)[1:] for sampler in ranks] == [(0, 2), (1, 2)]
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused():
+    with pytest.raises(ValueError, match="a multiple of the 3 devices, which share every batch, got 4"):
+        StepSampler(PLAN, 20, world=3)
 
 
 def test_stages_change_crop_and_batch_at_their_share_of_the_run():
