@@ -21,6 +21,9 @@ def list_backbones() -> list[str]:
 def create_backbone(name: str, **options: Any) -> Backbone:
     """A freshly initialised network by the name of its published size, `options` on top.
 
+    `image_channels` says for every network how many channels its images have, in and out: 1 for grey, 4 for the planes
+    of a RAW file or for RGB with infrared. Its own option for that is another word in each.
+
     A name like `package.module:Class` builds a module of your own with these options, see `gesso.wrap`.
 
     Raises:
@@ -30,11 +33,16 @@ def create_backbone(name: str, **options: Any) -> Backbone:
         >>> net = create_backbone("restormer_tiny", dim=16)
         >>> net.options["dim"]
         16
+        >>> create_backbone("nafnet_tiny", image_channels=4).options["img_channel"]
+        4
     """
     if ":" in name:
         return backbone_classes()["External"](target=name, arguments=options)
     for network in backbone_classes().values():
         if name in network.variants:
+            options = network.variants[name] | options
+            if "image_channels" in options:
+                options = network.for_images(options, options.pop("image_channels"))
             _discovery.check_options(network.__init__, options, name)
-            return network(**(network.variants[name] | options))
+            return network(**options)
     raise _discovery.UnknownNameError(f"unknown backbone {name!r}; {_discovery.suggest(name, list_backbones())}")

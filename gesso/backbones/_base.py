@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from gesso.functional.padding import pad, round_up
@@ -21,6 +22,7 @@ class Backbone(nn.Module):
 
     Attributes:
         variants: published sizes by name, plus a `*_tiny` for tests and CPU: name -> constructor options.
+        first_keys: state-dict prefixes of the convolutions that the image enters.
         head_keys: state-dict prefixes behind `reconstruct`; everything else is the body that transfers.
         channels: channels of each map that `features` returns, coarse to fine.
         stages: positions in `features` of the decoder stages that DCPT classifies (dcpt spec, section 1.3).
@@ -28,15 +30,24 @@ class Backbone(nn.Module):
         pad_mode: how the authors pad to `size_multiple` (see `gesso.functional.padding.pad`).
         scale: output side / input side; 1 but for super-resolution.
         image_residual: whether `reconstruct` adds the input image.
+        input_option: the constructor's word for the channels of the input image; the output's is `out_channels`.
+        constant_keys: state-dict prefixes of constants that depend on the channels of the image alone.
+        last_by_channel: whether each output channel has last kernels of its own.
+        encoder_channels: output channels where IFP and DegAE take the whole network for an encoder.
         options: constructor options of this very network; `type(net)(**net.options)` builds its twin.
     """
 
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
+    input_option: ClassVar[str] = "in_channels"
+    constant_keys: tuple[str, ...] = ()
+    last_by_channel: bool = True
+    first_keys: tuple[str, ...] = ()
     head_keys: tuple[str, ...] = ()
     stages: tuple[int, ...] = ()
     size_multiple: int = 1
     pad_mode: str = "reflect"
     scale: int = 1
+    encoder_channels: int = 64
     in_channels: int
     out_channels: int
     channels: list[int]
@@ -74,11 +85,19 @@ class Backbone(nn.Module):
 
     @property
     def last(self) -> nn.Conv2d:
-        """The last convolution, the one that a transfer replaces."""
-        name = self.head_keys[0].rstrip(".")
-        module = self.get_submodule(name)
+        """The last convolution, the one that a transfer replaces; the first of them where there are several."""
+        return self.last_ones[0]
+
+    @property
+    def last_ones(self) -> list[nn.Conv2d]:
+        """All last convolutions: one, but for a network with several tasks, or several pixels for one of its input."""
+        return [self._convolution(key) for key in self.head_keys]
+
+    def _convolution(self, prefix: str) -> nn.Conv2d:
+        """The convolution whose names begin so in the state dict."""
+        module = self.get_submodule(prefix.rstrip("."))
         if not isinstance(module, nn.Conv2d):
-            raise TypeError(f"{type(self).__name__}.{name}: expected a Conv2d, found {type(module).__name__}")
+            raise TypeError(f"{type(self).__name__}.{prefix} is no Conv2d but a {type(module).__name__}")
         return module
 
     def padding(self, height: int, width: int) -> tuple[int, int, int, int]:
@@ -108,19 +127,43 @@ class Backbone(nn.Module):
         return self.crop(self.reconstruct(self.features(padded)[-1], padded), image)
 
     def replace_last(self, out_channels: int, *, image_residual: bool) -> None:
-        """Puts a freshly initialised last convolution of `out_channels` in place; the body keeps its weights.
+        """Puts freshly initialised last convolutions of `out_channels` in place; the body keeps its weights.
 
         IFP and DegAE pre-train with 64 output channels and no image residual (IFP paper, section 4.1).
         """
-        old = self.last
-        outputs = out_channels * (old.out_channels // self.out_channels)  # more than one each before a pixel shuffle
-        kernel, padding, bias = old.kernel_size[0], old.padding, old.bias is not None
-        padding = padding if isinstance(padding, str) else int(padding[0])
-        new = nn.Conv2d(old.in_channels, outputs, kernel, padding=padding, padding_mode=old.padding_mode, bias=bias)
-        self.set_submodule(self.head_keys[0].rstrip("."), new.to(old.weight.device, old.weight.dtype))
+        for key, old in zip(self.head_keys, self.last_ones, strict=True):
+            outputs = out_channels * (old.out_channels // self.out_channels)  # more than one each before a shuffle
+            kernel, padding, bias = old.kernel_size[0], old.padding, old.bias is not None
+            padding = padding if isinstance(padding, str) else int(padding[0])
+            new = nn.Conv2d(old.in_channels, outputs, kernel, padding=padding, padding_mode=old.padding_mode, bias=bias)
+            self.set_submodule(key.rstrip("."), new.to(old.weight.device, old.weight.dtype))
         self.out_channels = out_channels
         self.image_residual = check_residual(image_residual, self.in_channels, out_channels)
         self.options |= {"out_channels": out_channels, "image_residual": image_residual}
+
+    def encoder_for(self, channels: int) -> "Backbone":
+        """The network as the encoder of a model whose next layer takes `channels`, if it can be that; else itself."""
+        return self
+
+    def mean_before(self, channels: int) -> Tensor:
+        """What is taken off an image with so many channels before the first convolution, in its units, (channels,)."""
+        return torch.zeros(channels)
+
+    def mean_behind(self, channels: int) -> Tensor:
+        """What is added to the output of the last convolution, in its units, for so many output channels."""
+        return torch.zeros(channels)
+
+    @classmethod
+    def for_images(cls, options: Mapping[str, Any], channels: int) -> dict[str, Any]:
+        """Constructor options of the same network for images with so many channels.
+
+        Outputs that are an image follow; those of a pre-trained encoder, or of a network that returns another kind of
+        image than it takes, stay.
+        """
+        parameters = inspect.signature(cls.__init__).parameters
+        had = options.get(cls.input_option, parameters[cls.input_option].default)
+        out = options.get("out_channels", parameters["out_channels"].default)
+        return {**options, cls.input_option: channels, "out_channels": channels if out == had else out}
 
     def is_head(self, key: str) -> bool:
         """Whether a state-dict key lies behind `reconstruct`."""

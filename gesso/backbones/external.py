@@ -39,20 +39,29 @@ TAILS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """What may come behind that."""
 
+LINEAR = ("none", "clamp")  # tails through which a factor and a mean can be seen
+PLAIN: tuple[float, tuple[float, ...]] = (1.0, ())
+
 
 class UnfitModuleError(ValueError):
     """A module that cannot be split into features and a last convolution; the message says what was tried."""
 
 
 class Seam(NamedTuple):
-    """How a module gets from its last convolution to its output: `tail(pixel_shuffle(convolution) + skip)`."""
+    """How a module gets from its last convolution to its output.
 
+    `tail(gain * pixel_shuffle(convolution) + offset + skip)`; `offset` is one number for each channel of the image.
+    """
+
+    first: str | None
     last: str
     in_channels: int
     out_channels: int
     scale: int
     size_multiple: int
     shuffle: int
+    gain: float
+    offset: tuple[float, ...]
     skip: str
     tail: str
 
@@ -107,12 +116,20 @@ class External(Backbone):
         """Finds the seam, and takes over the module's parameters under their own names."""
         self.seam = seam = find_seam(module, last)
         self.head_keys, self.channels = (f"{seam.last}.",), [convolution_of(module, seam.last).in_channels]
+        self.first_keys = (f"{seam.first}.",) if seam.first else ()
         self.in_channels, self.out_channels = seam.in_channels, seam.out_channels
         self.scale, self.size_multiple, self.image_residual = seam.scale, seam.size_multiple, seam.skip != "none"
         self.training = module.training
         self.hidden = (module,)  # a tuple, so that it is no child whose names would get a prefix
         for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
             self.__dict__[name] = module.__dict__[name]
+
+    @classmethod
+    def for_images(cls, options: Mapping[str, Any], channels: int) -> dict[str, Any]:
+        """An error: how a class of the user's own is told of channels is its own affair."""
+        raise ValueError(
+            f"image_channels: {options['target']} has a word of its own for its {channels} channels; give that"
+        )
 
     @property
     def module(self) -> nn.Module:
@@ -124,6 +141,11 @@ class External(Backbone):
         """What was found, in one line."""
         seam = self.seam
         adds = {"none": "nothing", "image": "the image"}.get(seam.skip, f"the image, enlarged ({seam.skip})")
+        if any(seam.offset):
+            adds = " and ".join([f"a mean of {', '.join(f'{number:.3g}' for number in seam.offset)}", adds])
+            adds = adds.removesuffix(" and nothing")
+        if seam.gain != 1:
+            adds = f"{adds}, to {seam.gain:.3g} times its output"
         tail = "" if seam.tail == "none" else f", then {seam.tail}"
         return (
             f"{type(self.module).__name__}: last convolution {seam.last}, {self.channels[0]} channels before it; adds "
@@ -147,9 +169,13 @@ class External(Backbone):
     def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
         """The last convolution and what the module does after it, but no clamp in training: it stops gradients."""
         restored = F.pixel_shuffle(self.last(feature), self.seam.shuffle)
+        image_like = self.out_channels == self.seam.out_channels
+        if image_like and self.seam.gain != 1:
+            restored = self.seam.gain * restored
+        if image_like and any(self.seam.offset):
+            restored = restored + restored.new_tensor(self.seam.offset).view(-1, 1, 1)
         if self.image_residual:
             restored = restored + SKIPS[self.seam.skip](image, self.scale)
-        image_like = self.out_channels == self.seam.out_channels
         if not image_like or (self.training and self.seam.tail == "clamp"):
             return restored
         return TAILS[self.seam.tail](restored)
@@ -272,7 +298,7 @@ def try_seam(module: nn.Module, last: str | None, channels: int, multiple: int) 
     like = next(module.parameters())
     side = multiple * (-(-LEAST_SIDE // multiple) // 2 * 2 + 1)  # an odd number of times, to be divisible by no more
     image = torch.rand(2, channels, side, side + 2 * multiple, generator=generator).to(like)
-    order, output = run(module, image)
+    first, order, output = run(module, image)
     scale = check_output(module, image, output)
     candidates = [last] if last is not None else list(dict.fromkeys(reversed(order)))
     tried: dict[str, float] = {}
@@ -289,15 +315,19 @@ def try_seam(module: nn.Module, last: str | None, channels: int, multiple: int) 
         for skip in ("none", "image") if scale == 1 else ("none", "nearest", "bilinear", "bicubic"):
             if skip != "none" and channels != output.shape[1]:
                 continue
+            added = SKIPS[skip](image, scale)
             for tail in TAILS:
-                guess = TAILS[tail](shuffled + SKIPS[skip](image, scale))
-                off = ((guess - output).abs().max() / output.abs().max()).item()
+                gain, offset = fit(shuffled, output - added, (output > 0) & (output < 1)) if tail in LINEAR else PLAIN
+                shift = output.new_tensor(offset or (0.0,)).view(-1, 1, 1)
+                off = ((TAILS[tail](gain * shuffled + shift + added) - output).abs().max() / output.abs().max()).item()
                 if off < TOLERANCE:
-                    return Seam(name, channels, output.shape[1], scale, multiple, shuffle, skip, tail)
+                    size = channels, output.shape[1], scale, multiple, shuffle
+                    return Seam(first, name, *size, gain, offset, skip, tail)
                 tried[name] = min(off, tried.get(name, math.inf))
     nearest = ", ".join(f"{name} (off by {off:.0%})" for name, off in tried.items()) or "none has its channels and size"
     raise UnfitModuleError(
-        f"{SAYS} that is a convolution's output, plus its input or nothing, then a clamp, sigmoid, tanh or nothing; "
+        f"{SAYS} that is a convolution's output, plus its input or nothing, then a clamp, sigmoid, tanh or nothing "
+        f"(a factor and a mean are allowed); "
         f"tried {nearest}. Change what it returns, or name its last convolution (last)"
     )
 
@@ -307,15 +337,46 @@ def convolution_of(module: nn.Module, name: str) -> nn.Conv2d:
     return cast("nn.Conv2d", module.get_submodule(name))
 
 
-def run(module: nn.Module, image: Tensor) -> tuple[list[str], Any]:
-    """The convolutions of a module in the order in which they run, and what it returns."""
+def fit(convolved: Tensor, rest: Tensor, inside: Tensor) -> tuple[float, tuple[float, ...]]:
+    """Factor, and offset of each channel, by which a convolution's output explains `rest`, all (B, C, H, W).
+
+    Networks undo at their end what they do to the range and the mean of an image at their beginning. `inside` are the
+    pixels that no clamp can have touched; they alone decide, if they are enough. 1 and no offsets where that will do.
+    """
+    inside = inside if inside.float().mean() > 0.1 else torch.ones_like(inside)
+    count = inside.sum((0, 2, 3), keepdim=True).clamp_min(1)
+    x, y = ((image.double() * inside).sum((0, 2, 3), keepdim=True) / count for image in (convolved, rest))
+    spread = (convolved.double() - x) * inside
+    gain = ((spread * (rest.double() - y)).sum() / spread.square().sum().clamp_min(1e-12)).item()
+    offset = (y - gain * x).flatten().tolist()
+    if abs(gain) * spread.abs().amax() < 10 * TOLERANCE * rest.abs().amax():
+        return PLAIN  # the convolution explains nothing
+    gain = 1.0 if abs(gain - 1) < TOLERANCE else gain
+    size = TOLERANCE * rest.abs().amax().item()
+    return gain, tuple(offset) if max(abs(number) for number in offset) > size else ()
+
+
+def run(module: nn.Module, image: Tensor) -> tuple[str | None, list[str], Any]:
+    """The convolution that the image enters, all of them in the order in which they run, and what the module returns.
+
+    Convolutions that alone are never trained do not count: some networks take off and add the mean of an image by one.
+    """
+    frozen = not any(parameter.requires_grad for parameter in module.parameters())
     order: list[str] = []
+    first: list[str] = []
+
+    def note(name: str, inputs: tuple[Tensor, ...]) -> None:
+        order.append(name)
+        if len(order) == 1 and inputs[0].shape[1] == image.shape[1]:
+            first.append(name)
+
     with contextlib.ExitStack() as hooks:
         for name, part in module.named_modules():
-            if isinstance(part, nn.Conv2d) and name:
-                hook = part.register_forward_hook(lambda *_, name=name: order.append(name))
+            if isinstance(part, nn.Conv2d) and name and (frozen or part.weight.requires_grad):
+                hook = part.register_forward_hook(lambda _, inputs, __, name=name: note(name, inputs))
                 hooks.callback(hook.remove)
-        return order, module(image)
+        output = module(image)
+    return first[0] if first else None, order, output
 
 
 def check_output(module: nn.Module, image: Tensor, output: Any) -> int:

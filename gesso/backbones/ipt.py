@@ -255,6 +255,8 @@ class IPT(Backbone):
         "ipt_tiny": {"n_feats": 16, "patch_size": 16, "patch_dim": 2, "num_heads": 4, "num_layers": 2},
     }
     stages = (0,)
+    input_option = "n_colors"
+    constant_keys = ("sub_mean.", "add_mean.")
 
     def __init__(
         self,
@@ -288,6 +290,7 @@ class IPT(Backbone):
         self.in_channels, self.out_channels = n_colors, out_channels or n_colors
         self.image_residual = self._check_residual(image_residual, self.out_channels)
         self.size_multiple, self.channels = patch_size, [n_feats, n_feats]
+        self.first_keys = tuple(f"head.{number}.0." for number in range(len(scale)))
 
         self.sub_mean, self.add_mean = mean_shift(n_colors, -rgb_range), mean_shift(n_colors, rgb_range)
         self.head = nn.ModuleList(
@@ -344,12 +347,16 @@ class IPT(Backbone):
 
     def replace_last(self, out_channels: int, *, image_residual: bool) -> None:
         """Puts freshly initialised last convolutions of `out_channels` in place, one for each task."""
-        self.image_residual = self._check_residual(image_residual, out_channels)
-        for tail in cast("Sequence[nn.Sequential]", self.tail):
-            old = cast("nn.Conv2d", tail[1])
-            tail[1] = nn.Conv2d(old.in_channels, out_channels, 3, padding=1).to(old.weight.device, old.weight.dtype)
-        self.out_channels = out_channels
-        self.options |= {"out_channels": out_channels, "image_residual": image_residual}
+        self._check_residual(image_residual, out_channels)
+        super().replace_last(out_channels, image_residual=image_residual)
+
+    def mean_before(self, channels: int) -> Tensor:
+        """The mean of DIV2K, which is taken off RGB images."""
+        return self.rgb_range * torch.tensor(DIV2K_MEAN) if channels == 3 else super().mean_before(channels)
+
+    def mean_behind(self, channels: int) -> Tensor:
+        """The same, which is added where the image is not."""
+        return super().mean_behind(channels) if self.image_residual else self.mean_before(channels)
 
     def _check_residual(self, image_residual: bool, out_channels: int) -> bool:
         if image_residual and set(self.scales) != {1}:

@@ -213,6 +213,8 @@ def pooling_window(train_size: Size, level: int, multiple: int) -> Size:
 class _UNet(Backbone):
     """The U that NAFNet and Baseline share; decoders add the encoder's map of their size to theirs."""
 
+    input_option = "img_channel"
+    first_keys = ("intro.",)
     head_keys = ("ending.",)
     pad_mode = "zeros"
 

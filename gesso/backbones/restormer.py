@@ -7,7 +7,8 @@ normalisations and 1x1 convolutions read in order, cost nothing. Attention is a 
 of queries and keys divide it and the output projection multiplies it before it meets the values.
 
 DCPT (Hu et al., ICLR 2025) trains a Restormer with ReLU in place of softmax, `norm_eps` 1e-6 and no biases inside
-blocks. Its class wraps the stages, so that its files read `latent.body.0...`; `wrapped` makes `to_official` do so.
+blocks. Its class wraps the stages, so that its files read `latent.body.0...`; `wrapped` makes `to_official` do so. With
+`scale` its network enlarges, by as many last convolutions as a pixel of the input becomes.
 """
 
 import functools
@@ -254,6 +255,8 @@ class Restormer(Backbone):
         attention: "softmax" as published, or "relu" as in DCPT.
         norm_eps: what is added to variances: 1e-5 as published, 1e-6 in DCPT.
         wrapped: whether `to_official` names stages as DCPT does.
+        scale: output side / input side, 1, 2 or 4 in DCPT. Its last convolutions stand side by side, each adds the
+            image, and a pixel shuffle takes them in an order that mixes the colours, as published.
     """
 
     variants: ClassVar[dict[str, dict[str, Any]]] = {
@@ -264,6 +267,8 @@ class Restormer(Backbone):
         "restormer_dcpt": {"LayerNorm_type": "BiasFree", "attention": "relu", "norm_eps": 1e-6, "wrapped": True},
         "restormer_tiny": {"dim": 16, "num_blocks": (1, 1, 2, 2), "num_refinement_blocks": 1},
     }
+    input_option = "inp_channels"
+    first_keys = ("patch_embed.proj.",)
     head_keys = ("output.",)
     stages = (0, 1, 2)
     size_multiple = 8
@@ -284,10 +289,13 @@ class Restormer(Backbone):
         attention: Attention = "softmax",
         norm_eps: float = 1e-5,
         wrapped: bool = False,
+        scale: int = 1,
     ) -> None:
         super().__init__()
         check_choice("LayerNorm_type", LayerNorm_type, LayerNormType)
         check_choice("attention", attention, Attention)
+        if scale not in (1, 2, 4):
+            raise ValueError(f"scale: expected 1, 2 or 4, got {scale}")
         self.in_channels, self.out_channels = inp_channels, out_channels
         self.channels = [dim * 4, dim * 2, dim * 2, dim * 2]
         self.image_residual = check_residual(image_residual and not dual_pixel_task, inp_channels, out_channels)
@@ -321,7 +329,12 @@ class Restormer(Backbone):
         self.refinement = stage(num_refinement_blocks, dim * 2, heads[0])
 
         self.skip_conv = nn.Conv2d(dim, dim * 2, 1, bias=bias) if dual_pixel_task else None
-        self.output = nn.Conv2d(dim * 2, out_channels, 3, padding=1, bias=bias)
+        last = functools.partial(nn.Conv2d, dim * 2, out_channels, 3, padding=1, bias=bias)
+        self.scale = scale
+        self.output = last() if scale == 1 else nn.ModuleList(last() for _ in range(scale**2))
+        if scale > 1:
+            self.head_keys = tuple(f"output.{number}." for number in range(scale**2))
+            self.last_by_channel = False
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Decoder levels 3, 2, 1 and the refinement of `image` (B, inp_channels, H, W)."""
@@ -341,6 +354,9 @@ class Restormer(Backbone):
 
     def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
         """The last convolution of the refined map, plus the image where there is an image residual."""
+        if isinstance(self.output, nn.ModuleList):
+            parts = [output(feature) + (image if self.image_residual else 0) for output in self.output]
+            return F.pixel_shuffle(torch.cat(parts, 1), self.scale)
         restored = self.output(feature)
         return restored + image if self.image_residual else restored
 
@@ -353,10 +369,11 @@ class Restormer(Backbone):
             return None
         options = recognise_stages(state)
         options |= {
-            "bias": "output.bias" in state,
+            "bias": "output.bias" in state or "output.0.bias" in state,
             "dual_pixel_task": "skip_conv.weight" in state,
             "image_residual": options["inp_channels"] == options["out_channels"],
         }
+        options["scale"] = math.isqrt(sum(bool(re.fullmatch(r"output\.(\d+\.)?weight", key)) for key in state))
         return options | ({"attention": "relu", "norm_eps": 1e-6, "wrapped": True} if wrapped else {})
 
     @classmethod
@@ -380,7 +397,7 @@ def recognise_stages(state: Mapping[str, Tensor]) -> dict[str, Any]:
     hidden = {f"{stage}.0.ffn.project_out.weight": state[f"{stage}.0.ffn.project_out.weight"].shape for stage in stages}
     return {
         "inp_channels": state["patch_embed.proj.weight"].shape[1],
-        "out_channels": state["output.weight"].shape[0],
+        "out_channels": state["output.weight" if "output.weight" in state else "output.0.weight"].shape[0],
         "dim": state["patch_embed.proj.weight"].shape[0],
         "num_blocks": [count_blocks(state, stage) for stage in stages],
         "num_refinement_blocks": count_blocks(state, "refinement"),

@@ -10,7 +10,8 @@ GPU, zeros fill its heads up to the width that these take.
 
 DCPT (Hu et al., "Universal Image Restoration Pre-training via Degradation Classification", ICLR 2025) trains a SwinIR
 without position bias and without shift masks (`position_bias=False, shift_mask=False`), in which windows that the shift
-has torn mix opposite borders of the image. Its class numbers the layers as `encode_layers` and `decode_layers`.
+has torn mix opposite borders of the image. Its class numbers the layers as `encode_layers` and `decode_layers`, and
+leaves an enlarged image as its last convolution returns it, on the range of the network and without the mean.
 """
 
 import itertools
@@ -27,6 +28,7 @@ from torch.nn import functional as F
 from gesso.backbones._base import Backbone, check_residual
 from gesso.backbones._blocks import DIV2K_MEAN, pixel_shuffles
 from gesso.functional.checks import check_choice
+from gesso.functional.random import kept
 from gesso.functional.windows import attend, find_windows, move, relative_position_index, reorder
 
 Upsampler = Literal["", "pixelshuffle", "pixelshuffledirect", "nearest+conv"]
@@ -102,8 +104,8 @@ class Block(nn.Module):
         """Stochastic depth: in training, a branch is left out for a share `drop_path` of the images of the batch."""
         if not self.training or not self.drop_path:
             return branch
-        kept = branch.new_empty(1, branch.shape[1], 1, 1).bernoulli_(1 - self.drop_path)
-        return branch * (kept / (1 - self.drop_path))
+        share = kept(branch.shape[1], 1 - self.drop_path, like=branch).view(-1, 1, 1)
+        return branch * (share / (1 - self.drop_path))
 
 
 class ResidualGroup(nn.Module):
@@ -181,6 +183,8 @@ class SwinIR(Backbone):
         position_bias: whether attention has a relative position bias; False in DCPT.
         shift_mask: whether pixels from opposite borders of the image are kept apart; False in DCPT.
         image_residual: whether the input image is added to the output; None = if there is no upsampler.
+        body_only: the encoder of DegAE: the output is the map of `embed_dim` channels behind the last norm, of images
+            neither centred nor scaled. Its class owns `conv_after_body` and `conv_last` and does not use them.
     """
 
     variants: ClassVar[dict[str, dict[str, Any]]] = {
@@ -214,6 +218,9 @@ class SwinIR(Backbone):
         },
     }  # fmt: skip
 
+    input_option = "in_chans"
+    first_keys = ("conv_first.",)
+
     def __init__(
         self,
         upscale: int = 1,
@@ -234,12 +241,15 @@ class SwinIR(Backbone):
         position_bias: bool = True,
         shift_mask: bool = True,
         image_residual: bool | None = None,
+        body_only: bool = False,
     ) -> None:
         super().__init__()
         check_choice("upsampler", upsampler, Upsampler)
         check_choice("resi_connection", resi_connection, Connection)
         check_scale(upscale, upsampler)
-        image_residual = not upsampler if image_residual is None else image_residual
+        if body_only and (upsampler or image_residual):
+            raise ValueError("body_only: expected no upsampler and no image_residual, for the output is a feature map")
+        image_residual = not (upsampler or body_only) if image_residual is None else image_residual
         check_same_size(image_residual, upsampler)
         if len(depths) != len(num_heads):
             raise ValueError(f"depths, num_heads: expected as many numbers each, got {list(depths)}, {list(num_heads)}")
@@ -271,6 +281,11 @@ class SwinIR(Backbone):
         self.channels = [embed_dim] * shown + [behind]
         self.stages = tuple(range(shown))
         self.apply(initialise)
+        self.body_only = body_only
+        if body_only:
+            self.out_channels = self.encoder_channels = embed_dim
+            for unused in (self.conv_after_body, self.conv_last):
+                unused.requires_grad_(False)
 
     def _make_head(self, embed_dim: int) -> None:
         """The layers behind the body, under the names that the official code gives them for each upsampler."""
@@ -297,6 +312,10 @@ class SwinIR(Backbone):
         The former have `embed_dim` channels and the size of the image. So has the latter without an upsampler and with
         "pixelshuffledirect"; else it has 64 channels and the size of the output.
         """
+        if self.body_only:
+            return self.body(self.conv_first(image.contiguous(memory_format=torch.channels_last)))[
+                -len(self.channels) :
+            ]
         centred = image - self.get_buffer("mean") if self.in_channels == 3 else image
         shallow = self.conv_first((centred * self.img_range).contiguous(memory_format=torch.channels_last))
         *maps, deep = self.body(shallow)
@@ -314,6 +333,11 @@ class SwinIR(Backbone):
         for layer in self.layers:
             maps.append(layer(maps[-1]))
         return [*maps[1:], self.norm(maps[-1].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)]
+
+    @property
+    def in_dcpts_form(self) -> bool:
+        """Whether this is the network of DCPT's class."""
+        return not (self.position_bias or self.shift_mask)
 
     def positions(self, height: int, width: int) -> Tensor:
         """The absolute position embedding (height, width, C); the official code takes images of `img_size` only."""
@@ -335,8 +359,12 @@ class SwinIR(Backbone):
         return F.leaky_relu(self.conv_hr(feature), 0.2)
 
     def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
-        """The last convolution, back on the range of the image, and what it adds to."""
+        """The last convolution, back on the range of the image, and what it adds to; nothing with `body_only`."""
+        if self.body_only:
+            return feature
         last = self.upsample if self.upsampler == "pixelshuffledirect" else self.conv_last
+        if self.upsampler and self.in_dcpts_form:
+            return last(feature)
         restored = last(feature) / self.img_range
         if self.image_residual:
             return image + restored
@@ -345,7 +373,33 @@ class SwinIR(Backbone):
     def replace_last(self, out_channels: int, *, image_residual: bool) -> None:
         """Puts a freshly initialised last convolution of `out_channels` in place; the body keeps its weights."""
         check_same_size(image_residual, self.upsampler)
-        super().replace_last(out_channels, image_residual=image_residual)
+        if not self.body_only:
+            super().replace_last(out_channels, image_residual=image_residual)
+        elif out_channels != self.out_channels or image_residual:
+            raise ValueError(
+                f"body_only: the output has the {self.out_channels} channels of the body and no image is added; asked "
+                f"for {out_channels} (a pretext's feature_channels)"
+            )
+
+    def encoder_for(self, channels: int) -> "SwinIR":
+        """The network, or its body alone where that has as many channels as a model wants (DegAE)."""
+        if channels == self.out_channels or channels != self.options["embed_dim"] or self.upsampler:
+            return self
+        body = self.twin(body_only=True, image_residual=None)
+        body.load_state_dict(self.state_dict())
+        return body.to(self.conv_first.weight).train(self.training)
+
+    def mean_before(self, channels: int) -> Tensor:
+        """The mean of DIV2K, which is taken off RGB images."""
+        if channels != 3 or self.body_only:
+            return super().mean_before(channels)
+        return self.img_range * torch.tensor(DIV2K_MEAN)
+
+    def mean_behind(self, channels: int) -> Tensor:
+        """The same, which is added where the image is not."""
+        if self.image_residual or (self.upsampler and self.in_dcpts_form):
+            return super().mean_behind(channels)
+        return self.mean_before(channels)
 
     # ---------------------------------------------------------------------------------------------------- padding
 
@@ -446,7 +500,7 @@ class SwinIR(Backbone):
     def to_official(self) -> dict[str, Tensor]:
         """The state that the authors' class loads strictly: with its buffers, or under the keys of DCPT's class."""
         state = super().to_official()
-        if not (self.position_bias or self.shift_mask):
+        if self.in_dcpts_form:
             halves = {f"layers.{i}.": f"encode_layers.{i}." if i < 3 else f"decode_layers{i - 3}." for i in range(6)}
             return {re.sub(r"^layers\.\d\.", lambda found: halves[found[0]], key): state[key] for key in state}
         official: dict[str, Tensor] = {}

@@ -168,6 +168,8 @@ class Uformer(Backbone):
         "uformer_b": {"embed_dim": 32, "depths": [1, 2, 8, 8, 2, 8, 8, 2, 1]},
         "uformer_tiny": {"img_size": 64, "embed_dim": 8, "depths": [2, 1, 1, 1, 1, 1, 1, 1, 2]},
     }
+    input_option = "dd_in"
+    first_keys = ("input_proj.proj.0.",)
     head_keys = ("output_proj.proj.0.",)
     stages = (0, 1, 2, 3)
     pad_mode = "zeros"

@@ -77,7 +77,7 @@ def _encoder(backbone: Backbone) -> dict[str, Any]:
 
 
 def _degae(backbone: Backbone, out: Path) -> dict[Path, dict[str, Any]]:
-    """DegAE's files. Its convolution class has an `HRconv` that it never uses, and wants its weights all the same."""
+    """DegAE's files. At scale 1 its head has an `HRconv` that it never uses, and wants its weights all the same."""
     encoder, decoder = degae_paths(out)
     if not isinstance(backbone, PaperTransfer):
         if backbone.image_residual:
@@ -86,6 +86,8 @@ def _degae(backbone: Backbone, out: Path) -> dict[Path, dict[str, Any]]:
             )
         return {encoder: backbone.to_official()}
     head = {f"conv_last.{key}": tensor for key, tensor in backbone.conv_last.state_dict().items()}
+    if backbone.enlarge is not None:
+        return {encoder: backbone.backbone.to_official(), decoder: dict(backbone.enlarge.state_dict()) | head}
     channels = backbone.conv_last.in_channels
     unused = {"HRconv.weight": torch.zeros(channels, channels, 3, 3), "HRconv.bias": torch.zeros(channels)}
     return {encoder: backbone.backbone.to_official(), decoder: head | unused}

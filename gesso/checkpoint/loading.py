@@ -1,6 +1,7 @@
 """From a file to a network: recognise it, load it whole, or take its features alone and say so."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +10,7 @@ from torch import nn
 
 from gesso import _discovery
 from gesso.backbones import Backbone, backbone_classes
+from gesso.backbones._channels import Adapted, adapt
 from gesso.backbones._transfer import PaperTransfer
 from gesso.checkpoint.files import CheckpointError, State, description, read_header, read_state, with_defaults
 from gesso.refiner.refined import Refined, recover_prior
@@ -16,7 +18,7 @@ from gesso.refiner.refined import Refined, recover_prior
 PREFIXES = ("module.", "_orig_mod.", "net_g.", "net.", "model.")
 """What DataParallel, torch.compile, BasicSR and Lightning put before every name."""
 
-HALVES = (("encoder.", "decoder."), ("backbone.", "conv_last."), ("backbone.", "refiner."))
+HALVES = (("encoder.", "decoder."), ("backbone.", ("conv_last.", "enlarge.")), ("backbone.", "refiner."))
 """A network and what stood behind it: in files of MFM and IFP, in our own `PaperTransfer`, and in our `Refined`."""
 
 
@@ -29,12 +31,14 @@ class Recognised:
         header: what the file says of itself; {} for files of others.
         assumed: constructor options that the tensors of a foreign file do not tell, at their published default.
         left: tensors of the file that do not belong to the network.
+        adapted: tensors that were made to fit images with other channels than the file's.
     """
 
     network: Backbone
     header: dict[str, Any]
     assumed: dict[str, Any]
     left: list[str]
+    adapted: Adapted | None = None
 
     def __str__(self) -> str:
         """One line for the terminal."""
@@ -43,7 +47,7 @@ class Recognised:
         if self.assumed:
             assumed = ", ".join(f"{name}={value!r}" for name, value in self.assumed.items())
             text += f"; assumed, because tensors do not tell: {assumed}"
-        return text + _left(self.left)
+        return text + str(self.adapted or "") + _left(self.left)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,18 +58,20 @@ class Report:
         loaded: tensors of the network that now hold the values of the file.
         relearned: tensors of the network that keep the values they had.
         left: tensors of the file that were not used.
+        adapted: which of the loaded were made to fit images with other channels than the file's.
     """
 
     loaded: list[str]
     relearned: list[str]
     left: list[str]
+    adapted: Adapted | None = None
 
     def __str__(self) -> str:
         """One line for the terminal: `loaded 492/494 tensors, relearned 2: output.weight, output.bias`."""
         text = f"loaded {len(self.loaded)}/{len(self.loaded) + len(self.relearned)} tensors"
         if self.relearned:
             text += f", relearned {len(self.relearned)}: {_shortened(self.relearned)}"
-        return text + _left(self.left)
+        return text + str(self.adapted or "") + _left(self.left)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +127,8 @@ def recognise(
         weights: which set of weights, where the file holds several: "params" or "params_ema".
         decoder: the second file of a model fine-tuned with DegAE's code, whose first file is `path`.
         facts: constructor options that the file does not tell (Uformer's `img_size`), or that shall differ from it;
-            `target` says that the class of your own which the file names may be run.
+            `image_channels` adapts the network to images with other channels (`gesso.backbones._channels`); `target`
+            says that the class of your own which the file names may be run.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -137,7 +144,9 @@ def load_features(net: Backbone, path: str | Path, *, keep_head: bool = False, w
     """Loads what lies before `reconstruct` from a file into a network of the same body, and reports what it did.
 
     Strict: every tensor of the body must be in the file with its shape, and nothing of the file may be left over but
-    what lies behind `reconstruct`, or stood behind the whole network in pre-training. The head keeps its values.
+    what lies behind `reconstruct`, or stood behind the whole network in pre-training. The head keeps its values. Where
+    images of the file have other channels than those of `net`, the first convolution is adapted, and with `keep_head`
+    the last one (`gesso.backbones._channels`); the report says so.
 
     Args:
         net: the network; unchanged if the file does not fit.
@@ -153,16 +162,24 @@ def load_features(net: Backbone, path: str | Path, *, keep_head: bool = False, w
     if isinstance(net, PaperTransfer) and header.get("backbone") != PaperTransfer.__name__:
         inner = load_features(net.backbone, path, keep_head=True, weights=weights)
         loaded = [f"backbone.{key}" for key in inner.loaded]
-        return Report(loaded, [key for key in net.state_dict() if key not in set(loaded)], inner.left)
+        relearned = [key for key in net.state_dict() if key not in set(loaded)]
+        return Report(loaded, relearned, inner.left, inner.adapted)
 
-    candidates = [(Fit.of(net, net.from_official(inside)), left) for inside, left in unpacked(state)]
-    fit, left = max(candidates, key=lambda candidate: len(candidate[0].loaded))
+    candidates = [(*adapted_fit(net, inside), left) for inside, left in unpacked(state)]
+    fit, adapted, left = max(candidates, key=lambda candidate: len(candidate[0].loaded))
     if any(not net.is_head(key) for key in fit.misfits):
         raise CheckpointError(f"{path}: its features do not fit {type(net).__name__}{_seen(header, state)}\n{fit}")
     loaded = {key: fit.state[key] for key in fit.loaded if keep_head or not net.is_head(key)}
     net.load_state_dict(net.state_dict() | loaded)
     relearned = [key for key in net.state_dict() if key not in loaded]
-    return Report(list(loaded), relearned, left + [key for key in fit.state if key not in loaded])
+    left = left + [key for key in fit.state if key not in loaded]
+    return Report(list(loaded), relearned, left, adapted._replace(names=[n for n in adapted.names if n in loaded]))
+
+
+def adapted_fit(net: Backbone, state: State) -> tuple[Fit, Adapted]:
+    """The fit of a file's state to `net`, once it is adapted to the channels of its images, and what that took."""
+    state, adapted = adapt(net, net.from_official(state))
+    return Fit.of(net, state), adapted
 
 
 def unpacked(state: State) -> Iterator[tuple[State, list[str]]]:
@@ -182,7 +199,8 @@ def unpacked(state: State) -> Iterator[tuple[State, list[str]]]:
         left = [key for key in state if key.startswith(thrown_away)]
         if network and len(network) + len(left) == len(state):
             yield network, left
-            yield {key.removeprefix(thrown_away): state[key] for key in left} | network, []
+            if isinstance(thrown_away, str):
+                yield {key.removeprefix(thrown_away): state[key] for key in left} | network, []
 
 
 def _by_header(header: dict[str, Any], state: State, facts: dict[str, Any], path: str | Path) -> Recognised:
@@ -193,12 +211,24 @@ def _by_header(header: dict[str, Any], state: State, facts: dict[str, Any], path
         raise CheckpointError(f"{path}: its network is {header['backbone']}, which this gesso does not have; {hint}")
     network = known[header["backbone"]]
     _check_trust(header["options"], facts, path)
+    options, facts = for_images(network, header["options"], facts)
     _discovery.check_options(network.__init__, facts, network.__name__)
-    net = network(**(header["options"] | facts))
+    net = network(**(options | facts))
+    state, adapted = adapt(net, state)
     _filled(net, Fit.of(net, state), path)
     if isinstance(net, Refined):
         recover_prior(net, Path(path), load, asked="prior" in facts)
-    return Recognised(net, header, {}, [])
+    return Recognised(net, header, {}, [], adapted)
+
+
+def for_images(
+    network: type[Backbone], options: dict[str, Any], facts: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of a file's network, for as many image channels as the facts ask for, and the other facts."""
+    if "image_channels" not in facts:
+        return options, facts
+    others = {name: value for name, value in facts.items() if name != "image_channels"}
+    return network.for_images(options, facts["image_channels"]), others
 
 
 def _check_trust(options: dict[str, Any], facts: dict[str, Any], path: str | Path) -> None:
@@ -223,22 +253,26 @@ def _check_trust(options: dict[str, Any], facts: dict[str, Any], path: str | Pat
 
 def _by_tensors(state: State, facts: dict[str, Any], path: str | Path) -> Recognised:
     """The network that has these tensors."""
-    attempts: list[tuple[Fit, Backbone, dict[str, Any], list[str]]] = []
+    attempts: list[tuple[Fit, Backbone, dict[str, Any], list[str], Adapted]] = []
     for inside, left in unpacked(state):
         for network, options in _claims(inside):
-            _discovery.check_options(network.__init__, facts, network.__name__)
+            options, others = for_images(network, options, facts)
+            _discovery.check_options(network.__init__, others, network.__name__)
             try:
-                net = network(**(options | facts))
+                net = network(**(options | others))
             except ValueError as error:
                 seen = f"tensors of a {network.__name__} with {options}"
                 raise CheckpointError(f"{path}: {seen}, but {error}; give what tensors do not tell") from None
-            attempts.append((Fit.of(net, network.from_official(inside)), net, options | facts, left))
+            fit, adapted = adapted_fit(net, inside)
+            attempts.append((fit, net, options | others, left, adapted))
     if not attempts:
         names = _shortened(list(state))
         raise CheckpointError(f"{path}: no network of gesso ({', '.join(backbone_classes())}) has its tensors: {names}")
-    fit, net, options, left = max(attempts, key=lambda attempt: (not attempt[0].misfits, len(attempt[0].loaded)))
+    fit, net, options, left, adapted = max(
+        attempts, key=lambda attempt: (not attempt[0].misfits, len(attempt[0].loaded))
+    )
     assumed = {name: value for name, value in with_defaults(type(net), {}).items() if name not in options}
-    return Recognised(_filled(net, fit, path), {}, assumed, left)
+    return Recognised(_filled(net, fit, path), {}, assumed, left, adapted)
 
 
 def _claims(state: State) -> Iterator[tuple[type[Backbone], dict[str, Any]]]:
@@ -265,17 +299,25 @@ def _filled(net: Backbone, fit: Fit, path: str | Path) -> Backbone:
 
 
 def _with_decoder(backbone: Backbone, path: str | Path) -> PaperTransfer:
-    """The model whose convolution to the image lies in a file of its own, beside an `HRconv` that DegAE never uses."""
+    """The model whose layers behind the network lie in a file of their own: DegAE's head, see `PaperTransfer`."""
     state = list(unpacked(read_state(path)))[-1][0]
     if "conv_last.weight" not in state:
         seen = _shortened(list(state))
         raise CheckpointError(f"{path}: expected conv_last.weight, as DegAE's decoders have; found {seen}")
-    net = PaperTransfer.around(backbone, out_channels=len(state["conv_last.weight"]))
-    head = {key: tensor for key, tensor in state.items() if not key.startswith("HRconv.")}
-    fit = Fit.of(net.conv_last, {key.removeprefix("conv_last."): tensor for key, tensor in head.items()})
+    enlarge = 1
+    if "upconv1.weight" in state:
+        enlarge = 4 if "upconv2.weight" in state else math.isqrt(len(state["upconv1.weight"]) // 64)
+    else:
+        state = {key: tensor for key, tensor in state.items() if not key.startswith("HRconv.")}  # there, but unused
+    first = state["conv_last.weight" if enlarge == 1 else "conv_first.weight"]
+    backbone = backbone.encoder_for(first.shape[1])
+    net = PaperTransfer.around(backbone, out_channels=len(state["conv_last.weight"]), enlarge=enlarge)
+    names = {key: key if key.startswith("conv_last.") else f"enlarge.{key}" for key in state}
+    head = {names[key]: tensor for key, tensor in state.items()}
+    fit = Fit.of(net, {f"backbone.{key}": tensor for key, tensor in backbone.state_dict().items()} | head)
     if fit.misfits:
-        raise CheckpointError(f"{path}: its convolution does not stand behind {backbone.out_channels} channels\n{fit}")
-    net.conv_last.load_state_dict(fit.state)
+        raise CheckpointError(f"{path}: its layers do not stand behind {backbone.out_channels} channels\n{fit}")
+    net.load_state_dict(fit.state)
     return net
 
 

@@ -35,7 +35,6 @@ precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], id
 def options_of(golden):
     """Our options for the official arguments of a golden case."""
     options = dict(golden["args"])
-    options.pop("scale", None)
     if "global_residual" in options:
         options["image_residual"] = options.pop("global_residual")
     if "(DCPT)" in golden.get("name", ""):
@@ -74,11 +73,7 @@ def test_equals_the_network_that_ifp_trains(golden, dtype):
 @precisions
 @pytest.mark.parametrize(
     "golden",
-    [
-        golden
-        for golden in cases("dcpt", name=["Restormer (DCPT)", "Restormer_origin (DCPT)"])
-        if golden["args"].get("scale", 1) == 1
-    ],
+    cases("dcpt", name=["Restormer (DCPT)", "Restormer_origin (DCPT)"]),
     ids=case_id,
 )
 def test_equals_the_network_of_dcpt(golden, dtype):
@@ -89,9 +84,7 @@ def test_equals_the_network_of_dcpt(golden, dtype):
 
 def test_stages_are_those_that_dcpt_classifies():
     golden = case("dcpt", "dcpt_joint_restormer")
-    options = {**golden["args"]["net"], **DCPT, "wrapped": True}
-    options.pop("scale")
-    net = fill(Restormer(**options), prefix="net_g.").double()
+    net = fill(Restormer(**golden["args"]["net"], **DCPT, wrapped=True), prefix="net_g.").double()
     features = net.features(make_inputs(golden, torch.float64)["x"])
     stages = [features[index] for index in net.stages]
     for index, feature in enumerate(reversed(stages)):
@@ -128,6 +121,7 @@ def test_official_files_are_recognised_and_return_bit_by_bit(name):
         {"dim": 8, "out_channels": 64, "image_residual": False, "LayerNorm_type": "BiasFree"},
         {"dim": 8, "inp_channels": 6, "dual_pixel_task": True, "image_residual": False, "ffn_expansion_factor": 1.5},
         {"dim": 8, "wrapped": True, "bias": True, **DCPT},
+        {"dim": 8, "wrapped": True, "scale": 4, "bias": True, **DCPT},
     ],
 )
 def test_recognise_deduces_every_option(options):
@@ -138,6 +132,15 @@ def test_recognise_deduces_every_option(options):
         "num_blocks": list(net.options["num_blocks"]),
         "heads": list(net.options["heads"]),
     }
+
+
+def test_a_network_that_enlarges_is_pretrained_like_others():
+    net = Restormer(**TINY, **DCPT, wrapped=True, scale=2)
+    net.replace_last(64, image_residual=False)
+    assert net(torch.rand(1, 3, 11, 9)).shape == (1, 64, 22, 18)
+    assert [key for key in net.state_dict() if net.is_head(key)] == [f"output.{number}.weight" for number in range(4)]
+    with pytest.raises(ValueError, match="scale: expected 1, 2 or 4, got 3"):
+        Restormer(**TINY, scale=3)
 
 
 def test_recognise_leaves_other_networks_alone():

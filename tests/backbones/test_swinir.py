@@ -108,6 +108,32 @@ def test_body_is_the_encoder_of_degae(dtype):
     image = make_input(golden, dtype)
     feature = net.body(net.conv_first(net.pad(image)))[-1]
     check_output(feature[..., : image.shape[-2], : image.shape[-1]], golden["out"]["out"])
+    encoder = net.encoder_for(12)
+    check_state(encoder, golden)
+    check_output(encoder.to(dtype)(image), golden["out"]["out"])
+    assert encoder.out_channels == encoder.channels[-1] == 12
+
+
+def test_the_body_alone_has_no_last_convolution():
+    net = SwinIR(**TINY, body_only=True)
+    net.replace_last(net.encoder_channels, image_residual=False)
+    net(torch.rand(1, 3, 9, 13)).mean().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters() if parameter.requires_grad)
+    with pytest.raises(ValueError, match="12 channels of the body and no image is added; asked for 64"):
+        net.replace_last(64, image_residual=False)
+    with pytest.raises(ValueError, match="body_only: expected no upsampler"):
+        SwinIR(**TINY, body_only=True, upscale=2, upsampler="pixelshuffle")
+    assert SwinIR(**TINY).encoder_for(64).out_channels == 3
+
+
+@pytest.mark.parametrize("upsampler", ["pixelshuffle", "pixelshuffledirect", "nearest+conv"])
+def test_dcpt_leaves_an_enlarged_image_as_the_last_convolution_returns_it(upsampler):
+    net = random_tiny(upscale=2, upsampler=upsampler, img_range=255.0)
+    dcpt = SwinIR(**TINY, upscale=2, upsampler=upsampler, img_range=255.0, position_bias=False, shift_mask=False)
+    feature, image = torch.randn(1, dcpt.channels[-1], 16, 16), torch.rand(1, 3, 16, 16)
+    dcpt.last.load_state_dict(net.last.state_dict())
+    mean = net.get_buffer("mean")
+    torch.testing.assert_close(dcpt.reconstruct(feature, image), (net.reconstruct(feature, image) - mean) * 255)
 
 
 # -------------------------------------------------------------------------------------------------- official files

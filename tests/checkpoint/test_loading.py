@@ -262,5 +262,5 @@ def test_the_two_files_of_degae_make_one_model(tmp_path, pretrained):
 def test_a_decoder_that_is_none_is_an_error(tmp_path, pretrained, head):
     torch.save(pretrained.state_dict(), tmp_path / "E.pth")
     torch.save(head, tmp_path / "De1.pth")
-    with pytest.raises(CheckpointError, match=r"De1\.pth: (expected conv_last|its convolution does not stand)"):
+    with pytest.raises(CheckpointError, match=r"De1\.pth: (expected conv_last|its layers do not stand)"):
         load(tmp_path / "E.pth", decoder=tmp_path / "De1.pth")
