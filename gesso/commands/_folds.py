@@ -1,13 +1,19 @@
-"""Which pairs a run trains on and which it is measured on."""
+"""Which pairs, or clean photos, a run trains on and which it is measured on."""
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from gesso.data.layouts import Pair, PairBy, find_pairs, find_splits
+from gesso.data.datasets import WholePhotos
+from gesso.data.io import write_image
+from gesso.data.layouts import Pair, PairBy, find_pairs, find_photos, find_splits
+from gesso.data.sources import pairs_if_any
+from gesso.degradations import Degradation
 from gesso.functional.random import generator_for
 
 FEWEST_PAIRS = 4
@@ -15,11 +21,22 @@ FOLDS = 4
 
 
 @dataclass(frozen=True)
+class SpoiltPhoto(Pair):
+    """A clean photo, and the files of the pair that `write_tests` makes of it where runs are measured on it.
+
+    Attributes:
+        photo: its file.
+    """
+
+    photo: Path
+
+
+@dataclass(frozen=True)
 class Fold:
     """Pairs to train on, and others to be measured on."""
 
-    train: list[Pair]
-    test: list[Pair]
+    train: Sequence[Pair]
+    test: Sequence[Pair]
 
 
 def open_folds(
@@ -29,28 +46,54 @@ def open_folds(
     gt: str | Path | None = None,
     pair_by: PairBy = "stem",
     layout: str | None = None,
+    degradation: Any = None,
     folds: int | None = None,
+    made: Path = Path(),
 ) -> list[Fold]:
     """One fold that tests on the test (else validation) split of `data`; where there is none, or `folds` is given, that
     many folds of the pairs, each of which tests on its own pairs and trains on the others. The same for all seeds.
 
+    Where `data` holds clean photos, or a degradation is given for them, the pairs are of `SpoiltPhoto`, their files to
+    be made in the folder `made`.
+
     Raises:
         ValueError: if there are fewer than 4 pairs, or not enough for so many folds.
     """
-    splits = [] if data is None else [split for split in ("test", "val") if split in find_splits(data)]
-    pairs = find_pairs(data, "train", lq=lq, gt=gt, pair_by=pair_by, layout=layout)
-    if len(pairs) < FEWEST_PAIRS:
-        raise ValueError(f"a comparison needs at least {FEWEST_PAIRS} pairs to train on, found {len(pairs)}")
+    root = None if data is None else Path(data)
+    pairs = None
+    if degradation is None:
+        pairs = pairs_if_any(root, "train", lq=lq, gt=gt, pair_by=pair_by, layout=layout)
+    elif root is None:
+        raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
+
+    def find(split: str) -> Sequence[Pair]:
+        if pairs is None:
+            return spoilt_photos(Path(data or ""), split, made)
+        return find_pairs(root, split, pair_by=pair_by, layout=layout)
+
+    what = "photos" if pairs is None else "pairs"
+    train = pairs or find("train")
+    if len(train) < FEWEST_PAIRS:
+        raise ValueError(f"a comparison needs at least {FEWEST_PAIRS} {what} to train on, found {len(train)}")
+    splits = [] if root is None else [split for split in ("test", "val") if split in find_splits(root)]
     if splits and folds is None:
-        test = find_pairs(data, splits[0], pair_by=pair_by, layout=layout)
+        test = find(splits[0])
         if len(test) < 2:
             raise ValueError(
                 f"{data}: a comparison needs at least 2 test images, {splits[0]} has {len(test)}; give --folds"
             )
-        return [Fold(pairs, test)]
-    folds = folds or FOLDS
+        return [Fold(train, test)]
+    return divided(train, folds or FOLDS, what)
+
+
+def divided(pairs: Sequence[Pair], folds: int, what: str) -> list[Fold]:
+    """So many folds, each of which tests on its own pairs and trains on all others.
+
+    Raises:
+        ValueError: if there are not enough.
+    """
     if not 2 <= folds <= len(pairs):
-        raise ValueError(f"folds: expected 2 to {len(pairs)}, as many as there are pairs, got {folds}")
+        raise ValueError(f"folds: expected 2 to {len(pairs)}, as many as there are {what}, got {folds}")
     order = torch.randperm(len(pairs), generator=generator_for(0, "folds")).tolist()
     parts = [set(order[number::folds]) for number in range(folds)]
     return [
@@ -76,6 +119,54 @@ def drawn(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
     """`count` of the pairs, drawn by `seed`; a larger count has those of a smaller one."""
     order = torch.randperm(len(pairs), generator=generator_for(seed, "pairs")).tolist()
     return [pairs[i] for i in sorted(order[:count])]
+
+
+def spoilt_photos(root: Path, split: str, made: Path) -> list[SpoiltPhoto]:
+    """The clean photos under `root`, and what their pairs in the folder `made` will be called."""
+    photos = find_photos(root, split)
+    stems = [photo.relative_to(root).with_suffix("").as_posix() for photo in photos]
+    count = Counter(stems)
+    names = [
+        stem if count[stem] == 1 else photo.relative_to(root).as_posix()
+        for stem, photo in zip(stems, photos, strict=True)
+    ]
+    return [
+        SpoiltPhoto(name, made / f"input/{name}.png", made / f"target/{name}.png", photo)
+        for name, photo in zip(names, photos, strict=True)
+    ]
+
+
+def write_tests(folds: Sequence[Fold], degradation: Degradation, scale: int) -> None:
+    """Makes the pairs of all test photos, unless that has been done: once, so that every run is measured on the same.
+
+    Args:
+        folds: whose test images these are; real pairs are left as they are.
+        degradation: what spoils the photos.
+        scale: by how much it shrinks them.
+    """
+    pairs = [pair for fold in folds for pair in fold.test if isinstance(pair, SpoiltPhoto)]
+    pictures = WholePhotos([pair.photo for pair in pairs], degradation, scale=scale)
+    for number, pair in enumerate(pairs):
+        if not (pair.lq.exists() and pair.gt.exists()):
+            sample = pictures[number]
+            write_image(pair.lq, sample["lq"], overwrite=True)
+            write_image(pair.gt, sample["gt"], overwrite=True)
+
+
+def link_training(pairs: Sequence[Pair], folder: Path) -> dict[str, str]:
+    """Makes `folder` a data set of just these pairs, or clean photos; returns the options of `finetune` that open it.
+
+    Clean photos are spoilt anew whenever a run comes by them.
+    """
+    photos = [pair.photo for pair in pairs if isinstance(pair, SpoiltPhoto)]
+    if not photos:
+        link(pairs, folder)
+        return {"lq": str(folder / "input"), "gt": str(folder / "target")}
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for number, photo in enumerate(photos):
+        (folder / f"{number:04d}{photo.suffix}").symlink_to(photo.resolve())
+    return {"data": str(folder)}
 
 
 def link(pairs: Sequence[Pair], folder: Path) -> None:

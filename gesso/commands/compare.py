@@ -3,6 +3,7 @@
 import csv
 import inspect
 import json
+import math
 import os
 import platform
 import shlex
@@ -17,11 +18,12 @@ import torch
 import yaml
 
 from gesso.backbones import create_backbone
-from gesso.commands._folds import Fold, check_counts, drawn, link, open_folds
+from gesso.commands._folds import Fold, SpoiltPhoto, check_counts, drawn, link, link_training, open_folds, write_tests
 from gesso.commands._jobs import Job, run_jobs
 from gesso.commands._starts import Start, find_starts
 from gesso.commands.finetune import start as starting_network
 from gesso.data.io import atomic_path, read_image, write_image
+from gesso.degradations import parse_degradation
 from gesso.functional.resize import enlarge
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
 from gesso.report.console import say, show_table, warn
@@ -33,6 +35,7 @@ from gesso.training.run import check_positive, claimed, plain
 MOST_PICTURES = 200  # test images whose restored pictures are kept
 FOLD_STRIDE = 10_000  # runs of one seed on different folds draw different numbers
 BRACKET = r"\["  # one that the console prints
+CLAIM = "# gesso compare"  # how the recipe of a comparison begins
 MAY_CHANGE = {"starts", "seeds", "pairs", "devices", "cache"}  # a comparison can be enlarged
 
 
@@ -77,6 +80,7 @@ def compare(
     gt: str | Path | None = None,
     pair_by: Literal["stem", "order"] = "stem",
     layout: str | None = None,
+    degradation: Any = None,
     scale: int = 1,
     backbone: str = "restormer",
     backbone_args: dict[str, Any] | None = None,
@@ -106,11 +110,13 @@ def compare(
         out: folder of the comparison.
         task: name of the task; `gesso list tasks` shows all with their protocols.
         steps: optimiser steps of every fine-tuning run.
-        data: root of a data set of pairs in a published layout, found by itself.
+        data: root of a data set of pairs in a published layout, found by itself; or a folder of clean photos, whose
+            degraded partners are made: anew in training, once for measurements.
         lq: folder of degraded images, with `gt`, instead of `data`.
         gt: folder of ground truths, with `lq`.
         pair_by: pair files by "stem" (and the published suffix rules), or by sorted "order".
         layout: name of the layout of `data`; none: found by itself.
+        degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
         scale: enlargement for super-resolution.
         backbone: name of the network; `gesso list backbones` shows all.
         backbone_args: options of the network, such as `--backbone_args.dim 32`.
@@ -133,8 +139,8 @@ def compare(
         devices: runs side by side, each on a GPU of its own or on its share of the processor.
 
     Raises:
-        ValueError: for unknown names and options, fewer than 4 pairs, files of another network, or a folder that holds
-            another comparison; if nothing could be compared, because random weights or all starts failed.
+        ValueError: for unknown names and options, fewer than 4 pairs or photos, files of another network, or a folder
+            that holds another comparison; if nothing could be compared, because random weights or all starts failed.
     """
     recipe = {name: plain(value) for name, value in locals().items() if name != "out" and value is not None}
     out = Path(out)
@@ -142,7 +148,11 @@ def compare(
     goal = find_task(task, scale=scale)
     network = {"backbone": backbone, "backbone_args": backbone_args or {}}
     compared = find_starts(listed(starts), network, pretrain_args or {}, start_args or {})
-    splits = open_folds(data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, folds=folds)
+    spoil = goal.degradation if degradation is None else parse_degradation(degradation)
+    splits = open_folds(
+        data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, folds=folds,
+        made=out / "data" / "spoilt",
+    )  # fmt: skip
     counts = check_counts([int(count) for count in listed(pairs)], splits)
     for start in compared:
         if start.file:  # weights of another network are refused before anything is trained
@@ -152,10 +162,11 @@ def compare(
     options = {
         "task": task, "scale": scale, **network, "transfer": transfer, "crop_size": crop_size, "batch_size": batch_size,
         "steps": steps, "val_every": val_every or max(1, steps // 10), "lr": lr, "schedule": schedule,
-        "sample_every": 0, **(finetune_args or {}),
+        "sample_every": 0, **({} if degradation is None else {"degradation": degradation}), **(finetune_args or {}),
     }  # fmt: skip
     with claimed(out):
         claim(out, recipe)
+        write_tests(splits, spoil, goal.scale)
         primings = {start.name: priming(start, Path(cache or out / "starts")) for start in compared if start.options}
         why = run_jobs(list(primings.values()), devices)
         failures = {name: f"pre-training: {why[job.name]}" for name, job in primings.items() if job.name in why}
@@ -168,6 +179,7 @@ def compare(
             if start.name not in failures
         ]
         why = run_jobs([run.job for run in runs], devices)
+        why |= {run.job.name: "its images are not finite" for run in runs if run.job.done and not usable(run)}
         failures |= {run.start.name: f"{why[run.job.name]} ({run.job.name})" for run in runs if run.job.name in why}
         return conclude(out, goal, recipe, splits, primings, runs, failures)
 
@@ -197,7 +209,10 @@ def claim(out: Path, recipe: Mapping[str, Any]) -> None:
     """
     config = out / "config.yaml"
     if config.exists():
-        before = yaml.safe_load(config.read_text()) or {}
+        text = config.read_text()
+        if not text.startswith(CLAIM):
+            raise ValueError(f"{out} holds a run of another kind; choose another folder")
+        before = yaml.safe_load(text) or {}
         changed = [k for k in sorted(before.keys() | recipe.keys()) if before.get(k) != recipe.get(k)]
         rows = [f"{k}: was {before.get(k)!r}, is {recipe.get(k)!r}" for k in changed if k not in MAY_CHANGE]
         if rows:
@@ -206,7 +221,7 @@ def claim(out: Path, recipe: Mapping[str, Any]) -> None:
             )
     with atomic_path(config) as path:
         text = yaml.safe_dump(dict(recipe), sort_keys=False)
-        path.write_text(f"# gesso compare --config THIS_FILE --out FOLDER\n{text}")
+        path.write_text(f"{CLAIM} --config THIS_FILE --out FOLDER\n{text}")
 
 
 def priming(start: Start, cache: Path) -> Job:
@@ -223,10 +238,10 @@ def finetuning(
     place = f"{count:04d}-pairs/seed-{seed}-fold-{number}"
     train, test = out / "data" / place, out / "data" / f"test-{number}"
     run_seed = seed + FOLD_STRIDE * number
-    link(drawn(fold.train, count, run_seed), train)
+    source = link_training(drawn(fold.train, count, run_seed), train)
     link(fold.test, test)
     init = primed.folder / "backbone.safetensors" if primed else start.file or "random"
-    paths = {"lq": str(train / "input"), "gt": str(train / "target"), "val": str(test), "init": str(init)}
+    paths = {**source, "val": str(test), "init": str(init)}
     name = f"{start.name}, seed {seed}, fold {number}, {count} pairs"
     job = Job(name, "finetune", out / "runs" / place / start.folder, {**options, **paths, "seed": run_seed})
     return Run(start, seed, number, count, job)
@@ -252,15 +267,16 @@ def conclude(
     counts = sorted({run.count for run in runs})
     shutil.rmtree(out / "pairs", ignore_errors=True)
     for count in counts:
-        scores = [score for run in runs if run.count == count and run.job.done for score in scores_of(run, folds)]
+        scores = [score for run in runs if run.count == count and usable(run) for score in scores_of(run, folds)]
         write_scores(out / "comparison.csv" if count == counts[-1] else out / f"pairs/{count}/comparison.csv", scores)
-    whole = [run for run in runs if run.count == counts[-1] and run.job.done]
+    whole = [run for run in runs if run.count == counts[-1] and usable(run)]
     for run in whole:
         if run.seed == runs[0].seed:
             keep_pictures(out, run, folds[run.fold], goal)
+    what = "photos" if isinstance(folds[0].train[0], SpoiltPhoto) else "pairs"
     Facts(
         command=repeating(out, recipe),
-        title=f"Does pre-training help {recipe['backbone']} to {goal.goal}, with {counts[-1]} pairs?",
+        title=f"Does pre-training help {recipe['backbone']} to {goal.goal}, with {counts[-1]} {what}?",
         protocol=str(goal.protocol),
         pairs=counts[-1],
         input_psnr=fmean(input_psnrs(folds, goal)),
@@ -288,6 +304,14 @@ def scores_of(run: Run, folds: Sequence[Fold]) -> Iterator[Score]:
         for row in csv.DictReader(file):
             step, image = int(row["step"]), names[int(row["image"])]
             yield Score(run.seed, run.fold, run.start.name, step, image, float(row["psnr"]), float(row["ssim"]))
+
+
+def usable(run: Run) -> bool:
+    """Whether a run came to its end, and everything that it measured is a number."""
+    if not run.job.done:
+        return False
+    with (run.job.folder / "images.csv").open(newline="") as file:
+        return all(math.isfinite(float(row["psnr"])) for row in csv.DictReader(file))
 
 
 def keep_pictures(out: Path, run: Run, fold: Fold, goal: Task) -> None:
@@ -334,9 +358,10 @@ def repeating(out: Path, recipe: Mapping[str, Any]) -> str:
 
 def spelled(value: Any) -> str:
     """A value as it stands on a command line."""
-    if isinstance(value, dict):
+    parts = value if isinstance(value, list) else [value]
+    if any(isinstance(part, dict | list) for part in parts):
         return json.dumps(value)
-    return ",".join(str(part) for part in value) if isinstance(value, list) else str(value)
+    return ",".join(str(part) for part in parts)
 
 
 def machine() -> str:

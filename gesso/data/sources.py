@@ -76,8 +76,9 @@ def open_training_data(
 ) -> TrainingData:
     """The samples of a task, from pairs, or from clean photos that the task's degradation spoils on the fly.
 
-    Validation images are those of `val`; else of the validation or test split of `data`; else `holdout` samples are
-    kept back from training (none: a tenth, at most 12, at least one of four).
+    Validation images are those of `val` (pairs, or clean photos spoilt like those in training); else of the validation
+    or test split of `data`; else `holdout` samples are kept back from training (none: a tenth, at most 12, at least
+    one of four).
 
     Raises:
         ValueError: if there is nothing to train on; the message says what was found.
@@ -85,11 +86,7 @@ def open_training_data(
     data, lq, gt, val = as_paths(data, lq, gt, val)
     pairs = None
     if degradation is None:
-        try:
-            pairs = find_pairs(data, "train", lq=lq, gt=gt, pair_by=pair_by, layout=layout)
-        except NoPairsError:
-            if data is None:
-                raise
+        pairs = pairs_if_any(data, "train", lq=lq, gt=gt, pair_by=pair_by, layout=layout)
     if pairs is not None:
         train, held = divide(pairs, data, val, holdout, seed, lambda root, split: find_pairs(root, split))
         summary = f"{len(train)} pairs to train, {len(held)} to validate"
@@ -97,13 +94,28 @@ def open_training_data(
     if data is None:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
     spoil = task.degradation if degradation is None else parse_degradation(degradation)
-    photos, held = divide(find_photos(data), data, val, holdout, seed, find_photos)
-    summary = f"{len(photos)} photos to train, {len(held)} to validate, spoilt by {spoil}"
-    return TrainingData(
-        CleanDataset(photos, spoil, scale=task.scale, seed=seed),
-        WholePhotos(held, spoil, scale=task.scale, seed=seed),
-        summary,
-    )
+    held_pairs = None if val is None else pairs_if_any(val, "val")
+    if held_pairs is None:
+        photos, held = divide(find_photos(data), data, val, holdout, seed, find_photos)
+        validation = WholePhotos(held, spoil, scale=task.scale, seed=seed)
+    else:
+        photos, validation = find_photos(data), WholePairs(held_pairs)
+    summary = f"{len(photos)} photos to train, {len(validation)} to validate, spoilt by {spoil}"
+    return TrainingData(CleanDataset(photos, spoil, scale=task.scale, seed=seed), validation, summary)
+
+
+def pairs_if_any(root: Path | None, split: str, **how: Any) -> list[Pair] | None:
+    """The pairs of a data set, found as `find_pairs` does; None if there are but clean photos under `root`.
+
+    Raises:
+        ValueError: if there are neither.
+    """
+    try:
+        return find_pairs(root, split, **how)
+    except NoPairsError:
+        if root is None:
+            raise
+        return None
 
 
 def divide(

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from gesso.data.io import atomic_path, read_image
 from gesso.report import figures
+from gesso.report.console import duration
 from gesso.report.statistics import (
     BASELINE,
     Estimate,
@@ -35,7 +36,7 @@ from gesso.report.statistics import (
     judge,
     paired_gains,
 )
-from gesso.report.viewers import Subject, Viewer, make_viewers
+from gesso.report.viewers import Role, Subject, Viewer, make_viewers
 
 MOST_SPECTRA = 40  # images whose spectra are averaged
 ACRONYMS = {"ifp": "IFP", "mfm": "MFM", "dcpt": "DCPT", "ipt": "IPT", "degae": "DegAE"}
@@ -269,29 +270,34 @@ class Comparison:
         return {kind: read_image(files[stem]) for kind, stem in kinds.items() if stem in files}
 
     @cached_property
-    def leader(self) -> Verdict | None:
-        """The start with the highest mean gain."""
-        return max(self.verdicts, key=lambda verdict: verdict.estimate.mean, default=None)
+    def ranked(self) -> list[Verdict]:
+        """Verdicts of the starts that have pictures, the highest mean gain first."""
+        kinds = {kind for files in self.pictures.values() for kind in files}
+        having = [verdict for verdict in self.verdicts if file_stem(verdict.gains.start) in kinds]
+        return sorted(having, key=lambda verdict: -verdict.estimate.mean)
 
     @cached_property
     def viewers(self) -> list[Viewer]:
-        """Sliders for the images that gain most, median and least from the leading start."""
-        if self.leader is None:
-            return []
-        gains, start = self.leader.gains, self.leader.gains.start
+        """Sliders for the images that gain most, median and least from each start, the leading start's first."""
+        roles: dict[str, list[Role]] = {}
+        for verdict in self.ranked:
+            for image, role in self.roles(verdict):
+                roles.setdefault(image, []).append(role)
+        return make_viewers([Subject(image, self.read_pictures(image), roles[image]) for image in roles], self.labels)
+
+    def roles(self, verdict: Verdict) -> list[tuple[str, Role]]:
+        """The images that gain most, median and least from a start, among those that have its picture."""
+        gains, start, random = verdict.gains, verdict.gains.start, self.image_means(BASELINE)
         by_image = dict(zip(gains.images, gains.table.mean(0).tolist(), strict=True))
-        ranked = sorted((image for image in by_image if image in self.pictures), key=lambda image: -by_image[image])
-        ranked = [image for image in ranked if file_stem(start) in self.pictures[image]]
-        if not ranked:
-            return []
-        random = self.image_means(BASELINE)
-        places = {"Largest gain": 0, "Median gain": len(ranked) // 2, "Smallest gain": len(ranked) - 1}
-        subjects = []
+        images = [image for image in by_image if file_stem(start) in self.pictures.get(image, {})]
+        images.sort(key=lambda image: -by_image[image])
+        places = {"Largest gain": 0, "Median gain": len(images) // 2, "Smallest gain": len(images) - 1}
+        found: dict[str, Role] = {}
         for title, place in places.items():
-            image = ranked[place]
-            note = f"random {random[image]:.2f} dB, {self.leader.label} {by_image[image]:+z.2f} dB (means over seeds)"
-            subjects.append(Subject(title, image, note, self.read_pictures(image)))
-        return make_viewers(subjects, self.labels, start)
+            image = images[place]
+            note = f"random {random[image]:.2f} dB, {verdict.label} {by_image[image]:+z.2f} dB (means over seeds)"
+            found.setdefault(image, Role(start, title, note, len(found)))
+        return list(found.items())
 
     # ------------------------------------------------------------------------------------------------------- figures
 
@@ -314,6 +320,20 @@ class Comparison:
             rows = [self.read_pictures(image) for image in list(self.pictures)[:MOST_SPECTRA]]
             drawn["spectra"], drawn["error-by-frequency"] = figures.spectra(rows, self.labels)
         return drawn
+
+    def keyed(self, name: str) -> str:
+        """A chart with its legend, which stands beside it on the page."""
+        key = [figures.Series(text, i and figures.tone(i - 1), [], [], dashed=not i)
+               for i, text in enumerate(self.labels.values())]  # fmt: skip
+        if name == "spectra":
+            ends = (
+                figures.Series("input", "input", [], []),
+                figures.Series("ground truth", "truth", [], [], dashed=True),
+            )
+            key = [ends[0], *key, ends[1]]
+        elif name not in ("learning-curves", "gain-curves", "pairs", "error-by-frequency"):
+            return self.figures[name]  # names everything itself
+        return figures.panels(name, [[("", self.figures[name])]], key)
 
     # -------------------------------------------------------------------------------------------------------- tables
 
@@ -347,8 +367,8 @@ class Comparison:
         for start, name in self.labels.items():
             cost = self.facts.costs[start]
             before = 0.0 if start == BASELINE else cost.pretraining
-            total = "–" if before is None else seconds(before + cost.finetuning)
-            rows.append([name, "elsewhere" if before is None else seconds(before), seconds(cost.finetuning), total])
+            total = "–" if before is None else duration(before + cost.finetuning)
+            rows.append([name, "elsewhere" if before is None else duration(before), duration(cost.finetuning), total])
         return rows
 
     @cached_property
@@ -372,13 +392,6 @@ def interval(found: Estimate) -> str:
 def p_value(p: float) -> str:
     """A p-value in two digits: `0.031`, `< 0.001`."""
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
-
-
-def seconds(number: float) -> str:
-    """A time: `40 s`, `2.5 min`, `3.5 h`."""
-    if number < 90:
-        return f"{number:.0f} s"
-    return f"{number / 60:.1f} min" if number < 5400 else f"{number / 3600:.1f} h"
 
 
 def file_stem(start: str) -> str:
@@ -438,7 +451,7 @@ def write_report(folder: Path) -> Path:
     texts: Mapping[str, str] = {
         "comparison.md": markdown(comparison),
         "comparison.html": page(comparison),
-        **{f"figures/{name}.svg": figures.standalone(drawing) for name, drawing in comparison.figures.items()},
+        **{f"figures/{name}.svg": figures.standalone(comparison.keyed(name)) for name in comparison.figures},
     }
     for name, text in texts.items():
         with atomic_path(folder / name) as path:

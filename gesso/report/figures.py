@@ -5,6 +5,7 @@ Colours are CSS variables, so one drawing serves the page, where it takes the pa
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,6 +19,7 @@ from gesso.report.statistics import BASELINE, Floats, Gains, Score, Verdict, est
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 44  # margins in SVG units
+HEADING = 26  # height of the line above a panel
 TICKS = 6
 BANDS = 50  # points of a spectrum up to 0.5 cycles per pixel
 
@@ -79,6 +81,8 @@ def chart(
     *,
     reference: str | None = None,
     x_ticks: Mapping[float, str] | None = None,
+    y_ticks: Mapping[float, str] | None = None,
+    y_range: tuple[float, float] | None = None,
 ) -> str:
     """An SVG element with axes, grid and the series.
 
@@ -89,6 +93,8 @@ def chart(
         y_label: name and unit of the vertical axis.
         reference: "zero" draws a line at y = 0, "diagonal" one at y = x.
         x_ticks: labels of the horizontal axis by position; none: round numbers.
+        y_ticks: likewise of the vertical axis.
+        y_range: ends of the vertical axis; none: what the values need.
     """
     xs = np.concatenate([np.ravel(np.asarray(s.x, float)) for s in series])
     ys = np.concatenate([np.ravel(np.asarray(v, float)) for s in series for v in (s.y, s.low, s.high) if v is not None])
@@ -96,9 +102,10 @@ def chart(
         xs = ys = np.concatenate([xs, ys])
     if reference == "zero":
         ys = np.append(ys, 0)
-    x_range, y_range = padded(xs, 0 if x_ticks is None and reference != "diagonal" else 0.04), padded(ys, 0.06)
+    x_range = padded(xs, 0 if x_ticks is None and reference != "diagonal" else 0.04)
+    y_range = y_range or padded(ys, 0.06)
     x_marks = x_ticks or {tick: number(tick) for tick in round_ticks(*x_range)}
-    y_marks = {tick: number(tick) for tick in round_ticks(*y_range)}
+    y_marks = y_ticks or {tick: number(tick) for tick in round_ticks(*y_range)}
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
     def place(x: ArrayLike, y: ArrayLike) -> list[tuple[float, float]]:
@@ -143,10 +150,51 @@ def draw(series: Series, place: Place) -> str:
     return f'<g class="tone-{series.tone}">{"".join(parts)}</g>'
 
 
-def svg(title: str, parts: Sequence[str], height: float = HEIGHT) -> str:
+def svg(title: str, parts: Sequence[str], height: float = HEIGHT, width: float = WIDTH) -> str:
     """The SVG element around drawn parts."""
-    opening = f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img"'
+    opening = f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img"'
     return f"{opening}><title>{escape(title)}</title>{''.join(parts)}</svg>"
+
+
+def panels(title: str, rows: Sequence[Sequence[tuple[str, str]]], key: Sequence[Series] = ()) -> str:
+    """One SVG element of several drawings with their headings, under a legend.
+
+    Args:
+        title: says what is seen, for those who cannot see it.
+        rows: headings, possibly empty, and drawings of `chart` or `svg`.
+        key: series whose labels, colours and dashes the legend explains.
+    """
+    width = WIDTH * max(len(row) for row in rows)
+    parts, top = legend(key, width)
+    for row in rows:
+        heading = HEADING if any(text for text, _ in row) else 0
+        for column, (text, drawing) in enumerate(row):
+            if text:
+                parts.append(f'<text class="name" x="{column * WIDTH + LEFT}" y="{top + 16}">{escape(text)}</text>')
+            place = f'x="{column * WIDTH}" y="{top + heading}" width="{WIDTH}" height="{height_of(drawing):g}"'
+            parts.append(drawing.replace('class="chart"', place, 1))
+        top += heading + max(height_of(drawing) for _, drawing in row)
+    return svg(title, parts, height=top, width=width)
+
+
+def legend(key: Sequence[Series], width: float) -> tuple[list[str], float]:
+    """The parts of a legend at the top of a drawing of this width, and how high it is; 0 without series."""
+    parts, x, y = [], float(LEFT), 18.0
+    for one in key:
+        room = 40 + 7.2 * len(one.label)  # about the width of the text
+        if x > LEFT and x + room > width:
+            x, y = float(LEFT), y + 20
+        mark = f'<path class="line{" dashed" if one.dashed else ""}" d="M{x:.1f} {y - 4:.1f}h22"/>'
+        text = f'<text class="name" x="{x + 28:.1f}" y="{y:.1f}">{escape(one.label)}</text>'
+        parts.append(f'<g class="tone-{one.tone}">{mark}{text}</g>')
+        x += room + 12
+    return parts, y + 12 if key else 0.0
+
+
+def height_of(drawing: str) -> float:
+    """The height of a drawing in its own units."""
+    found = re.search(r'viewBox="0 0 \S+ (\S+)"', drawing)
+    return float(found[1]) if found else HEIGHT
 
 
 def standalone(drawing: str) -> str:

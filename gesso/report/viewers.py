@@ -27,56 +27,73 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Viewer:
-    """A slider between two pictures of one image.
+class Role:
+    """Why an image is shown when a start is looked at.
 
     Attributes:
-        title: why this image is shown.
-        image: its name.
+        start: which start.
+        title: what the image is among those of the start: "Largest gain".
         note: its scores.
-        width: of the pictures in the page, in pixels.
-        height: likewise.
-        layers: what can be shown.
-        left: key of the layer shown on the left at first.
-        right: key of the layer shown on the right at first.
+        place: 0 for the image that comes first.
     """
 
+    start: str
     title: str
-    image: str
     note: str
-    width: int
-    height: int
-    layers: Sequence[Layer]
-    left: str
-    right: str
+    place: int
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An image to make a viewer of: why it is shown, its name, its scores, its pictures (3, H, W) by kind."""
+    """An image to make a viewer of: its name, its pictures (3, H, W) by kind, and for which starts it is shown."""
 
-    title: str
     image: str
-    note: str
     pictures: Mapping[str, Tensor]
+    roles: Sequence[Role]
 
 
-def make_viewers(subjects: Sequence[Subject], labels: Mapping[str, str], right: str) -> list[Viewer]:
+@dataclass(frozen=True)
+class Viewer:
+    """A slider between two pictures of one image.
+
+    Attributes:
+        image: its name.
+        width: of the pictures in the page, in pixels.
+        height: likewise.
+        layers: what can be shown; at first random weights on the left, the start that is looked at on the right.
+        roles: for which starts the image is shown.
+    """
+
+    image: str
+    width: int
+    height: int
+    layers: Sequence[Layer]
+    roles: Sequence[Role]
+
+    def role(self, start: str) -> Role | None:
+        """Its role for a start, if it has one."""
+        return next((role for role in self.roles if role.start == start), None)
+
+    def place(self, key: str) -> int:
+        """Which of the layers has this key."""
+        return [layer.key for layer in self.layers].index(key)
+
+
+def make_viewers(subjects: Sequence[Subject], labels: Mapping[str, str]) -> list[Viewer]:
     """Viewers of all subjects in the best quality in which they fit a page together.
 
     Args:
         subjects: their pictures are "input", "truth", "random" and starts; all of one size within a subject.
         labels: what starts are called, random weights first.
-        right: the start that is shown against random weights at first.
     """
-    pictures = [with_maps(subject.pictures, labels) for subject in subjects]
+    pictures = [with_maps(subject, labels) for subject in subjects]
     viewers: list[Viewer] = []
     for side, quality in SIZES:
         viewers = [
             Viewer(
-                subject.title, subject.image, subject.note, *shrunk_size(subject.pictures["truth"], side),
+                subject.image, *shrunk_size(subject.pictures["truth"], side),
                 [Layer(key, label, data_uri(picture, side, quality)) for key, (label, picture) in layers.items()],
-                BASELINE, right,
+                subject.roles,
             )
             for subject, layers in zip(subjects, pictures, strict=True)
         ]  # fmt: skip
@@ -85,16 +102,19 @@ def make_viewers(subjects: Sequence[Subject], labels: Mapping[str, str], right: 
     return viewers
 
 
-def with_maps(pictures: Mapping[str, Tensor], labels: Mapping[str, str]) -> dict[str, tuple[str, Tensor]]:
-    """Pictures and maps of errors by key, with their labels, in the order of the choice."""
-    truth = pictures["truth"]
+def with_maps(subject: Subject, labels: Mapping[str, str]) -> dict[str, tuple[str, Tensor]]:
+    """Pictures by key, with their labels, in the order of the choice, and maps of the errors of random weights and of
+    the starts for which the image is shown.
+    """
+    pictures, truth = subject.pictures, subject.pictures["truth"]
     starts = {start: label for start, label in labels.items() if start in pictures}
+    shown = {start: starts[start] for start in (BASELINE, *(role.start for role in subject.roles)) if start in starts}
     layers = {"input": ("input", pictures["input"])}
     layers |= {start: (label, pictures[start]) for start, label in starts.items()}
     layers["truth"] = ("ground truth", truth)
-    for start, label in starts.items():
+    for start, label in shown.items():
         layers[f"error of {start}"] = (f"error of {label}", error_map(pictures[start], truth))
-    for start, label in starts.items():
+    for start, label in shown.items():
         if start != BASELINE and BASELINE in pictures:
             key, name = f"{start} against {BASELINE}", f"{label} closer (blue), farther (orange)"
             layers[key] = (name, gain_map(pictures[start], pictures[BASELINE], truth))

@@ -227,6 +227,25 @@ def test_pretrained_starts_can_be_shared(tmp_path, data, monkeypatch):
     assert sum(name.startswith("pre-training") for name in ran) == 1
 
 
+def test_clean_photos_are_spoilt_anew_in_training_and_once_for_measurements(tmp_path, weights):
+    photos = make_pairs(tmp_path / "pairs", 4) / "target"
+    (photos / "more").mkdir()
+    (photos / "street 3.png").rename(photos / "more" / "street 3.png")
+    noise = {"name": "gaussian_noise", "sigma": 30}
+    options = {"data": photos, "degradation": noise, "starts": str(weights), "seeds": [0, 1], **TINY}
+    outcome = compare(out=tmp_path / "out", **options)
+    assert "with 2 photos?" in outcome.page.read_text()
+    assert {row["image"] for row in rows(tmp_path / "out")} == {"street 0", "street 1", "street 2", "more/street 3"}
+    recipes = [yaml.safe_load(path.read_text()) for path in (tmp_path / "out").glob("runs/*/*/*/config.yaml")]
+    assert all(recipe["degradation"] == noise and "lq" not in recipe for recipe in recipes)
+    for fold in (0, 1):  # whatever the seed, a run is measured on the same degraded images
+        assert len({recipe["val"] for recipe in recipes if recipe["val"].endswith(f"test-{fold}")}) == 1
+    clean = gesso.read_image(photos / "street 1.png")
+    spoilt = gesso.read_image(tmp_path / "out/images/street 1/input.png")
+    assert torch.equal(gesso.read_image(tmp_path / "out/images/street 1/truth.png"), clean)
+    assert 255 * (spoilt - clean).std() == pytest.approx(30, rel=0.3)
+
+
 # ------------------------------------------------------------------------------------------------------ bad input
 
 
@@ -241,6 +260,8 @@ def test_pretrained_starts_can_be_shared(tmp_path, data, monkeypatch):
         ({"pairs": "2,9"}, "from 1 to 2"),
         ({"steps": 0}, "steps"),
         ({"task": "derian"}, "did you mean derain"),
+        ({"degradation": "gaussian_nois"}, "did you mean gaussian_noise"),
+        ({"data": None, "lq": "a", "gt": "b", "degradation": "rain"}, "a folder of them is needed"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_written(tmp_path, data, options, message):
@@ -261,9 +282,32 @@ def test_three_pairs_are_too_few(tmp_path):
         compare(out=tmp_path / "out", data=make_pairs(tmp_path / "few", 3), **TINY)
 
 
+def test_three_photos_are_too_few(tmp_path):
+    with pytest.raises(ValueError, match="at least 4 photos to train on, found 3"):
+        compare(out=tmp_path / "out", data=make_pairs(tmp_path / "few", 3) / "target", **TINY)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_folder_of_another_comparison_is_refused(done, data, starts):
     with pytest.raises(ValueError, match=r"holds another run .*lr: was 0\.001, is 0\.5"):
         compare(out=done[0], data=data, starts=starts, seeds="0,1", **TINY | {"lr": 0.5})
+
+
+def test_the_folder_of_something_else_is_refused(tmp_path, data):
+    (tmp_path / "config.yaml").write_text("# gesso pretrain --config THIS_FILE --out FOLDER\nsteps: 3\n")
+    with pytest.raises(ValueError, match="holds a run of another kind"):
+        compare(out=tmp_path, data=data, starts="ifp", **TINY)
+
+
+def test_a_start_whose_weights_have_gone_to_infinity_is_a_start_that_failed(tmp_path, data, weights):
+    broken = create_backbone(NETWORK["backbone"], **NETWORK["backbone_args"])
+    torch.nn.init.constant_(next(broken.parameters()), 1e38)
+    gesso.save(broken, tmp_path / "broken.safetensors")
+    both = f"{weights},{tmp_path / 'broken.safetensors'}"
+    outcome = compare(out=tmp_path / "out", data=data, starts=both, seeds=0, **TINY)
+    assert (outcome.exit_code, len(outcome.verdicts)) == (1, 1)
+    assert "not finite" in outcome.failures[str(tmp_path / "broken.safetensors")]
+    assert "failed:" in outcome.page.read_text()
 
 
 def test_if_every_run_fails_it_says_why(tmp_path, data, weights):
@@ -280,7 +324,7 @@ def test_if_every_run_fails_it_says_why(tmp_path, data, weights):
 def test_each_pair_is_tested_once_by_runs_that_have_not_seen_it(count, folds):
     pairs = [Pair(str(i), Path(f"{i}.png"), Path(f"{i}.png")) for i in range(count)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gesso.commands._folds.find_pairs", lambda *_, **__: pairs)
+        patch.setattr("gesso.commands._folds.pairs_if_any", lambda *_, **__: pairs)
         split = open_folds(None, lq="a", gt="b", folds=folds)
     assert sorted(int(pair.name) for fold in split for pair in fold.test) == list(range(count))
     for fold in split:

@@ -19,7 +19,7 @@ from gesso.report.comparison import (
     write_report,
     write_scores,
 )
-from gesso.report.viewers import Subject, error_map, gain_map, make_viewers
+from gesso.report.viewers import Role, Subject, error_map, gain_map, make_viewers
 from tests.report._browser import CHROMIUM, Browser
 from tests.report._results import make_results, picture
 
@@ -122,21 +122,24 @@ def test_the_page_is_well_formed_and_every_control_has_a_label(page):
     for tag, attributes in reader.elements:
         assert attributes.get("aria-labelledby", names[0]) in names
         assert tag != "img" or attributes["alt"]
-    inside = re.findall(r"<label[^>]*>\s*(\w+)\s*<(input|select)", page.read_text())
-    assert inside == [("Left", "select"), ("Right", "select"), ("Divider", "input"), ("Zoom", "input")] * 3
+    inside = re.findall(r"<label[^>]*>\s*([\w ]+?)\s*<(input|select)", page.read_text())
+    viewer = [("Left", "select"), ("Right", "select"), ("Divider", "input"), ("Zoom", "input")]
+    assert inside == [("Images of", "select"), *viewer * page.read_text().count('class="viewer"')]
     assert page.read_text().count("<select") + page.read_text().count("<input") == len(inside)
     charts = [attributes for tag, attributes in reader.elements if tag == "svg"]
     assert all(attributes.get("role") == "img" for attributes in charts)
 
 
-def test_sliders_show_the_best_median_and_worst_image_of_the_leading_start(results):
+def test_sliders_show_the_best_median_and_worst_image_of_every_start(results):
     comparison = Comparison.read(results)
-    gains = comparison.leader.gains
-    order = [gains.images[i] for i in np.argsort(-gains.table.mean(0))]
-    shown = comparison.viewers
-    assert [viewer.image for viewer in shown] == [order[0], order[3], order[-1]]
-    assert (shown[0].left, shown[0].right) == ("random", "ifp")
-    labels = [layer.label for layer in shown[0].layers]
+    assert [verdict.gains.start for verdict in comparison.ranked] == ["ifp", MINE, "leaves-mfm"]
+    for verdict in comparison.verdicts:
+        gains = verdict.gains
+        order = [gains.images[i] for i in np.argsort(-gains.table.mean(0))]
+        seen = {role.title: viewer.image for viewer in comparison.viewers if (role := viewer.role(gains.start))}
+        assert seen == {"Largest gain": order[0], "Median gain": order[3], "Smallest gain": order[-1]}
+    assert len({viewer.image for viewer in comparison.viewers}) == len(comparison.viewers)  # no picture is there twice
+    labels = [layer.label for layer in comparison.viewers[0].layers]
     assert labels[:6] == ["input", "random", "IFP", "leaves-MFM", "mine/backbone", "ground truth"]
     assert "error of IFP" in labels
 
@@ -212,7 +215,8 @@ def test_pictures_are_shrunk_until_they_fit(monkeypatch):
     noise = {
         kind: torch.rand(3, 400, 600, generator=generator_for(0, kind)) for kind in ("input", "truth", "random", "ifp")
     }
-    (viewer,) = make_viewers([Subject("best", "a.png", "", noise)], {"random": "random", "ifp": "IFP"}, "ifp")
+    subject = Subject("a.png", noise, [Role("ifp", "Largest gain", "", 0)])
+    (viewer,) = make_viewers([subject], {"random": "random", "ifp": "IFP"})
     assert sum(len(layer.uri) for layer in viewer.layers) <= 200_000
     assert viewer.width / viewer.height == pytest.approx(1.5, abs=0.02)
 
@@ -316,7 +320,25 @@ def test_every_control_can_be_reached_with_tab(browser):
     for _ in range(80):
         browser.press("Tab")
         reached.add(browser.value("[...document.querySelectorAll('input, select')].indexOf(document.activeElement)"))
-    assert set(range(12)) <= reached
+    assert set(range(13)) <= reached
+
+
+@needs_chromium
+def test_another_start_can_be_chosen_with_its_own_images(browser, results):
+    comparison = Comparison.read(results)
+    worst = comparison.ranked[-1].gains.start
+    browser.value("document.querySelector('[data-choose]').focus()")
+    browser.press("End")
+    visible = "[...document.querySelectorAll('.viewer')].filter(v => !v.hidden)"
+    titles = browser.value(f"{visible}.map(v => v.querySelector('h3').textContent).join()")
+    assert titles == "Largest gain,Median gain,Smallest gain"
+    images = browser.value(f"{visible}.map(v => v.querySelector('.stage').ariaLabel).join()").split(",")
+    expected = {role.place: viewer.image for viewer in comparison.viewers if (role := viewer.role(worst))}
+    assert images == [expected[place] for place in range(3)]
+    right = browser.value(f"{visible}[0].querySelector('img.right').alt")
+    assert right == comparison.labels[worst]
+    browser.press("Home")
+    assert browser.value(f"{visible}[0].querySelector('img.right').alt") == "IFP"
 
 
 @needs_chromium
