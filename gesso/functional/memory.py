@@ -1,9 +1,11 @@
-"""How much memory a computation needs, measured by keeping account of its tensors."""
+"""How much memory there is, and how much a computation needs, measured by keeping account of its tensors."""
 
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -21,9 +23,21 @@ def peak_bytes(run: Callable[[], Any]) -> int:
         >>> peak_bytes(lambda: torch.ones(256) + 1)
         2048
     """
-    with _Account() as account:
+    # in inference mode compound operations would reach the account whole, and behind autocast
+    with torch.inference_mode(False), torch.set_grad_enabled(torch.is_grad_enabled()), _Account() as account:
         run()
     return account.peak
+
+
+def free_memory() -> int:
+    """Bytes of memory that this process may still take: what the machine has free, or its control group allows."""
+    free = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")
+    try:
+        allowed, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return free if allowed == "max" else min(free, int(allowed) - int(used))
+    except (OSError, ValueError):  # no control groups here
+        return free
 
 
 def is_out_of_memory(error: BaseException) -> bool:

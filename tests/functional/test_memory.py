@@ -16,6 +16,14 @@ def test_the_peak_counts_what_lives_at_one_time():
         assert peak_bytes(chain) == 2 * 4000
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_mixed_precision_is_counted_where_nothing_is_learned(rows):
+    weight, vector = torch.ones(16, 64, 3, 3), torch.ones(rows, 64)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        described = torch.nn.functional.linear(vector, torch.ones(64, 64))  # bfloat16 beside float32
+        assert peak_bytes(lambda: torch.einsum("odyx,bd->boyx", weight, described)) > 0
+
+
 def test_views_and_changes_in_place_cost_nothing():
     assert peak_bytes(lambda: torch.ones(100, 10).add_(1).view(-1)[::2].mul_(2)) == 4000
 
