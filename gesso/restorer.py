@@ -18,6 +18,7 @@ from gesso.functional.checks import check_choice
 from gesso.functional.dihedral import dihedral, undo_dihedral
 from gesso.functional.memory import is_out_of_memory, peak_bytes
 from gesso.functional.padding import round_up
+from gesso.functional.processes import place
 
 Precision = Literal["auto", "float32", "bf16"]
 Blend = Literal["smooth", "uniform"]
@@ -182,9 +183,9 @@ class Restorer:
 
 
 def free_bytes(device: torch.device) -> float:
-    """Bytes that a computation may take: half of the memory that is free, what torch holds in reserve included."""
+    """Bytes that a computation may take: half of what is free, torch's reserve included, and on a CPU a fair share."""
     if device.type != "cuda":
-        return psutil.virtual_memory().available / 2
+        return psutil.virtual_memory().available / 2 / place().local_world
     reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return (torch.cuda.mem_get_info(device)[0] + reserve) / 2
 

@@ -15,11 +15,13 @@ from gesso.data.datasets import WholePairs, WholePhotos
 from gesso.data.io import as_paths, atomic_path, write_image
 from gesso.data.layouts import PairBy, find_pairs, find_photos
 from gesso.degradations import parse_degradation
+from gesso.functional.processes import all_shares, place, share_of
 from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol
 from gesso.report.console import say, show_table, track, warn
 from gesso.restorer import Precision, Restorer
 from gesso.tasks import find_task
+from gesso.training.launch import has_to_launch, join, launch
 
 HEADER = ("set", "images", "PSNR (dB)", "SSIM")
 
@@ -99,6 +101,7 @@ def evaluate(
     ensemble: bool = False,
     precision: Precision = "float32",
     device: str = "auto",
+    devices: int = 1,
     seed: int = 0,
     out: str | Path | None = None,
     save_images: bool = False,
@@ -127,6 +130,7 @@ def evaluate(
         ensemble: average over eight flips and rotations, at eight times the cost.
         precision: "float32", "bf16", or "auto": bf16 where the processor computes in it.
         device: "auto" (a GPU where there is one), or a device of torch such as "cuda:1".
+        devices: GPUs, or processes on a CPU, that share the images; torchrun and srun say it themselves.
         seed: the draws of `degradation` follow from it.
         out: folder for `scores.csv`, `scores.json` and `scores.md`; none: nothing is written.
         save_images: write the restored images into `out` too, as PNG of 8 bits.
@@ -137,6 +141,9 @@ def evaluate(
         FileExistsError: if `out` holds scores and `overwrite` is False; nothing is measured then.
         ValueError: for unknown names, options out of range, a folder without pairs, or no measurable image.
     """
+    options = dict(locals())
+    if has_to_launch(options):
+        return launch(evaluate, options)
     lq, gt, checkpoint, out = as_paths(lq, gt, checkpoint, out)
     roots = as_paths(*data) if isinstance(data, list) else as_paths(data)
     goal = find_task(task, scale)
@@ -160,23 +167,30 @@ def evaluate(
     say(f"{task}: {how}")
     say(f"restored by {restored_by}")
 
+    join()
     rows, failed = [], []
     for name, images in samples.items():
-        for i in track(range(len(images)), f"measuring {name}"):
+        done: list[Row | str] = []
+        for i in track(share_of(range(len(images))), f"measuring {name}"):
             try:
                 sample = images[i]
                 restored = restorer(sample["lq"]) if restorer else enlarge(sample["lq"], scale)
-                rows.append(Row(name, sample["name"], **measure(restored, sample["gt"])))
                 if save_images and out is not None:
                     write_image(out / "images" / name / f"{sample['name']}.png", restored, overwrite=overwrite)
+                done.append(Row(name, sample["name"], **measure(restored, sample["gt"])))
             except (ValueError, OSError, MemoryError) as error:
-                failed.append(str(error))
-                warn(str(error))
+                done.append(str(error))
+        for outcome in all_shares(done, len(images)):
+            if isinstance(outcome, Row):
+                rows.append(outcome)
+            else:
+                failed.append(outcome)
+                warn(outcome)
     if not rows:
         raise ValueError(f"none of the images could be measured; the last one: {failed[-1]}")
     scores = Scores(task, how, restored_by, tuple(rows), tuple(failed))
     show_table(HEADER, table(scores))
-    if out is not None:
+    if out is not None and place().rank == 0:
         write(scores, out)
     return scores
 

@@ -9,9 +9,11 @@ from gesso import checkpoint as checkpoints
 from gesso.commands.degrade import check_free
 from gesso.data.io import SUFFIXES, Picture, read_picture, write_picture
 from gesso.data.layouts import find_images
+from gesso.functional.processes import all_shares, from_all, share_of
 from gesso.functional.resize import imresize
 from gesso.report.console import say, track, warn
 from gesso.restorer import Blend, Precision, Restorer, Watch
+from gesso.training.launch import has_to_launch, join, launch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,7 @@ def restore(
     ensemble: bool = False,
     precision: Precision = "auto",
     device: str = "auto",
+    devices: int = 1,
     overwrite: bool = False,
 ) -> Restored:
     """Writes restored images into `out` under their names; returns what was done.
@@ -65,6 +68,7 @@ def restore(
         ensemble: average over eight flips and rotations, at eight times the cost.
         precision: "float32", "bf16", or "auto": bf16 where the processor computes in it.
         device: "auto" (a GPU where there is one), or a device of torch such as "cuda:1".
+        devices: GPUs, or processes on a CPU, that share the images; torchrun and srun say it themselves.
         overwrite: replace files that exist.
 
     Raises:
@@ -73,6 +77,9 @@ def restore(
         ValueError: for a file that is no checkpoint, options out of range, no images, or an `out` that would replace
             the images themselves.
     """
+    options = dict(locals())
+    if has_to_launch(options):
+        return launch(restore, options)
     input, out = Path(input), Path(out)
     found = checkpoints.recognise(checkpoint, weights=weights, **(backbone_args or {}))
     say(f"{checkpoint}: {found}")
@@ -81,20 +88,28 @@ def restore(
     if channels not in (1, 3):
         raise ValueError(f"{checkpoint}: expected a network for RGB or grey images, this has {channels} channels")
     targets = plan(input, out)
+    join()
     if not overwrite:
         check_free(list(targets.values()))
-    written, failed = [], {}
-    for path, target in track(list(targets.items()), "restoring") if len(targets) > 1 else targets.items():
+    from_all(None)  # nobody writes before everybody has looked
+    mine: list[str | None] = []  # why an image could not be restored
+    share = share_of(list(targets.items()))
+    for path, target in track(share, "restoring") if len(targets) > 1 else share:
         watch: Watch = iter if len(targets) > 1 else lambda tiles: track(tiles, "restoring tiles")
         try:
             with warnings.catch_warnings(record=True, action="always") as heard:
                 write_picture(target, restored_picture(restorer, read_picture(path), watch), overwrite=overwrite)
             for warning in heard:
                 warn(f"{path}: {warning.message}")
-            written.append(target)
+            mine.append(None)
         except (ValueError, OSError, MemoryError) as error:
-            failed[path] = str(error)
+            mine.append(str(error))
             warn(str(error))
+    why = dict(zip(targets, all_shares(mine, len(targets)), strict=True))
+    failed = {path: reason for path, reason in why.items() if reason is not None}
+    written = [target for path, target in targets.items() if path not in failed]
+    for path in failed.keys() - dict(share).keys():
+        warn(failed[path])
     say(f"{len(written)} images in {out}")
     if failed:
         warn(f"{len(failed)} of {len(targets)} images could not be restored")

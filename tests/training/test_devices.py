@@ -1,0 +1,60 @@
+"""One process or several: the same weights, the same numbers, and one error if one of them fails."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.training._shared_jobs import JOBS, prepare, run_all
+
+TRAININGS = [name for name in JOBS if name not in ("evaluated", "restored")]
+# Gradients are sums in another order, so weights differ by rounding of 64-bit numbers, which three steps of Adam carry on.
+TOLERANCE = 1e-9
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The folder of all jobs, done by one process in `one` and by two, which torchrun has started, in `two`."""
+    folder = tmp_path_factory.mktemp("runs")
+    prepare(folder)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+    two = subprocess.Popen([*command, "tests.training._shared_jobs", str(folder), str(folder / "two")])
+    run_all(folder, folder / "one")
+    assert two.wait(timeout=300) == 0
+    return folder
+
+
+def distance(one: Path, other: Path) -> float:
+    a, b = load_file(one), load_file(other)
+    assert a.keys() == b.keys()
+    return max((a[key] - b[key]).abs().max().item() for key in a)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_two_processes_train_the_weights_of_one(runs, name):
+    one, two = (runs / who / name for who in ("one", "two"))
+    assert distance(one / "backbone.safetensors", two / "backbone.safetensors") < TOLERANCE
+    for alone, shared in zip(table(one / "metrics.csv"), table(two / "metrics.csv"), strict=True):
+        numbers = {key: float(value) for key, value in alone.items() if value and key != "validation_seconds"}
+        assert {key: float(shared[key]) for key in numbers} == pytest.approx(numbers, rel=1e-5)
+
+
+def test_two_processes_measure_every_image_once(runs):
+    one, two = (runs / who / "evaluated" for who in ("one", "two"))
+    assert len(table(one / "scores.csv")) == 7
+    assert (one / "scores.csv").read_text() == (two / "scores.csv").read_text()
+    assert (runs / "one/finetune/images.csv").read_text() == (runs / "two/finetune/images.csv").read_text()
+
+
+def test_two_processes_restore_every_image(runs):
+    one, two = ({p.name: p.read_bytes() for p in (runs / who / "restored").iterdir()} for who in ("one", "two"))
+    assert len(one) == 7
+    assert one == two
