@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gesso.data.headers import Header, ImageError, check_whole, parse_header
+from gesso.data.decoding import DEPTHS, decode
+from gesso.data.headers import ImageError
 
 __all__ = ["ImageError", "Picture", "atomic_path", "read_array", "read_image", "read_picture", "write_image"]
 __all__ += ["write_picture"]
 
 MAX_PIXELS = 400_000_000
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm")
-DEPTHS = {8: np.uint8, 16: np.uint16, 32: np.float32}
 WRITABLE_BITS = {".png": (8, 16), ".tif": (8, 16, 32), ".tiff": (8, 16, 32), ".ppm": (8, 16), ".pgm": (8, 16)}
 WITH_ALPHA = (".png", ".tif", ".tiff", ".webp")
 
@@ -57,7 +57,7 @@ def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
         ImageError: if it is no image, is cut short or damaged, declares more than `max_pixels`, or holds floats that
             are not finite or not in [0, 1].
     """
-    array, header = _decode(Path(path), max_pixels)
+    array, header = decode(Path(path), max_pixels)
     image = torch.from_numpy(to_float(array))
     grey = header.grey or image.ndim == 2
     if image.ndim == 2:
@@ -68,7 +68,7 @@ def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
 
 def read_array(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The pixels of a file as they are stored: (H, W, 3) RGB uint8, uint16 or float32. Errors as `read_picture`."""
-    array, _ = _decode(Path(path), max_pixels)
+    array, _ = decode(Path(path), max_pixels)
     if array.ndim == 2:
         return np.repeat(array[..., None], 3, axis=2)
     return np.ascontiguousarray(array[..., :3])
@@ -132,45 +132,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def _decode(path: Path, max_pixels: int) -> tuple[np.ndarray, Header]:
-    """Pixels as stored, (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, and the header."""
-    import cv2
-
-    data = path.read_bytes()
-    if not data:
-        raise ImageError(f"{path}: the file is empty")
-    header = parse_header(data, path)
-    if header.width * header.height > max_pixels:
-        raise ImageError(
-            f"{path}: the header declares {header.width}x{header.height} pixels, more than {max_pixels:,}; "
-            "if that is true, raise max_pixels or cut the image up"
-        )
-    check_whole(data, path)
-    # IMREAD_UNCHANGED is the only way to alpha, but it ignores the EXIF orientation.
-    flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-    try:
-        array = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        array = None
-    if array is None:
-        raise ImageError(f"{path}: the image cannot be decoded; the file is cut short, damaged or of an unknown kind")
-    if array.dtype not in DEPTHS.values():
-        raise ImageError(f"{path}: expected 8 or 16 bits or 32-bit floats, got {array.dtype}")
-    if array.dtype == np.float32:
-        _check_floats(array, path)
-    if array.ndim == 3:
-        array = cv2.cvtColor(array, cv2.COLOR_BGR2RGB if array.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    return array, header
-
-
-def _check_floats(array: np.ndarray, path: Path) -> None:
-    if not np.isfinite(array).all():
-        raise ImageError(f"{path}: {int((~np.isfinite(array)).sum())} values are NaN or infinite")
-    low, high = float(array.min()), float(array.max())
-    if low < 0 or high > 1:
-        raise ImageError(f"{path}: expected floats in [0, 1], got {low:g} to {high:g}; divide by the white level")
 
 
 def _bits(array: np.ndarray) -> int:

@@ -1,0 +1,154 @@
+"""Whether an image file is all there, told from its structure alone: decoders fill up what a damaged file lacks."""
+
+import math
+import re
+import struct
+import zlib
+from pathlib import Path
+
+from gesso.data.headers import Header, ImageError, jpeg_frames, jpeg_segments, png_chunks, tiff_entries, tiff_tags
+
+STILL = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")  # the chunks of a PNG that make its picture
+DEFLATE_RATIO = 1032  # bytes that one byte of a zlib stream can become
+JPEG_PIXELS_PER_BYTE = 512  # a block of 8 x 8 takes one bit at least
+
+
+def check_whole(data: bytes, header: Header, path: Path) -> None:
+    """Checks what can be told of a file without decoding it.
+
+    Raises:
+        ImageError: if the file is cut short, a checksum is wrong, or it is too small for the pixels it declares.
+    """
+    name, is_whole = next(check for begin, check in CHECKS.items() if data.startswith(begin))
+    try:
+        whole = is_whole(data, header)
+    except (struct.error, IndexError):  # it ends where a number should stand
+        whole = False
+    if not whole:
+        raise ImageError(f"{path}: the {name} file is cut short or damaged")
+    if header.width * header.height > most_pixels(data):
+        size = f"{header.width}x{header.height}"
+        raise ImageError(f"{path}: {len(data)} bytes cannot hold the {size} pixels that the header declares")
+
+
+def still_picture(data: bytes) -> bytes:
+    """A file as the decoder is to see it.
+
+    Animated PNG whose frames are out of order end OpenCV 5.0.0 and the process with it: they lose all but their first
+    picture. TIFF lose the word that makes libtiff multiply colours by alpha, and WebP what stands behind their end.
+    """
+    if data.startswith(b"\x89PNG"):
+        parts = [(start - 8, start + length + 4) for kind, start, length in png_chunks(data) if kind in STILL]
+        return data[:8] + b"".join(data[begin:end] for begin, end in parts)
+    if data.startswith((b"II", b"MM")):
+        return _with_straight_alpha(data)
+    return data[: _webp_end(data)] if data.startswith(b"RIFF") else data
+
+
+def most_pixels(data: bytes) -> float:
+    """Pixels that a PNG or Huffman-coded JPEG file of this size can hold at most; endless for other files."""
+    if data.startswith(b"\x89PNG"):
+        depth, colour = data[24:26]
+        bits = max(1, depth * {2: 3, 4: 2, 6: 4}.get(colour, 1))
+        return 8 / bits * DEFLATE_RATIO * sum(length for kind, _, length in png_chunks(data) if kind == b"IDAT")
+    if data.startswith(b"\xff\xd8") and not any(marker >= 0xC9 for marker, _ in jpeg_frames(data)):
+        return JPEG_PIXELS_PER_BYTE * len(data)
+    return math.inf
+
+
+def _png_is_whole(data: bytes, header: Header) -> bool:
+    """Every chunk has its checksum and the last is the end."""
+    kind = b""
+    for kind, start, length in png_chunks(data):
+        stored = data[start + length : start + length + 4]
+        if zlib.crc32(data[start - 4 : start + length]).to_bytes(4, "big") != stored:
+            return False
+        if kind == b"IEND":
+            break
+    return kind == b"IEND"
+
+
+def _jpeg_is_whole(data: bytes, header: Header) -> bool:
+    """There are pixels of one picture, and an end."""
+    markers = [marker for marker, _ in jpeg_segments(data)]
+    return 0xDA in markers and markers[-1] == 0xD9 and len(list(jpeg_frames(data))) == 1
+
+
+def _bmp_is_whole(data: bytes, header: Header) -> bool:
+    """The pixels lie between the header and the end."""
+    begin, size = struct.unpack_from("<II", data, 10)
+    (bits,) = struct.unpack_from("<H", data, 24 if size == 12 else 28)
+    (used,) = (0,) if size == 12 else struct.unpack_from("<I", data, 46)
+    palette = (3 if size == 12 else 4) * (used or 2**bits) if bits <= 8 else 0
+    return 14 + size + palette <= begin and begin + (header.width * bits + 31) // 32 * 4 * header.height <= len(data)
+
+
+def _webp_end(data: bytes) -> int:
+    return 8 + int.from_bytes(data[4:8], "little")
+
+
+def _webp_is_whole(data: bytes, header: Header) -> bool:
+    """The chunks fill the file, up to the end that it declares."""
+    position, end = 12, _webp_end(data)
+    while position + 8 <= end <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, position)
+        if not kind.isascii():
+            return False
+        position += 8 + length + length % 2
+    return position == end
+
+
+def _pnm_is_whole(data: bytes, header: Header) -> bool:
+    """Files in words hold a number for every value, none above the maximum; the others are left to the decoder."""
+    if data[1:2] in b"56":
+        return True
+    words = re.sub(rb"#[^\n]*", b"", data[2:]).split()
+    if not all(word.isdigit() and len(word) < 6 for word in words):
+        return False
+    values = [int(word) for word in words[3:]]
+    return len(values) == header.width * header.height * (1 if header.grey else 3) and max(values) <= int(words[2])
+
+
+def _tiff_is_whole(data: bytes, header: Header) -> bool:
+    """Strips or tiles lie within the file, and where zlib made them they end with their checksum."""
+    tags = tiff_tags(data)
+    begins, lengths = tags.get(273, tags.get(324, ())), tags.get(279, tags.get(325, ()))
+    if not all(begin + length <= len(data) for begin, length in zip(begins, lengths, strict=False)):
+        return False
+    if tags.get(259) not in ((8,), (32946,)):
+        return True
+    strips = (data[begin : begin + length] for begin, length in zip(begins, lengths, strict=False))
+    return all(_zlib_is_whole(strip) for strip in strips)
+
+
+def _zlib_is_whole(data: bytes) -> bool:
+    """A zlib stream ends, with the right checksum; nothing of it is kept."""
+    stream = zlib.decompressobj()
+    try:
+        while data and not stream.eof:
+            stream.decompress(data, 1 << 20)
+            data = stream.unconsumed_tail
+    except zlib.error:
+        return False
+    return stream.eof
+
+
+CHECKS = {
+    b"\x89PNG": ("PNG", _png_is_whole),
+    b"\xff\xd8": ("JPEG", _jpeg_is_whole),
+    b"II": ("TIFF", _tiff_is_whole),
+    b"MM": ("TIFF", _tiff_is_whole),
+    b"BM": ("BMP", _bmp_is_whole),
+    b"RIFF": ("WebP", _webp_is_whole),
+    b"P": ("PNM", _pnm_is_whole),
+}
+
+
+def _with_straight_alpha(data: bytes) -> bytes:
+    """A TIFF that does not say that its alpha is unassociated: libtiff would multiply colours of 8 bits by it."""
+    order, entries = tiff_entries(data)
+    unassociated = struct.pack(order + "HHIH", 338, 3, 1, 2)
+    for entry in entries:
+        if data[entry : entry + len(unassociated)] == unassociated:
+            return data[: entry + 8] + b"\0\0" + data[entry + 10 :]
+    return data
