@@ -12,9 +12,13 @@ from gesso.data.sources import open_images
 from gesso.functional.random import seed_for
 from gesso.pretext import create_pretext
 from gesso.report.console import say
+from gesso.training.launch import has_to_launch, launch
 from gesso.training.pretrain_module import PretrainModule
 from gesso.training.run import check_positive, fit
 from gesso.training.sampling import Stage
+
+# What a pretext's own choice of images is, in words.
+CHOSEN = {"noise": "fixed N(0, 1) noise", "leaves": "procedural dead leaves", "pink": "procedural 1/f noise"}
 
 
 def pretrain(
@@ -54,7 +58,7 @@ def pretrain(
             class, a list of {task, data, repeats, degradation, ...}; none: what the pretext prefers.
         count: how many different images; none: 1 for noise, all of a folder, no end of procedural ones.
         crop_size: side of the images in pixels.
-        batch_size: images in one batch of one device.
+        batch_size: images in one batch, which all devices share.
         steps: optimiser steps.
         optimizer: "adam" or "adamw".
         lr: peak learning rate.
@@ -66,7 +70,10 @@ def pretrain(
     Raises:
         ValueError: for unknown names and options, values out of range, or a folder that holds another run.
     """
-    recipe = {"verb": "pretrain"} | {k: v for k, v in locals().items() if k not in ("out", "run")} | run
+    options = {k: v for k, v in locals().items() if k != "run"} | run
+    if has_to_launch(options):
+        return launch(pretrain, options)
+    recipe = {"verb": "pretrain"} | {k: v for k, v in options.items() if k != "out"}
     out = Path(out)
     check_positive(crop_size=crop_size, batch_size=batch_size)
     torch.manual_seed(seed_for(seed, "weights"))
@@ -74,13 +81,19 @@ def pretrain(
     if init is not None:
         say(f"{init}: {checkpoint.load_features(network, init, keep_head=True)}")
     method = create_pretext(pretext, network, **(pretext_args or {}))
+    if batch_size < method.least_batch:
+        raise ValueError(
+            f"batch_size: {pretext} compares the images of a batch ({method.coupling}), so it needs "
+            f"{method.least_batch} or more, got {batch_size}"
+        )
     if images is None:
         images = method.images
-        say(f"images: {images} (no folder given)")
+        say(f"images: {images}, {CHOSEN[images]} (the default of {pretext}; --images FOLDER takes photos)")
     if isinstance(images, list):
         if len(images) != method.classes:
             expected = f"data of {method.classes} classes" if method.classes else "images without classes"
-            raise ValueError(f"images: {pretext} expects {expected}, got data of {len(images)}")
+            advice = "; pretext_args.num_classes says how many there are" if method.classes else ""
+            raise ValueError(f"images: {pretext} expects {expected}, got data of {len(images)}{advice}")
         parts = open_mix(images, seed=seed)
         dataset = MixDataset([part.samples.train for part in parts], [part.repeats for part in parts], seed=seed)
     else:
