@@ -209,7 +209,7 @@ class DegradationCritic(nn.Module):
         super().__init__()
         if not 0 <= target < classifier.fc.out_features:
             raise ValueError(
-                f"target: the classifier knows classes 0 to {classifier.fc.out_features - 1}, got {target}"
+                f"critic_target: the classifier knows classes 0 to {classifier.fc.out_features - 1}, got {target}"
             )
         self.classifier = classifier.requires_grad_(False)
         self.target = target

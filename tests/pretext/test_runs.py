@@ -69,6 +69,7 @@ def test_what_it_sees_is_said(tmp_path, capsys):
     [
         (["--pretext", "ipt"], "batch_size: ipt compares the images of a batch"),
         (["--pretext", "degae", "--images", "one"], "compares 2 images, and there are 1"),
+        (["--pretext", "degae", "--images", "noise", "--count", "1"], "compares 2 images, got 1 of noise"),
         (["--pretext", "degae", "--images", "leaves", "--count", "1"], "at least 2 images"),
         (["--pretext", "restore", "--pretext_args.degradation", "rian"], "did you mean rain"),
         (["--pretext", "restore", "--pretext_args.degradation", "{name: jpeg, quality: 0}"], "quality: expected"),
