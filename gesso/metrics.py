@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gesso.functional.color import rgb_to_y
 
-Channel = Literal["rgb", "y"]
+Channel = Literal["rgb", "y", "grey", "planes"]
 SSIM = Literal["gaussian", "matlab3d", "skimage7", "uformer_compat"]
 
 
@@ -22,11 +22,14 @@ class Protocol:
     Images are (3, H, W) or (B, 3, H, W) in [0, 1]; values outside are clamped.
 
     Attributes:
-        channel: "rgb", or "y" for the luma of MATLAB's `rgb2ycbcr`.
+        channel: "rgb"; "y" for the luma of MATLAB's `rgb2ycbcr`; "grey" for images of one channel, "planes" of
+            four, all together.
         round_y: luma rounded to 8 bits, as MATLAB does and published deraining numbers are; BasicSR does not round.
         border: pixels left out on every side; super-resolution leaves out as many as its scale.
         ssim: which definition of SSIM, see `ssim`.
         quantise: images are rounded to 8 bits first, as if read from the PNG files that papers measure.
+        align: the restored image is first moved and brightened to lie on the ground truth, and what it then does not
+            cover is left out (RealBlur, whose pairs two cameras took); SSIM is then always "gaussian".
 
     Example:
         >>> print(Protocol(channel="y"))
@@ -38,21 +41,26 @@ class Protocol:
     border: int = 0
     ssim: SSIM = "gaussian"
     quantise: bool = True
+    align: bool = False
 
     def __call__(self, restored: Tensor, gt: Tensor) -> dict[str, float]:
         """`{"psnr": dB, "ssim": at most 1}`, the mean over the images where there is a batch."""
         pairs = self.prepare(restored, gt)
+        if self.align:
+            measured = [_aligned_scores(*pair) for pair in pairs]
+            return {"psnr": fmean(psnr for psnr, _ in measured), "ssim": fmean(ssim for _, ssim in measured)}
         return {"psnr": fmean(_psnr(*pair) for pair in pairs), "ssim": fmean(_SSIM[self.ssim](*pair) for pair in pairs)}
 
     def prepare(self, restored: Tensor, gt: Tensor) -> list[tuple[np.ndarray, np.ndarray]]:
         """What is compared, image by image: float64 (C, H, W) in 8-bit units, C = 1 for luma.
 
         Raises:
-            ValueError: if shapes differ or are no RGB images, or if the border leaves nothing.
+            ValueError: if shapes differ or are not of the channels that are measured, or if the border leaves nothing.
         """
-        if restored.shape != gt.shape or gt.ndim not in (3, 4) or gt.shape[-3] != 3:
+        channels = {"grey": 1, "planes": 4}.get(self.channel, 3)
+        if restored.shape != gt.shape or gt.ndim not in (3, 4) or gt.shape[-3] != channels:
             raise ValueError(
-                f"expected restored and gt of one shape, (3, height, width) or with a batch in front; "
+                f"expected restored and gt of one shape, ({channels}, height, width) or with a batch in front; "
                 f"got {tuple(restored.shape)} and {tuple(gt.shape)}"
             )
         height, width = gt.shape[-2:]
@@ -63,7 +71,7 @@ class Protocol:
     def _comparable(self, image: Tensor) -> np.ndarray:
         """`image` as float64 (B, C, H, W) in 8-bit units: cropped, clamped, rounded, converted to luma as asked."""
         height, width = image.shape[-2:]
-        image = image.detach().cpu().double().reshape(-1, 3, height, width)
+        image = image.detach().cpu().double().reshape(-1, image.shape[-3], height, width)
         image = 255 * image[..., self.border : height - self.border, self.border : width - self.border].clamp(0, 1)
         if self.quantise:
             image = image.round()
@@ -74,12 +82,13 @@ class Protocol:
         return image.numpy()
 
     def __str__(self) -> str:
-        channel = "RGB"
-        if self.channel == "y":
-            channel = "Y rounded to 8 bits" if self.round_y else "Y, not rounded"
+        channel = {"rgb": "RGB", "grey": "grey", "planes": "all four channels"}.get(self.channel, "Y, not rounded")
+        if self.channel == "y" and self.round_y:
+            channel = "Y rounded to 8 bits"
         border = f", without {self.border} pixels at each border" if self.border else ""
         images = "8-bit images" if self.quantise else "images not rounded to 8 bits"
-        return f"PSNR and SSIM ({SSIM_WORDS[self.ssim]}) on {channel}, {images}{border}"
+        aligned = ", aligned to the ground truth" if self.align else ""
+        return f"PSNR and SSIM ({SSIM_WORDS[self.ssim]}) on {channel}, {images}{border}{aligned}"
 
 
 def psnr(restored: Tensor, gt: Tensor, **protocol: Any) -> float:
@@ -127,6 +136,50 @@ def _skimage_ssim(restored: np.ndarray, gt: np.ndarray, window: int, **options: 
 def _ssim_gaussian(restored: np.ndarray, gt: np.ndarray) -> float:
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
     return _skimage_ssim(restored, gt, 11, **options)
+
+
+def _aligned(restored: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The restored image (C, H, W) where it matches the ground truth best, and the pixels (H, W) that it covers there.
+
+    Brightened by the one factor that fits best, then moved by the homography that OpenCV finds from grey images at the
+    highest correlation (ECC, 100 steps, smoothed by 5 x 5): what RealBlur's authors do (Rim et al., ECCV 2020).
+    """
+    import cv2
+
+    height, width = gt.shape[-2:]
+    restored = restored * ((restored * gt).sum() / max((restored**2).sum(), 1e-12))
+    layers = [np.ascontiguousarray(image.transpose(1, 2, 0), np.float32) for image in (gt, restored)]
+    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in layers]
+    steps = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 0)
+    warp = np.eye(3, dtype=np.float32)
+    try:
+        _, warp = cv2.findTransformECC(*grey, warp, cv2.MOTION_HOMOGRAPHY, steps, None, 5)  # pyright: ignore
+    except cv2.error:
+        raise ValueError(
+            "the restored image cannot be laid onto the ground truth: they have too little in common"
+        ) from None
+
+    def move(image: np.ndarray, how: int, border: int) -> np.ndarray:
+        return cv2.warpPerspective(
+            image, warp, (width, height), flags=how | cv2.WARP_INVERSE_MAP, borderMode=border
+        ).astype(float)
+
+    covered = move(np.ones((height, width), np.float32), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+    return move(layers[1], cv2.INTER_CUBIC, cv2.BORDER_REFLECT).transpose(2, 0, 1) * covered, covered
+
+
+def _aligned_scores(restored: np.ndarray, gt: np.ndarray) -> tuple[float, float]:
+    """PSNR and SSIM of a restored image over the pixels that it covers once it lies on the ground truth."""
+    from skimage.metrics import structural_similarity
+
+    moved, covered = _aligned(restored, gt)
+    gt = gt * covered
+    error = float(((moved - gt) ** 2).sum() / (len(gt) * covered.sum()))
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    _, similarity = structural_similarity(moved, gt, channel_axis=0, full=True, **options)  # pyright: ignore
+    inside = (slice(5, -5), slice(5, -5))  # where the window of 11 x 11 lies wholly inside
+    ssim = float((similarity * covered)[:, *inside].sum() / (len(gt) * covered[inside].sum()))
+    return 10 * math.log10(255**2 / error) if error > 0 else math.inf, ssim
 
 
 def _ssim_skimage7(restored: np.ndarray, gt: np.ndarray) -> float:

@@ -1,17 +1,25 @@
 """What is restored, how it is measured, and how it is imitated: one table."""
 
 import dataclasses
+from typing import Literal
 
 from gesso._discovery import UnknownNameError, suggest
 from gesso.degradations import Degradation
 from gesso.degradations.bicubic import Bicubic
 from gesso.degradations.blur import Defocus, MotionBlur
-from gesso.degradations.compose import Compose
+from gesso.degradations.compose import Compose, Mix
 from gesso.degradations.haze import Haze
+from gesso.degradations.inpainting import Inpainting
+from gesso.degradations.jpeg import Jpeg
 from gesso.degradations.low_light import LowLight
+from gesso.degradations.mosaic import Mosaic
 from gesso.degradations.noise import GaussianNoise, PoissonNoise
 from gesso.degradations.rain import Rain
+from gesso.degradations.snow import Snow
 from gesso.metrics import Protocol
+
+Sees = Literal["rgb", "grey", "planes", "dual_pixel"]
+CHANNELS: dict[Sees, int] = {"rgb": 3, "grey": 1, "planes": 4, "dual_pixel": 6}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +33,8 @@ class Task:
         degradation: makes degraded images where only clean photos are given.
         loss: what networks are trained with, a name of `gesso.losses.LOSSES`.
         scale: side of the output divided by that of the input.
+        sees: what the network is given: "rgb", "grey", "planes", four channels of data such as RGB and infrared, or
+            "dual_pixel", both views of such a camera.
     """
 
     name: str
@@ -33,6 +43,12 @@ class Task:
     degradation: Degradation
     loss: str = "l1"
     scale: int = 1
+    sees: Sees = "rgb"
+
+    @property
+    def channels(self) -> int:
+        """Channels that the network takes."""
+        return CHANNELS[self.sees]
 
     def __str__(self) -> str:
         return f"{self.goal}; {self.protocol}; {self.loss} loss; clean photos are degraded by {self.degradation}"
@@ -47,18 +63,43 @@ def super_resolution(scale: int) -> Task:
 # Shot noise, which grows with the light, and read noise, which does not.
 CAMERA_NOISE = Compose((PoissonNoise(photons=(100, 10_000)), GaussianNoise(sigma=(0, 10))))
 
-# SSIM of deblurring and of camera noise is MATLAB's over three channels, defocus deblurring's that of scikit-image:
-# so Restormer and what it compares with are measured.
+# The eleven combinations of CDD-11: low light, haze, and rain or snow; in the order in which light meets them.
+MIXED: dict[str, Degradation] = {
+    "l": LowLight(),
+    "h": Haze(),
+    "r": Rain(),
+    "s": Snow(),
+    "l+h": Compose((LowLight(), Haze())),
+    "l+r": Compose((LowLight(), Rain())),
+    "l+s": Compose((LowLight(), Snow())),
+    "h+r": Compose((Rain(), Haze())),
+    "h+s": Compose((Snow(), Haze())),
+    "l+h+r": Compose((LowLight(), Rain(), Haze())),
+    "l+h+s": Compose((LowLight(), Snow(), Haze())),
+}
+
+GAUSSIAN_NOISE = GaussianNoise(sigma=(0, 50), clip=False)
+
+# SSIM of deblurring and of camera noise is MATLAB's over three channels, defocus deblurring's that of scikit-image, and
+# what is restored on SIDD is not rounded to 8 bits: so Restormer and what it compares with are measured.
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         Task("derain", "remove rain", Protocol(channel="y"), Rain()),
         Task("deblur", "remove motion blur", Protocol(ssim="matlab3d"), MotionBlur()),
+        Task("realblur", "remove the shake of a real camera", Protocol(align=True), MotionBlur()),
         Task("defocus", "sharpen what is out of focus", Protocol(ssim="skimage7"), Defocus()),
+        Task("defocus_dual", "the same from two views", Protocol(ssim="skimage7"), Defocus(), sees="dual_pixel"),
         Task("lowlight", "brighten", Protocol(), LowLight()),
         Task("dehaze", "remove haze", Protocol(), Haze()),
-        Task("denoise", "remove Gaussian noise", Protocol(), GaussianNoise(sigma=(0, 50), clip=False)),
-        Task("realnoise", "remove camera noise", Protocol(ssim="matlab3d"), CAMERA_NOISE),
+        Task("desnow", "remove snow", Protocol(), Snow()),
+        Task("denoise", "remove Gaussian noise", Protocol(), GAUSSIAN_NOISE),
+        Task("denoise_grey", "the same in grey images", Protocol(channel="grey"), GAUSSIAN_NOISE, sees="grey"),
+        Task("realnoise", "remove camera noise", Protocol(ssim="matlab3d", quantise=False), CAMERA_NOISE),
+        Task("jpeg", "remove what JPEG left", Protocol(), Jpeg(quality=(10, 50))),
+        Task("demosaic", "colours from a Bayer pattern", Protocol(), Mosaic()),
+        Task("inpainting", "fill scratches", Protocol(), Inpainting()),
+        Task("mixed", "remove low light, haze, rain, snow, or several at once", Protocol(), Mix(tuple(MIXED.values()))),
         super_resolution(4),
     )
 }
@@ -84,3 +125,18 @@ def find_task(name: str, scale: int = 1) -> Task:
     if scale != 1:
         raise ValueError(f"scale: {name} keeps the size of the image, expected 1, got {scale}; sr enlarges")
     return TASKS[name]
+
+
+def seen_with(task: Task, channels: int) -> Task:
+    """A task on RGB images as that of a network that takes grey ones or four channels; else the task itself.
+
+    It is measured on the channels that there are, all together.
+
+    Example:
+        >>> seen_with(find_task("derain"), 1).protocol.channel
+        'grey'
+    """
+    if task.sees != "rgb" or channels not in (1, 4):
+        return task
+    sees, channel = ("grey", "grey") if channels == 1 else ("planes", "planes")
+    return dataclasses.replace(task, sees=sees, protocol=dataclasses.replace(task.protocol, channel=channel))

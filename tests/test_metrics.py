@@ -1,5 +1,6 @@
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,6 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from gesso.metrics import SSIM_WORDS, Protocol, psnr, ssim
 from tests._golden import luma_rows, metric_pairs
+from tests._networks import photo_like
 
 PAIRS = metric_pairs()
 VARIANTS = list(SSIM_WORDS)
@@ -139,3 +141,26 @@ def test_a_protocol_says_what_it_measures():
         "PSNR and SSIM (MATLAB ssim of a volume) on Y, not rounded, images not rounded to 8 bits, "
         "without 4 pixels at each border"
     )
+
+
+def test_grey_images_are_measured_as_they_are():
+    a, b = (to_image(PAIRS[0][side])[:1] for side in "AB")
+    assert Protocol(channel="grey")(a, b) == pytest.approx(Protocol()(a.expand(3, -1, -1), b.expand(3, -1, -1)))
+    with pytest.raises(ValueError, match=r"\(1, height, width\)"):
+        Protocol(channel="grey")(to_image(PAIRS[0]["A"]), to_image(PAIRS[0]["B"]))
+    assert "on grey" in str(Protocol(channel="grey"))
+
+
+def test_alignment_undoes_another_cameras_place_and_brightness():
+    gt = photo_like(3, 96, 128)
+    turned = cv2.getRotationMatrix2D((64, 48), 1.0, 1.01) + np.array([[0, 0, 2.0], [0, 0, -1.5]])
+    pixels = cv2.warpAffine(gt.permute(1, 2, 0).numpy(), turned, (128, 96), borderMode=cv2.BORDER_CONSTANT)
+    moved = 0.9 * torch.from_numpy(pixels).permute(2, 0, 1)
+    plain, aligned = Protocol()(moved, gt), Protocol(align=True)(moved, gt)
+    assert aligned["psnr"] > plain["psnr"] + 10
+    assert aligned["ssim"] > 0.97 > plain["ssim"]
+    same = Protocol(align=True)(gt, gt)
+    assert same["psnr"] > 100
+    assert same["ssim"] == pytest.approx(1)
+    with pytest.raises(ValueError, match="cannot be laid onto the ground truth"):
+        Protocol(align=True)(torch.zeros_like(gt), gt)

@@ -1,25 +1,32 @@
 import pytest
 import torch
 
+from gesso.functional.color import to_grey
 from gesso.losses import LOSSES
-from gesso.tasks import TASKS, find_task
+from gesso.tasks import MIXED, TASKS, find_task
+from tests._networks import photo_like
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_can_measure_train_and_imitate(name):
     task = find_task(name, scale=TASKS[name].scale)
-    gt = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    gt = photo_like(3, 32, 48)[None]
     lq = task.degradation(gt, torch.Generator().manual_seed(0))
     assert lq.shape[-2:] == (32 // task.scale, 48 // task.scale)
     assert task.loss in LOSSES
+    gt = to_grey(gt) if task.sees == "grey" else gt
     assert task.protocol(gt, gt) == {"psnr": float("inf"), "ssim": pytest.approx(1.0)}
+    assert task.channels == {"denoise_grey": 1, "defocus_dual": 6}.get(name, 3)
     assert str(task.protocol) in str(task)
     assert repr(task.degradation) in str(task)
 
 
 def test_protocols_are_those_of_the_published_numbers():
     assert (TASKS["derain"].protocol.channel, TASKS["derain"].protocol.round_y) == ("y", True)
-    assert all(TASKS[name].protocol.channel == "rgb" for name in TASKS if name not in ("derain", "sr"))
+    others = ("derain", "sr", "denoise_grey")
+    assert all(TASKS[name].protocol.channel == "rgb" for name in TASKS if name not in others)
+    assert [name for name in TASKS if TASKS[name].protocol.align] == ["realblur"]
+    assert [name for name in TASKS if not TASKS[name].protocol.quantise] == ["realnoise"]
     assert {name: TASKS[name].protocol.ssim for name in ("deblur", "realnoise", "defocus", "lowlight")} == {
         "deblur": "matlab3d",
         "realnoise": "matlab3d",
@@ -42,3 +49,11 @@ def test_protocols_are_those_of_the_published_numbers():
 def test_a_task_that_makes_no_sense_is_refused(name, scale, message):
     with pytest.raises(ValueError, match=message):
         find_task(name, scale=scale)
+
+
+def test_mixed_degradations_are_the_eleven_combinations():
+    assert list(MIXED) == ["l", "h", "r", "s", "l+h", "l+r", "l+s", "h+r", "h+s", "l+h+r", "l+h+s"]
+    assert TASKS["mixed"].degradation.choices == tuple(MIXED.values())
+    gt = photo_like(3, 32, 32)[None]
+    spoilt = [spoil(gt, torch.Generator().manual_seed(0)) for spoil in MIXED.values()]
+    assert all(not torch.equal(one, other) for i, one in enumerate(spoilt) for other in spoilt[:i])

@@ -12,6 +12,7 @@ import torch
 from gesso.data.datasets import WholePhotos
 from gesso.data.io import write_image
 from gesso.data.layouts import Pair, PairBy, find_pairs, find_photos, find_splits
+from gesso.data.origins import read_image
 from gesso.data.sources import pairs_if_any
 from gesso.degradations import Degradation
 from gesso.functional.random import generator_for
@@ -28,6 +29,8 @@ class SpoiltPhoto(Pair):
         photo: its file.
     """
 
+    lq: Path
+    gt: Path
     photo: Path
 
 
@@ -170,10 +173,16 @@ def link_training(pairs: Sequence[Pair], folder: Path) -> dict[str, str]:
 
 
 def link(pairs: Sequence[Pair], folder: Path) -> None:
-    """Makes `folder` a data set of just these pairs: links `input/0000.png` and `target/0000.png`, and so on."""
+    """Makes `folder` a data set of just these pairs: links `input/0000.png` and `target/0000.png`, and so on.
+
+    Images that are no file of their own are written there.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     for side in ("input", "target"):
         (folder / side).mkdir(parents=True)
     for number, pair in enumerate(pairs):
         for side, path in (("input", pair.lq), ("target", pair.gt)):
-            (folder / side / f"{number:04d}{path.suffix}").symlink_to(path.resolve())
+            if isinstance(path, Path):
+                (folder / side / f"{number:04d}{path.suffix}").symlink_to(path.resolve())
+            else:
+                write_image(folder / side / f"{number:04d}.png", read_image(path))

@@ -22,7 +22,8 @@ from gesso.commands._folds import Fold, SpoiltPhoto, check_counts, drawn, link, 
 from gesso.commands._jobs import Job, run_jobs
 from gesso.commands._starts import Start, find_starts
 from gesso.commands.finetune import start as starting_network
-from gesso.data.io import atomic_path, read_image, write_image
+from gesso.data.io import atomic_path, write_image
+from gesso.data.origins import read_image
 from gesso.degradations import parse_degradation
 from gesso.functional.resize import enlarge
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores

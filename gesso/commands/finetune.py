@@ -9,15 +9,16 @@ from torch import nn
 from gesso import checkpoint
 from gesso.backbones import Backbone, create_backbone
 from gesso.backbones._transfer import PaperTransfer
-from gesso.data.mixes import Part, mixed, open_parts
+from gesso.commands._supervised import check_fit, measure_input, open_data
+from gesso.data.mixes import Sampling, mixed
 from gesso.functional.random import seed_for
-from gesso.functional.resize import enlarge
 from gesso.losses import find_loss
 from gesso.pretext._base import stage_positions
 from gesso.pretext._classifier import DegradationClassifier
-from gesso.pretext.dcpt import DegradationCritic
+from gesso.pretext.dcpt import DegradationCritic, target_of
 from gesso.report.console import say
-from gesso.training.finetune_module import FinetuneModule, Validation
+from gesso.training.finetune_module import FinetuneModule
+from gesso.training.launch import has_to_launch, launch
 from gesso.training.run import check_positive, fit
 from gesso.training.sampling import Stage, parse_stages
 
@@ -35,6 +36,7 @@ def finetune(
     val: str | Path | None = None,
     holdout: int | None = None,
     mix: list[dict[str, Any]] | None = None,
+    sampling: Sampling = "repeats",
     scale: int = 1,
     backbone: str = "restormer",
     backbone_args: dict[str, Any] | None = None,
@@ -43,7 +45,7 @@ def finetune(
     keep_last: bool = False,
     freeze_features: bool = False,
     critic: str | Path | None = None,
-    critic_target: int = 0,
+    critic_target: int | None = None,
     critic_weight: float = 1.0,
     loss: str | None = None,
     mixup: bool = False,
@@ -66,8 +68,8 @@ def finetune(
     Args:
         out: folder of the run.
         task: name of the task, or "all-in-one" with `mix`; `gesso list tasks` shows all with their protocols.
-        data: root of a data set in a published layout, found by itself; or a folder of clean photos, whose degraded
-            partners are made on the fly.
+        data: root of a data set in a published layout, found by itself; or a folder of clean photos, or procedural
+            images ("leaves", "pink"), whose degraded partners are made on the fly.
         lq: folder of degraded images, with `gt`, instead of `data`.
         gt: folder of ground truths, with `lq`.
         pair_by: pair files by "stem" (and the published suffix rules), or by sorted "order".
@@ -75,22 +77,27 @@ def finetune(
         degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
         val: root of validation data; none: the validation or test split of `data`, else some pairs are held out.
         holdout: pairs held out for validation where there is no other; none: a tenth, at most 12.
-        mix: for the task "all-in-one": a list of {task, data, repeats, degradation, ...}, each with the options of a
-            single task; every part is measured by its own protocol.
+        mix: for the task "all-in-one": a list of {name, task, data, repeats, degradation, ...}, each with the options
+            of a single task; every part is measured by its own protocol (`protocol: {channel: rgb}` changes it). Where
+            a part has a crop_size of its own, each batch is of one part.
+        sampling: how the parts of a mix are drawn: "repeats", as often as they have samples, times their `repeats`; or
+            "balanced", in turns, however many samples they have (`repeats` are then the turns in a round).
         scale: enlargement for super-resolution.
         backbone: name of the network; `gesso list backbones` shows all.
-        backbone_args: options of the network, such as `--backbone_args.dim 32`.
+        backbone_args: options of the network, such as `--backbone_args.dim 32`. With `--backbone_args.image_channels 1`
+            the images of any task are grey, with 4 they are PNG or TIFF files with a fourth channel of data.
         init: "random", or a file to start from (of gesso or of the authors).
         transfer: "network" or "paper", see above.
         keep_last: take the last convolution from `init` too, to go on with a network that restores already.
         freeze_features: train only what lies behind the features (linear probing).
         critic: DCPT's `classifier.safetensors`, for DC-guided training: a network of one degradation learns another.
-        critic_target: class, counted from 0, that the critic shall take the features for: the new degradation.
+        critic_target: class, counted from 0, that the critic shall take the features for; none: of the five, the
+            degradation that the task undoes.
         critic_weight: factor of the critic's loss.
         loss: "l1", "charbonnier", "mse" or "psnr"; none: that of the task.
         mixup: Restormer's MixUp, Beta(1.2, 1.2) with probability 1/2.
         crop_size: side of the training crops in pixels (of the degraded image).
-        batch_size: crops in one batch of one device.
+        batch_size: crops in one batch, which all devices share.
         stages: progressive crops as a list of {share, crop_size, batch_size}; replaces crop_size and batch_size.
         steps: optimiser steps.
         val_every: steps between two measurements on the validation images; 0: only at the end.
@@ -102,21 +109,23 @@ def finetune(
         ValueError: for unknown names and options, values out of range, data that cannot be trained on, a file that
             does not fit the network, or a folder that holds another run.
     """
-    recipe = {"verb": "finetune"} | {k: v for k, v in locals().items() if k not in ("out", "run")} | run
+    options = {k: v for k, v in locals().items() if k != "run"} | run
+    if has_to_launch(options):
+        return launch(finetune, options)
+    recipe = {"verb": "finetune"} | {k: v for k, v in options.items() if k != "out"}
     out = Path(out)
     check_positive(crop_size=crop_size, batch_size=batch_size, scale=scale)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
-    parts = open_parts(
-        task, mix, scale=scale, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation,
-        val=val, holdout=holdout, seed=seed,
-    )  # fmt: skip
-    train = mixed(parts, [part.samples.train for part in parts], seed=seed)
-    for part in parts:
-        say(f"{part.name}: {part.samples.summary}")
     torch.manual_seed(seed_for(seed, "weights"))
-    net = start(create_backbone(backbone, **(backbone_args or {})), init, transfer, keep_last=keep_last)
-    if net.scale != scale:
-        raise ValueError(f"{backbone} enlarges {net.scale} times, but the task asks for scale {scale}")
+    net = create_backbone(backbone, **(backbone_args or {}))
+    parts = open_data(
+        task, mix, scale=scale, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation,
+        val=val, holdout=holdout, channels=net.in_channels, seed=seed,
+    )  # fmt: skip
+    batches, sets = [stage.batch_size for stage in plan], [part.samples.train for part in parts]
+    train = mixed(parts, sets, seed=seed, sampling=sampling, batch_sizes=batches)
+    net = start(net, init, transfer, keep_last=keep_last, enlarge=scale if net.scale == 1 else 1)
+    check_fit(net, parts)
     if freeze_features:
         for name, parameter in net.named_parameters():
             parameter.requires_grad_(net.is_head(name))
@@ -129,7 +138,7 @@ def finetune(
         validations,
         out,
         use_mixup=mixup,
-        critic=open_critic(net, critic, critic_target),
+        critic=open_critic(net, critic, critic_target, task),
         critic_weight=critic_weight,
     )
     module.facts = {"task": task, "init": init, "transfer": transfer}
@@ -150,22 +159,27 @@ def finetune(
     return out / "backbone.safetensors"
 
 
-def start(net: Backbone, init: str, transfer: Literal["network", "paper"], *, keep_last: bool) -> Backbone:
-    """The network that fine-tuning starts from: `net` with the features of a file, and a last convolution as new."""
+def start(
+    net: Backbone, init: str, transfer: Literal["network", "paper"], *, keep_last: bool, enlarge: int = 1
+) -> Backbone:
+    """The network that fine-tuning starts from: `net` with the features of a file, and a last convolution as new.
+
+    With the transfer of the papers, layers behind a network that keeps the size of the image may `enlarge` it.
+    """
     if transfer == "paper":
-        net.replace_last(64, image_residual=False)
-        net = PaperTransfer.around(net)
+        images = net.in_channels
+        net.replace_last(net.encoder_channels, image_residual=False)
+        net = PaperTransfer.around(net, images, enlarge)
     if init != "random":
         loaded = checkpoint.load_features(net, init, keep_head=keep_last)
         say(f"{init}: {loaded}")
     if net.image_residual and not keep_last:
-        nn.init.zeros_(net.last.weight)  # the residual makes this the identity
-        if net.last.bias is not None:
-            nn.init.zeros_(net.last.bias)
+        for parameter in (p for last in net.last_ones for p in last.parameters()):
+            nn.init.zeros_(parameter)  # the residual makes this the identity
     return net
 
 
-def open_critic(net: Backbone, file: str | Path | None, target: int) -> DegradationCritic | None:
+def open_critic(net: Backbone, file: str | Path | None, target: int | None, task: str) -> DegradationCritic | None:
     """The critic of DC-guided training from a file of DCPT's, if there is one.
 
     Raises:
@@ -173,20 +187,11 @@ def open_critic(net: Backbone, file: str | Path | None, target: int) -> Degradat
     """
     if file is None:
         return None
-    classifier = DegradationClassifier.from_state(checkpoint.read_state(file))
+    try:
+        classifier = DegradationClassifier.from_state(checkpoint.read_state(file))
+    except ValueError as error:
+        raise ValueError(f"critic: {file}: {error}") from error
     expected = [net.channels[position] for position in stage_positions(net)]
     if classifier.feature_dims != expected:
         raise ValueError(f"{file}: classifies maps of {classifier.feature_dims} channels, the network has {expected}")
-    return DegradationCritic(classifier, target)
-
-
-def measure_input(part: Part) -> Validation:
-    """The validation of a data set, with the PSNR of its unrestored input, which is printed."""
-    pictures, task = part.samples.validation, part.task
-    psnrs = []
-    for i in range(len(pictures)):
-        lq, gt = pictures[i]["lq"], pictures[i]["gt"]
-        psnrs.append(task.protocol(enlarge(lq, task.scale), gt)["psnr"])
-    mean = sum(psnrs) / len(psnrs)
-    say(f"{part.name}: the unrestored validation input has {mean:.2f} dB; {task.protocol}")
-    return Validation(part.name, pictures, task.protocol, mean)
+    return DegradationCritic(classifier, target_of(task, classifier.fc.out_features) if target is None else target)

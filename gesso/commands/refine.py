@@ -11,14 +11,16 @@ from torch.utils.data import Dataset
 
 from gesso import checkpoint as checkpoints
 from gesso._discovery import check_options
-from gesso.commands.finetune import measure_input
+from gesso.commands._supervised import check_fit, measure_input, open_data
 from gesso.data.datasets import PairDataset
-from gesso.data.io import atomic_path, read_image
-from gesso.data.mixes import Part, mixed, open_parts
+from gesso.data.io import atomic_path
+from gesso.data.mixes import Part, Sampling, mixed
+from gesso.data.origins import Block, Origin, files_of, read_image
 from gesso.functional.random import seed_for
 from gesso.losses import find_loss
 from gesso.refiner import PTGRM, Prior, Refined, View, open_prior
 from gesso.report.console import say, track, warn
+from gesso.training.launch import has_to_launch, launch
 from gesso.training.refine_module import PriorDataset, RefineModule
 from gesso.training.run import check_positive, fit
 from gesso.training.sampling import Stage, parse_stages
@@ -42,6 +44,7 @@ def refine(
     val: str | Path | None = None,
     holdout: int | None = None,
     mix: list[dict[str, Any]] | None = None,
+    sampling: Sampling = "repeats",
     weights: str | None = None,
     backbone_args: dict[str, Any] | None = None,
     prior_view: View | None = None,
@@ -73,8 +76,8 @@ def refine(
             "clip:NAME@FILE" (open_clip), "MODULE:CLASS" (yours), or "none" (a refiner without prior); of a refined
             checkpoint also "mean", its stored mean feature.
         task: name of the task, or "all-in-one" with `mix`; `gesso list tasks` shows all with their protocols.
-        data: root of a data set in a published layout, found by itself; or a folder of clean photos, whose degraded
-            partners are made on the fly.
+        data: root of a data set in a published layout, found by itself; or a folder of clean photos, or procedural
+            images ("leaves", "pink"), whose degraded partners are made on the fly.
         lq: folder of degraded images, with `gt`, instead of `data`.
         gt: folder of ground truths, with `lq`.
         pair_by: pair files by "stem" (and the published suffix rules), or by sorted "order".
@@ -82,7 +85,8 @@ def refine(
         degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
         val: root of validation data; none: the validation or test split of `data`, else some pairs are held out.
         holdout: pairs held out for validation where there is no other; none: a tenth, at most 12.
-        mix: for the task "all-in-one": a list of {task, data, repeats, degradation, ...}.
+        mix: for the task "all-in-one": a list of {name, task, data, repeats, degradation, ...}, see `finetune`.
+        sampling: how the parts of a mix are drawn: by "repeats", or "balanced", see `finetune`.
         weights: which set of weights, where the restorer's file holds several: "params" or "params_ema".
         backbone_args: options that the restorer's file does not tell, such as `--backbone_args.img_size 256`.
         prior_view: what the prior sees: the "crop" that is trained on and the tile that is restored, or the whole
@@ -94,7 +98,7 @@ def refine(
         restored_weight: factor of the loss of the restorer's own output beside that of the refined image.
         loss: "l1", "charbonnier", "mse" or "psnr"; none: that of the task.
         crop_size: side of the training crops in pixels.
-        batch_size: crops in one batch of one device.
+        batch_size: crops in one batch, which all devices share.
         stages: progressive crops as a list of {share, crop_size, batch_size}; replaces crop_size and batch_size.
         steps: optimiser steps.
         val_every: steps between two measurements on the validation images; 0: only at the end.
@@ -109,19 +113,21 @@ def refine(
         ValueError: for unknown names and options, values out of range, data that cannot be trained on, a prior that is
             not the refiner's, or a folder that holds another run.
     """
-    recipe = {"verb": "refine"} | {k: v for k, v in locals().items() if k not in ("out", "run")} | run
+    options = {k: v for k, v in locals().items() if k != "run"} | run
+    if has_to_launch(options):
+        return launch(refine, options)
+    recipe = {"verb": "refine"} | {k: v for k, v in options.items() if k != "out"}
     out = Path(out)
     check_positive(crop_size=crop_size, batch_size=batch_size)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
-    parts = open_parts(
+    parts = open_data(
         task, mix, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, val=val,
         holdout=holdout, seed=seed,
     )  # fmt: skip
-    for part in parts:
-        say(f"{part.name}: {part.samples.summary}")
     torch.manual_seed(seed_for(seed, "weights"))
     net = start(checkpoint, prior, prior_view, refiner_args or {}, weights=weights, **(backbone_args or {}))
     net.backbone.requires_grad_(not freeze_restorer)
+    check_fit(net, parts)
     introduce(net)
 
     datasets: list[Any] = [part.samples.train for part in parts]
@@ -129,7 +135,8 @@ def refine(
         net.prior.to("cuda" if torch.cuda.is_available() and run.get("accelerator") != "cpu" else "cpu")
     if net.prior is not None and net.prior_view == "image":
         datasets = [with_features(net.prior, part, Path(prior_cache or out)) for part in parts]
-    train = mixed(parts, datasets, seed=seed)
+    batches = [stage.batch_size for stage in plan]
+    train = mixed(parts, datasets, seed=seed, sampling=sampling, batch_sizes=batches)
     if net.prior is not None:
         net.refiner.mean_prior = mean_feature(net.prior, train, plan[0].crop_size)
     validations = [measure_input(part) for part in parts if len(part.samples.validation)]
@@ -214,10 +221,11 @@ def with_features(prior: Prior, part: Part, cache: Path) -> PriorDataset:
     return PriorDataset(pairs, {image: known[name] for image, name in names.items()})
 
 
-def signature(path: Path) -> str:
-    """What tells a file from others, and from itself once it has changed."""
-    about = path.stat()
-    return f"{path.resolve()} {about.st_size} {about.st_mtime_ns}"
+def signature(origin: Origin) -> str:
+    """What tells an image from others, and from itself once its file has changed."""
+    files = files_of(origin)
+    changes = [f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    return " ".join(changes) + (f" {origin.index}" if isinstance(origin, Block) else "")
 
 
 def mean_feature(prior: Prior, train: Dataset[dict[str, Any]], crop_size: int) -> Tensor:

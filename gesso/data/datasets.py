@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from gesso.data.decoded import Decoded
-from gesso.data.io import read_array, to_float
 from gesso.data.layouts import Pair
+from gesso.data.origins import Planes, files_of, read_pixels, to_tensor
 from gesso.degradations import Degradation
+from gesso.functional.color import to_grey
 from gesso.functional.dihedral import dihedral
 from gesso.functional.padding import pad
 from gesso.functional.random import generator_for
@@ -35,17 +36,25 @@ class PairDataset(Dataset[Sample]):
     """Crops of pairs: `dataset[(index, crop_size)]` is `{"lq": (3, c, c), "gt": (3, s*c, s*c), "name"}`.
 
     Args:
-        pairs: files of the degraded images and their ground truths.
+        pairs: where the degraded images and their ground truths are.
         scale: side of the ground truth divided by that of the degraded image; `crop_size` counts pixels of the latter.
+        grey: samples have one channel.
         seed: order, crops and augmentation follow from it.
         augment: flips and rotations, all eight alike likely.
         budget: bytes for decoded files, see `Decoded`.
     """
 
     def __init__(
-        self, pairs: Sequence[Pair], *, scale: int = 1, seed: int = 0, augment: bool = True, budget: int | None = None
+        self,
+        pairs: Sequence[Pair],
+        *,
+        scale: int = 1,
+        grey: bool = False,
+        seed: int = 0,
+        augment: bool = True,
+        budget: int | None = None,
     ) -> None:
-        self.pairs, self.scale, self.seed, self.augment = list(pairs), scale, seed, augment
+        self.pairs, self.scale, self.grey, self.seed, self.augment = list(pairs), scale, grey, seed, augment
         self.decoded = Decoded([path for pair in pairs for path in (pair.lq, pair.gt)], budget)
 
     def __len__(self) -> int:
@@ -56,8 +65,10 @@ class PairDataset(Dataset[Sample]):
         pair = self.pairs[shuffled(index, len(self), self.seed)]
         lq, gt = self.decoded[pair.lq], self.decoded[pair.gt]
         check_sizes(pair, lq, gt, self.scale)
-        window = draw_window(lq, crop_size, self.seed, index, augment=self.augment)
-        return {"lq": cut(lq, window), "gt": cut(gt, window, self.scale), "name": pair.name}
+        folder = files_of(pair.lq)[0].parent
+        window = draw_window(lq, crop_size, self.seed, index, augment=self.augment, folder=folder)
+        lq, gt = cut(lq, window), cut(gt, window, self.scale)
+        return {"lq": to_grey(lq) if self.grey else lq, "gt": to_grey(gt) if self.grey else gt, "name": pair.name}
 
 
 class CleanDataset(Dataset[Sample]):
@@ -67,6 +78,7 @@ class CleanDataset(Dataset[Sample]):
         photos: files of clean images.
         degradation: makes `lq` from `gt`; every sample index draws its own.
         scale: by how much the degradation shrinks the image.
+        grey: samples have one channel.
         seed: order, crops, augmentation and degradation follow from it.
         augment: flips and rotations, all eight alike likely.
         budget: bytes for decoded files, see `Decoded`.
@@ -74,15 +86,16 @@ class CleanDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        photos: Sequence[Path],
+        photos: Sequence[Path | Planes],
         degradation: Degradation,
         *,
         scale: int = 1,
+        grey: bool = False,
         seed: int = 0,
         augment: bool = True,
         budget: int | None = None,
     ) -> None:
-        self.photos, self.degradation, self.scale = list(photos), degradation, scale
+        self.photos, self.degradation, self.scale, self.grey = list(photos), degradation, scale, grey
         self.seed, self.augment = seed, augment
         self.decoded = Decoded(photos, budget)
 
@@ -93,8 +106,9 @@ class CleanDataset(Dataset[Sample]):
         index, crop_size = key
         photo = self.photos[shuffled(index, len(self), self.seed)]
         pixels = self.decoded[photo]
-        window = draw_window(pixels, self.scale * crop_size, self.seed, index, augment=self.augment)
-        gt = cut(pixels, window)
+        size = self.scale * crop_size
+        window = draw_window(pixels, size, self.seed, index, augment=self.augment, folder=photo.parent)
+        gt = to_grey(cut(pixels, window)) if self.grey else cut(pixels, window)
         return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": photo.stem}
 
 
@@ -103,6 +117,7 @@ class ImageDataset(Dataset[Sample]):
 
     Args:
         photos: files of images.
+        grey: samples have one channel.
         seed: order, crops and augmentation follow from it.
         per_sample: independent crops that one sample holds.
         augment: flips and rotations, all eight alike likely.
@@ -111,14 +126,16 @@ class ImageDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        photos: Sequence[Path],
+        photos: Sequence[Path | Planes],
         *,
+        grey: bool = False,
         seed: int = 0,
         per_sample: int = 1,
         augment: bool = True,
         budget: int | None = None,
     ) -> None:
-        self.photos, self.seed, self.per_sample, self.augment = list(photos), seed, per_sample, augment
+        self.photos, self.grey, self.seed = list(photos), grey, seed
+        self.per_sample, self.augment = per_sample, augment
         self.decoded = Decoded(photos, budget)
 
     def __len__(self) -> int:
@@ -131,8 +148,8 @@ class ImageDataset(Dataset[Sample]):
         crops = []
         for position, photo in zip(positions, photos, strict=True):
             pixels = self.decoded[photo]
-            window = draw_window(pixels, crop_size, self.seed, position, augment=self.augment)
-            crops.append(cut(pixels, window))
+            window = draw_window(pixels, crop_size, self.seed, position, augment=self.augment, folder=photo.parent)
+            crops.append(to_grey(cut(pixels, window)) if self.grey else cut(pixels, window))
         return {"image": stack(crops), "name": " + ".join(photo.stem for photo in photos)}
 
 
@@ -141,14 +158,15 @@ class NoiseDataset(Dataset[Sample]):
 
     Args:
         count: how many different images there are; IFP takes one (IFP paper, table 6).
+        channels: channels of an image.
         seed: the images follow from it.
         per_sample: images that one sample holds, K in `image` (K, 3, c, c).
     """
 
-    def __init__(self, count: int = 1, *, seed: int = 0, per_sample: int = 1) -> None:
+    def __init__(self, count: int = 1, *, channels: int = 3, seed: int = 0, per_sample: int = 1) -> None:
         if count < 1:
             raise ValueError(f"count: expected at least one noise image, got {count}")
-        self.count, self.seed, self.per_sample = count, seed, per_sample
+        self.count, self.channels, self.seed, self.per_sample = count, channels, seed, per_sample
 
     def __len__(self) -> int:
         return self.count
@@ -158,26 +176,32 @@ class NoiseDataset(Dataset[Sample]):
         positions = range(index * self.per_sample, (index + 1) * self.per_sample)
         numbers = [shuffled(position, self.count, self.seed) for position in positions]
         images = [
-            torch.randn(3, crop_size, crop_size, generator=generator_for(self.seed, "noise", number))
+            torch.randn(self.channels, crop_size, crop_size, generator=generator_for(self.seed, "noise", number))
             for number in numbers
         ]
         return {"image": stack(images), "name": " + ".join(f"noise {number}" for number in numbers)}
 
 
 class WholePairs(Dataset[Sample]):
-    """Whole pairs in their order: `dataset[i]` is `{"lq": (3, H, W), "gt": (3, s*H, s*W), "name"}`."""
+    """Whole pairs in their order: `dataset[i]` is `{"lq": (3, H, W), "gt": (3, s*H, s*W), "name"}`.
 
-    def __init__(self, pairs: Sequence[Pair]) -> None:
-        self.pairs = list(pairs)
+    Args:
+        pairs: where the degraded images and their ground truths are.
+        grey: samples have one channel.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], *, grey: bool = False) -> None:
+        self.pairs, self.grey = list(pairs), grey
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
-        lq, gt = read_array(pair.lq), read_array(pair.gt)
+        lq, gt = read_pixels(pair.lq), read_pixels(pair.gt)
         check_sizes(pair, lq, gt, max(1, len(gt) // len(lq)))
-        return {"lq": to_tensor(lq), "gt": to_tensor(gt), "name": pair.name}
+        lq, gt = to_tensor(lq), to_tensor(gt)
+        return {"lq": to_grey(lq) if self.grey else lq, "gt": to_grey(gt) if self.grey else gt, "name": pair.name}
 
 
 class WholePhotos(Dataset[Sample]):
@@ -187,20 +211,31 @@ class WholePhotos(Dataset[Sample]):
         photos: files of clean images.
         degradation: makes `lq` from `gt`.
         scale: by how much the degradation shrinks the image; `gt` is cut to a multiple of it.
+        grey: samples have one channel.
         seed: the degradation's draws follow from it and from the photo's place in the list.
     """
 
-    def __init__(self, photos: Sequence[Path], degradation: Degradation, *, scale: int = 1, seed: int = 0) -> None:
-        self.photos, self.degradation, self.scale, self.seed = list(photos), degradation, scale, seed
+    def __init__(
+        self,
+        photos: Sequence[Path | Planes],
+        degradation: Degradation,
+        *,
+        scale: int = 1,
+        grey: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.photos, self.degradation, self.scale = list(photos), degradation, scale
+        self.grey, self.seed = grey, seed
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __getitem__(self, index: int) -> Sample:
         photo = self.photos[index]
-        pixels = read_array(photo)
+        pixels = read_pixels(photo)
         height, width = (side - side % self.scale for side in pixels.shape[:2])
         gt = to_tensor(pixels[:height, :width])
+        gt = to_grey(gt) if self.grey else gt
         return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": photo.stem}
 
 
@@ -213,7 +248,7 @@ def shuffled(index: int, count: int, seed: int) -> int:
     return int(_order(seed, epoch, count)[position])
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)  # more than a mix of data sets has parts
 def _order(seed: int, epoch: int, count: int) -> np.ndarray:
     return torch.randperm(count, generator=generator_for(seed, "order", epoch)).numpy()
 
@@ -227,13 +262,13 @@ class Window(NamedTuple):
     symmetry: int
 
 
-def draw_window(pixels: np.ndarray, size: int, seed: int, index: int, *, augment: bool) -> Window:
-    """Where sample `index` is cut from an image (H, W, 3), every place alike likely."""
+def draw_window(pixels: np.ndarray, size: int, seed: int, index: int, *, augment: bool, folder: Path) -> Window:
+    """Where sample `index` is cut from an image (H, W, C) of a folder, every place alike likely."""
     height, width = pixels.shape[:2]
     info = get_worker_info()
     if min(height, width) < size and (info is None or info.id == 0):
-        message = f"some images are smaller than the crop of {size} pixels; they are padded by reflection"
-        warnings.warn(message, PaddedWarning, stacklevel=3)
+        message = f"{folder}: images smaller than the crop of {size} pixels are padded by reflection"
+        warnings.warn(message, PaddedWarning, stacklevel=3)  # Python shows a message once, so once for each folder
     generator = generator_for(seed, "crop", index)
     top, left = (int(torch.randint(max(1, side - size + 1), (), generator=generator)) for side in (height, width))
     symmetry = int(torch.randint(8, (), generator=generator))
@@ -241,7 +276,7 @@ def draw_window(pixels: np.ndarray, size: int, seed: int, index: int, *, augment
 
 
 def cut(pixels: np.ndarray, window: Window, scale: int = 1) -> Tensor:
-    """The window of stored pixels (H, W, 3) as (3, scale*size, scale*size) in [0, 1].
+    """The window of stored pixels (H, W, C) as (C, scale*size, scale*size) in [0, 1].
 
     What the image lacks is mirrored at its right and bottom, the edge repeated (Restormer).
     """
@@ -252,7 +287,7 @@ def cut(pixels: np.ndarray, window: Window, scale: int = 1) -> Tensor:
 
 
 def degrade(gt: Tensor, degradation: Degradation, seed: int, index: int) -> Tensor:
-    """The degraded image of one clean image (3, H, W); its draws follow from the seed and the index."""
+    """The degraded image of one clean image (C, H, W); its draws follow from the seed and the index."""
     return degradation(gt.unsqueeze(0), generator_for(seed, "degrade", index)).squeeze(0)
 
 
@@ -260,7 +295,7 @@ def degrade(gt: Tensor, degradation: Degradation, seed: int, index: int) -> Tens
 
 
 def check_sizes(pair: Pair, lq: np.ndarray, gt: np.ndarray, scale: int) -> None:
-    """Checks that a ground truth (H, W, 3) is `scale` times as large as its degraded image.
+    """Checks that a ground truth (H, W, C) is `scale` times as large as its degraded image.
 
     Raises:
         ValueError: naming both files and sizes.
@@ -269,11 +304,6 @@ def check_sizes(pair: Pair, lq: np.ndarray, gt: np.ndarray, scale: int) -> None:
     if (gt_height, gt_width) != (scale * height, scale * width):
         expected = "the same size" if scale == 1 else f"a ground truth {scale} times as large"
         raise ValueError(f"{pair.lq} is {width}x{height} and {pair.gt} is {gt_width}x{gt_height}; expected {expected}")
-
-
-def to_tensor(pixels: np.ndarray) -> Tensor:
-    """Stored pixels (H, W, 3) as an image (3, H, W) in [0, 1]."""
-    return torch.from_numpy(to_float(pixels)).permute(2, 0, 1).contiguous()
 
 
 def stack(images: list[Tensor]) -> Tensor:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gesso.data.datasets import check_sizes, to_tensor
-from gesso.data.io import read_array
+from gesso.data.datasets import check_sizes
 from gesso.data.layouts import Pair
+from gesso.data.origins import Origin, read_pixels, to_tensor
 from gesso.functional.alignment import Shift, find_shift
+from gesso.functional.color import as_rgb
 from gesso.functional.resize import imresize
 from gesso.metrics import psnr
 
@@ -23,17 +24,17 @@ SUSPECT = 0.1  # gain of correlation by a shift above which a pair is suspected 
 
 @dataclass(frozen=True)
 class Stored:
-    """A decoded file.
+    """A decoded image.
 
     Attributes:
-        path: the file.
+        origin: where it is stored.
         width: columns.
         height: rows.
         bits: bits of a channel.
         digest: a checksum of the pixels, so that copies in other formats or under other names are recognised.
     """
 
-    path: Path
+    origin: Origin
     width: int
     height: int
     bits: int
@@ -63,13 +64,13 @@ class Finding:
 
 def inspect(item: Pair | Path) -> Finding:
     """Decodes a pair or a clean photo and compares the sides of a pair."""
-    paths = [item] if isinstance(item, Path) else [item.lq, item.gt]
+    origins = [item] if isinstance(item, Path) else [item.lq, item.gt]
     name = item.name
     try:
-        arrays = [read_array(path) for path in paths]
+        arrays = [read_pixels(origin) for origin in origins]
     except (OSError, ValueError) as error:
         return Finding(name, error=str(error))
-    files = tuple(_store(path, array) for path, array in zip(paths, arrays, strict=True))
+    files = tuple(_store(origin, array) for origin, array in zip(origins, arrays, strict=True))
     if isinstance(item, Path):
         return Finding(name, files)
     scale = max(1, files[1].height // files[0].height)
@@ -77,17 +78,17 @@ def inspect(item: Pair | Path) -> Finding:
         check_sizes(item, arrays[0], arrays[1], scale)
     except ValueError as error:
         return Finding(name, files, error=str(error))
-    lq, gt = (to_tensor(array) for array in arrays)
+    lq, gt = (as_rgb(to_tensor(array)) for array in arrays)
     if scale > 1:
         lq = imresize(lq, scale).clamp(0, 1)
     shift = find_shift(lq, gt) if min(gt.shape[-2:]) >= SMALLEST else None
     return Finding(name, files, scale, psnr(lq, gt), shift)
 
 
-def _store(path: Path, array: np.ndarray) -> Stored:
+def _store(origin: Origin, array: np.ndarray) -> Stored:
     height, width = array.shape[:2]
     digest = hashlib.blake2b(array.tobytes(), digest_size=16, key=f"{height}x{width}".encode()).hexdigest()
-    return Stored(path, width, height, 8 * array.dtype.itemsize, digest)
+    return Stored(origin, width, height, 8 * array.dtype.itemsize, digest)
 
 
 def find_errors(splits: Mapping[str, Sequence[Finding]], scales: range = range(1, 100)) -> list[str]:
@@ -101,7 +102,7 @@ def find_errors(splits: Mapping[str, Sequence[Finding]], scales: range = range(1
         errors.append(f"expected ground truths of {allowed} times the size of their inputs, got {_counts(seen)}")
     for copies in _copies(splits):
         if len({split for split, _ in copies}) > 1:
-            errors.append("the same image in two splits: " + " = ".join(f"{path} ({s})" for s, path in copies))
+            errors.append("the same image in two splits: " + " = ".join(f"{origin} ({s})" for s, origin in copies))
     return errors
 
 
@@ -115,23 +116,23 @@ def find_warnings(splits: Mapping[str, Sequence[Finding]]) -> list[str]:
         warnings.append(f"bit depths differ: {_counts(bits)}")
     for copies in _copies(splits):
         if len({split for split, _ in copies}) == 1 and not _is_identical_pair(copies, findings):
-            warnings.append("the same image twice: " + " = ".join(str(path) for _, path in copies))
+            warnings.append("the same image twice: " + " = ".join(str(origin) for _, origin in copies))
     return warnings
 
 
-def _copies(splits: Mapping[str, Sequence[Finding]]) -> Iterable[list[tuple[str, Path]]]:
-    """Groups of files with equal pixels, as (split, path)."""
-    groups: dict[str, set[tuple[str, Path]]] = defaultdict(set)
+def _copies(splits: Mapping[str, Sequence[Finding]]) -> Iterable[list[tuple[str, Origin]]]:
+    """Groups of images with equal pixels, as (split, origin)."""
+    groups: dict[str, set[tuple[str, Origin]]] = defaultdict(set)
     for split, findings in splits.items():
         for file in (file for finding in findings for file in finding.files):
-            groups[file.digest].add((split, file.path))
-    return [sorted(group) for group in groups.values() if len(group) > 1]
+            groups[file.digest].add((split, file.origin))
+    return [sorted(group, key=lambda copy: (copy[0], str(copy[1]))) for group in groups.values() if len(group) > 1]
 
 
-def _is_identical_pair(copies: Sequence[tuple[str, Path]], findings: Iterable[Finding]) -> bool:
+def _is_identical_pair(copies: Sequence[tuple[str, Origin]], findings: Iterable[Finding]) -> bool:
     """Whether the copies are the two sides of one pair, which is reported as such."""
-    paths = {path for _, path in copies}
-    return any(paths == {file.path for file in finding.files} for finding in findings)
+    origins = {origin for _, origin in copies}
+    return any(origins == {file.origin for file in finding.files} for finding in findings)
 
 
 def _is_shifted(shift: Shift) -> bool:

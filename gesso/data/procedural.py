@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gesso.data.datasets import Key, Sample, stack
+from gesso.data.datasets import Key, Sample, degrade, stack
+from gesso.degradations import Degradation
+from gesso.functional.color import to_grey
 from gesso.functional.random import seed_for
 
 Array = NDArray[np.floating]
@@ -185,6 +187,20 @@ def pink(seed: int, index: int, size: int) -> Tensor:
     return torch.from_numpy(np.clip(image, 0, 1).astype(np.float32)).permute(2, 0, 1).contiguous()
 
 
+def with_channels(image: Tensor, channels: int, seed: int, index: int) -> Tensor:
+    """A procedural image (3, H, W) with other channels, (channels, H, W): grey, or RGB and more.
+
+    What comes behind RGB is for each image another mixture of the three, as infrared sees what colours see.
+    """
+    if channels == 1:
+        return to_grey(image)
+    if channels <= 3:
+        return image[:channels]
+    shares = np.random.default_rng(seed_for(seed, "channels", index)).dirichlet(np.ones(3), channels - 3)
+    more = torch.einsum("mc,chw->mhw", torch.from_numpy(shares).to(image), image)
+    return torch.cat([image, more])
+
+
 class Source(Protocol):
     """What `leaves` and `pink` are."""
 
@@ -211,15 +227,16 @@ class LeavesDataset(Dataset[Sample]):
     Args:
         seed: the images follow from it.
         count: how many different images there are; None: no end of them.
+        channels: channels of an image, see `with_channels`.
         per_sample: images that one sample holds, K in `image` (K, 3, c, c).
     """
 
     source: ClassVar[Source] = staticmethod(leaves)
 
-    def __init__(self, seed: int = 0, *, count: int | None = None, per_sample: int = 1) -> None:
+    def __init__(self, seed: int = 0, *, count: int | None = None, channels: int = 3, per_sample: int = 1) -> None:
         if count is not None and count < per_sample:
             raise ValueError(f"count: expected at least {per_sample} images for one sample, got {count}")
-        self.seed, self.count, self.per_sample = seed, count, per_sample
+        self.seed, self.count, self.channels, self.per_sample = seed, count, channels, per_sample
 
     def __len__(self) -> int:
         return sys.maxsize if self.count is None else self.count
@@ -227,7 +244,10 @@ class LeavesDataset(Dataset[Sample]):
     def __getitem__(self, key: Key) -> Sample:
         index, crop_size = key
         numbers = [number % len(self) for number in range(index * self.per_sample, (index + 1) * self.per_sample)]
-        images = [self.source(self.seed, number, crop_size) for number in numbers]
+        images = [
+            with_channels(self.source(self.seed, number, crop_size), self.channels, self.seed, number)
+            for number in numbers
+        ]
         return {"image": stack(images), "name": " + ".join(f"{self.source.__name__} {number}" for number in numbers)}
 
 
@@ -235,3 +255,62 @@ class PinkDataset(LeavesDataset):
     """Pink noise by key, as `LeavesDataset`."""
 
     source: ClassVar[Source] = staticmethod(pink)
+
+
+SOURCES: dict[str, Source] = {"leaves": leaves, "pink": pink}
+
+
+class ProceduralPairs(Dataset[Sample]):
+    """Procedural images, each another, and what a degradation makes of them; samples as those of `PairDataset`.
+
+    Args:
+        source: a name of `SOURCES`.
+        degradation: makes `lq` from `gt`.
+        scale: by how much it shrinks the image.
+        channels: channels of a sample, see `with_channels`.
+        seed: everything follows from it.
+        count: what an epoch of a mix takes for the number of images; there is no end of them.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        degradation: Degradation,
+        *,
+        scale: int = 1,
+        channels: int = 3,
+        seed: int = 0,
+        count: int = 1000,
+    ) -> None:
+        self.source, self.degradation, self.scale, self.channels = source, degradation, scale, channels
+        self.seed, self.count = seed, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, key: Key) -> Sample:
+        index, crop_size = key
+        gt = SOURCES[self.source](self.seed, index, self.scale * crop_size)
+        gt = with_channels(gt, self.channels, self.seed, index)
+        return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": f"{self.source} {index}"}
+
+
+class WholeProcedural(Dataset[Sample]):
+    """Procedural images of one size to measure on; samples as those of `WholePairs`.
+
+    Args:
+        pairs: the images, with a seed that training does not use.
+        count: how many.
+        size: side of the ground truths in pixels, a multiple of the scale.
+    """
+
+    def __init__(self, pairs: ProceduralPairs, count: int = 8, size: int = 192) -> None:
+        self.pairs, self.count, self.size = pairs, count, size
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        return self.pairs[index, self.size // self.pairs.scale]

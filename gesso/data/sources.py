@@ -1,7 +1,9 @@
 """Where images come from: noise, procedural images or photos for pretexts; pairs or degraded photos for tasks."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,38 +14,52 @@ from torch.utils.data import Dataset
 from gesso.data.datasets import CleanDataset, ImageDataset, NoiseDataset, PairDataset, WholePairs, WholePhotos
 from gesso.data.io import as_paths
 from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos, find_splits
-from gesso.data.procedural import LeavesDataset, PinkDataset
+from gesso.data.origins import Planes
+from gesso.data.procedural import SOURCES, LeavesDataset, PinkDataset, ProceduralPairs, WholeProcedural
 from gesso.degradations import parse_degradation
-from gesso.functional.random import generator_for
+from gesso.functional.random import generator_for, seed_for
 from gesso.tasks import Task
 
 Item = TypeVar("Item", Pair, Path)
+WholeImages = WholePairs | WholePhotos | WholeProcedural
 MOST_HELD_OUT = 12
+ONE_VIEW = "{}: two views of a scene cannot be made from one; give the root of a data set that has both (--data)"
 
 
-def open_images(images: str, *, seed: int, count: int | None = None, per_sample: int = 1) -> Dataset[dict[str, Tensor]]:
-    """Images for a pretext by (sample index, crop_size): {"image": (3, H, W)}, or (K, 3, H, W) with `per_sample` K > 1.
+def open_images(
+    images: str, *, seed: int, count: int | None = None, per_sample: int = 1, channels: int = 3
+) -> Dataset[dict[str, Tensor]]:
+    """Images for a pretext by (sample index, crop_size): {"image": (C, H, W)}, or (K, C, H, W) with `per_sample` K > 1.
 
     Args:
         images: "noise" (N(0, 1), fixed for the run), "leaves", "pink", or a folder of photos.
         seed: what is random follows from it.
-        count: how many different images; None: one of noise, all of a folder, no end of procedural ones.
+        count: how many different images; None: as many of noise as a sample holds, all of a folder, no end of
+            procedural ones.
         per_sample: different images in one sample.
+        channels: channels of an image: 3, or 1 for grey, or 4, which files then have to have.
 
     Raises:
         ValueError: if the folder holds no images, or fewer than one sample needs.
         FileNotFoundError: if there is no such folder.
     """
     if images == "noise":
-        return NoiseDataset(1 if count is None else count, seed=seed, per_sample=per_sample)
+        count = per_sample if count is None else count
+        if count < per_sample:
+            raise ValueError(f"count: this pretext compares {per_sample} images, got {count} of noise")
+        return NoiseDataset(count, channels=channels, seed=seed, per_sample=per_sample)
     if images in ("leaves", "pink"):
-        return {"leaves": LeavesDataset, "pink": PinkDataset}[images](seed, count=count, per_sample=per_sample)
+        source = {"leaves": LeavesDataset, "pink": PinkDataset}[images]
+        return source(seed, count=count, channels=channels, per_sample=per_sample)
     if not Path(images).is_dir():
         raise FileNotFoundError(f"images: expected noise, leaves, pink or a folder, and there is no folder {images}")
+    if channels not in (1, 3, 4):
+        raise ValueError(f"{images}: photos are read with 1, 3 or 4 channels, the network takes {channels}")
     photos = find_photos(Path(images))[:count]
     if len(photos) < per_sample:
         raise ValueError(f"{images}: this pretext compares {per_sample} images, and there are {len(photos)}")
-    return ImageDataset(photos, seed=seed, per_sample=per_sample)
+    files = [Planes(photo) for photo in photos] if channels == 4 else photos
+    return ImageDataset(files, grey=channels == 1, seed=seed, per_sample=per_sample)
 
 
 @dataclass(frozen=True)
@@ -57,7 +73,7 @@ class TrainingData:
     """
 
     train: Dataset[dict[str, Any]]
-    validation: WholePairs | WholePhotos
+    validation: WholeImages
     summary: str
 
 
@@ -76,6 +92,8 @@ def open_training_data(
 ) -> TrainingData:
     """The samples of a task, from pairs, or from clean photos that the task's degradation spoils on the fly.
 
+    `data` is the root of pairs, a folder of photos, or the name of procedural ones, "leaves" or "pink".
+
     Validation images are those of `val` (pairs, or clean photos spoilt like those in training); else of the validation
     or test split of `data`; else `holdout` samples are kept back from training (none: a tenth, at most 12, at least
     one of four).
@@ -83,25 +101,65 @@ def open_training_data(
     Raises:
         ValueError: if there is nothing to train on; the message says what was found.
     """
+    if str(data) in SOURCES and lq is None and gt is None and val is None:
+        return open_procedural(task, str(data), degradation, holdout, seed)
+    grey, own = task.sees == "grey", "dual_pixel" if task.sees == "dual_pixel" else None
     data, lq, gt, val = as_paths(data, lq, gt, val)
+    if own and (data is None or degradation is not None):
+        raise ValueError(ONE_VIEW.format(task.name))
     pairs = None
     if degradation is None:
-        pairs = pairs_if_any(data, "train", lq=lq, gt=gt, pair_by=pair_by, layout=layout)
+        how = {"pair_by": pair_by, "layout": own or layout, "scale": task.scale}
+        pairs = pairs_if_any(data, "train", lq=lq, gt=gt, **how)
     if pairs is not None:
-        train, held = divide(pairs, data, val, holdout, seed, lambda root, split: find_pairs(root, split))
+        find = partial(find_pairs, layout=own, scale=task.scale)
+        train, held = divide(pairs, data, val, holdout, seed, find)
+        train, held = as_seen(task, train), as_seen(task, held)
         summary = f"{len(train)} pairs to train, {len(held)} to validate"
-        return TrainingData(PairDataset(train, scale=task.scale, seed=seed), WholePairs(held), summary)
+        train = PairDataset(train, scale=task.scale, grey=grey, seed=seed)
+        return TrainingData(train, WholePairs(held, grey=grey), summary)
     if data is None:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
     spoil = task.degradation if degradation is None else parse_degradation(degradation)
-    held_pairs = None if val is None else pairs_if_any(val, "val")
+    held_pairs = None if val is None else pairs_if_any(val, "val", scale=task.scale)
     if held_pairs is None:
         photos, held = divide(find_photos(data), data, val, holdout, seed, find_photos)
-        validation = WholePhotos(held, spoil, scale=task.scale, seed=seed)
+        validation = WholePhotos(photos_as_seen(task, held), spoil, scale=task.scale, grey=grey, seed=seed)
     else:
-        photos, validation = find_photos(data), WholePairs(held_pairs)
+        photos, validation = find_photos(data), WholePairs(as_seen(task, held_pairs), grey=grey)
+    photos = photos_as_seen(task, photos)
     summary = f"{len(photos)} photos to train, {len(validation)} to validate, spoilt by {spoil}"
-    return TrainingData(CleanDataset(photos, spoil, scale=task.scale, seed=seed), validation, summary)
+    return TrainingData(CleanDataset(photos, spoil, scale=task.scale, grey=grey, seed=seed), validation, summary)
+
+
+def open_procedural(task: Task, source: str, degradation: Any, holdout: int | None, seed: int) -> TrainingData:
+    """Procedural images for a task, and others to measure on: `holdout` of them, or 8."""
+    if task.sees == "dual_pixel":
+        raise ValueError(ONE_VIEW.format(task.name))
+    spoil = task.degradation if degradation is None else parse_degradation(degradation)
+    options = {"scale": task.scale, "channels": task.channels}
+    train = ProceduralPairs(source, spoil, seed=seed, **options)
+    held = ProceduralPairs(source, spoil, seed=seed_for(0, "validation"), **options)
+    validation = WholeProcedural(held, 8 if holdout is None else holdout)
+    summary = f"procedural images ({source}) to train, {len(validation)} to validate, spoilt by {spoil}"
+    return TrainingData(train, validation, summary)
+
+
+def as_seen(task: Task, pairs: list[Pair]) -> list[Pair]:
+    """Pairs of files, read as the task sees them: with four channels of data where it sees as many."""
+    if task.sees != "planes":
+        return pairs
+    return [
+        dataclasses.replace(
+            pair, **{side: Planes(file) for side in ("lq", "gt") if isinstance(file := getattr(pair, side), Path)}
+        )
+        for pair in pairs
+    ]
+
+
+def photos_as_seen(task: Task, photos: list[Path]) -> list[Path | Planes]:
+    """Photos likewise."""
+    return [Planes(photo) if task.sees == "planes" else photo for photo in photos]
 
 
 def pairs_if_any(root: Path | None, split: str, **how: Any) -> list[Pair] | None:

@@ -15,3 +15,25 @@ def rgb_to_y(image: Tensor) -> Tensor:
     """
     weights = torch.tensor([65.481, 128.553, 24.966], dtype=image.dtype, device=image.device)
     return (16 + (image * weights.view(3, 1, 1)).sum(-3, keepdim=True)) / 255
+
+
+def to_grey(image: Tensor) -> Tensor:
+    """Grey (..., 1, H, W) of an RGB image (..., 3, H, W) in [0, 1], rounded to 8 bits: full range, ITU-R BT.601.
+
+    What OpenCV makes of a coloured file that it reads as grey, but for the last bit. Equal channels keep their value.
+    """
+    red, green, blue = image.split(1, dim=-3)
+    grey = (255 * (0.299 * red + 0.587 * green + 0.114 * blue)).round() / 255
+    return torch.where((red == green) & (green == blue), red, grey)
+
+
+def as_rgb(image: Tensor) -> Tensor:
+    """A picture (..., 3, H, W) of what a network sees: grey as it is, of two views the mean, of four channels three."""
+    channels = image.shape[-3]
+    if channels == 3:
+        return image
+    if channels % 3 == 0:
+        return image.unflatten(-3, (-1, 3)).mean(-4)
+    if channels > 3:
+        return image[..., :3, :, :]
+    return image[..., :1, :, :].expand(*image.shape[:-3], 3, *image.shape[-2:])

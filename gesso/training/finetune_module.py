@@ -151,7 +151,7 @@ class FinetuneModule(TrainingModule):
         """Prints PSNR and SSIM of each validation: a line, or where there are several a table with their mean."""
         gains = {v.name: reached[v.name][0] - v.input_psnr for v in self.validations}
         if len(reached) == 1:
-            (name, (psnr, ssim)), gain = *reached.items(), *gains.values()
+            ((name, (psnr, ssim)),), (gain,) = reached.items(), gains.values()
             say(f"step {self.step}: {name} PSNR {psnr:.2f} dB ({gain:+.2f} over the input), SSIM {ssim:.4f}")
         else:
             numbers = {name: (psnr, gains[name], ssim) for name, (psnr, ssim) in reached.items()}

@@ -1,7 +1,6 @@
 """Training of a refiner behind a restorer."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -9,6 +8,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gesso.data.datasets import Key, PairDataset, Sample, shuffled
+from gesso.data.origins import Origin
+from gesso.functional.random import Draws
 from gesso.refiner import Refined
 from gesso.training.finetune_module import FinetuneModule
 
@@ -16,7 +17,7 @@ from gesso.training.finetune_module import FinetuneModule
 class PriorDataset(Dataset[Sample]):
     """Crops of pairs and what a prior says of the whole degraded image: samples of `pairs`, and `prior` (D,)."""
 
-    def __init__(self, pairs: PairDataset, features: Mapping[Path, Tensor]) -> None:
+    def __init__(self, pairs: PairDataset, features: Mapping[Origin, Tensor]) -> None:
         self.pairs, self.features = pairs, features
 
     def __len__(self) -> int:
@@ -40,7 +41,7 @@ class RefineModule(FinetuneModule):
         super().__init__(refined, *others)
         self.restored_weight = restored_weight
 
-    def losses(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
         """The losses between ground truth and refined image, and between ground truth and restored image."""
         net = cast(Refined, self.backbone)
         if not any(parameter.requires_grad for parameter in net.backbone.parameters()):
@@ -51,7 +52,7 @@ class RefineModule(FinetuneModule):
         return {"loss": losses["refined"] + self.restored_weight * losses["restored"], **losses}
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
         """Input, restored, refined and ground truth of a batch."""
         net, lq = cast(Refined, self.deliverable), batch["lq"]
         net.eval()

@@ -37,6 +37,11 @@ GOPRO = expand("{train,test}/{GOPR01,GOPR02}/{blur,blur_gamma,sharp}/000001.png"
 CROPS = expand("{train,val}/GoPro/{input_crops,target_crops}/b-1.png")
 SIDD = expand("Data/{0001,0002}_001_S6/0001_{NOISY,GT}_SRGB_010.PNG")
 DPDD = expand("test/DPDD/{inputL,inputR,inputC,target}/1.png")
+SID = expand("{train,test}/short/0000{1,2}_{00,01}_0.1s.png", "{train,test}/long/0000{1,2}_00_10s.png")
+DIV2K = expand(
+    "DIV2K_{train,valid}_HR/0001.png", *(f"DIV2K_{{train,valid}}_LR_bicubic/X{s}/0001x{s}.png" for s in "24")
+)
+SETS = expand("{Set5,Set14}/HR/baby.png", "{Set5,Set14}/LR_bicubic/X4/babyx4.png")
 LOL2 = ["Train/Low/low00001.png", "Train/Normal/normal00001.png"]
 RESIDE = expand("SOTS/indoor/hazy/1400_{3,10}.png", "SOTS/outdoor/hazy/0001_0.8_0.2.jpg", "ITS/{hazy,gt}/1.png")
 RESIDE += ["SOTS/indoor/gt/1400.png", "SOTS/outdoor/gt/0001.png"]
@@ -65,6 +70,9 @@ PUBLISHED = {  # the files, a split, and what it holds: name -> (lq, gt)
     "LOL": (expand("our485/{low,high}/2.png", "eval15/{low,high}/1.png"), "test", {
         "1": ("eval15/low/1.png", "eval15/high/1.png")}),
     "LOL v2": (LOL2, "train", {"low00001": (LOL2[0], LOL2[1])}),
+    "SID": (SID, "test", {
+        f"0000{n}_{k}_0.1s": (f"test/short/0000{n}_{k}_0.1s.png", f"test/long/0000{n}_00_10s.png")
+        for n in "12" for k in ("00", "01")}),
     "RESIDE": (RESIDE, "test", {
         "SOTS/indoor/1400_3": ("SOTS/indoor/hazy/1400_3.png", "SOTS/indoor/gt/1400.png"),
         "SOTS/indoor/1400_10": ("SOTS/indoor/hazy/1400_10.png", "SOTS/indoor/gt/1400.png"),
@@ -231,3 +239,18 @@ def test_names_of_options_are_checked(tmp_path):
     for folders in ({}, {"lq": tmp_path}, {"root": tmp_path, "gt": tmp_path}):
         with pytest.raises(ValueError, match=r"either the root .* or both"):
             find_pairs(**folders)
+
+
+def test_super_resolution_takes_the_folder_of_its_scale(tmp_path):
+    div2k = touch(tmp_path / "DIV2K", *DIV2K)
+    for split, named in (("train", "train"), ("val", "valid")):
+        (pair,) = find_pairs(div2k, split, scale=4)
+        assert (pair.name, pair.lq) == ("0001x4", div2k / f"DIV2K_{named}_LR_bicubic/X4/0001x4.png")
+        assert pair.gt == div2k / f"DIV2K_{named}_HR/0001.png"
+    assert find_photos(div2k, "train") == [div2k / "DIV2K_train_HR/0001.png"]
+    sets = touch(tmp_path / "sets", *SETS)
+    assert [pair.name for pair in find_pairs(sets, "test", scale=4)] == ["Set5/babyx4", "Set14/babyx4"]
+    with pytest.raises(NoPairsError):
+        find_pairs(sets, "test", scale=3)
+    older = touch(tmp_path / "older", "GTmod12/baby.png", "LRbicx3/baby.png")
+    assert find_pairs(older, scale=3)[0].lq == older / "LRbicx3/baby.png"

@@ -1,0 +1,51 @@
+"""What `finetune` and `refine` share: the data of a task or a mix, opened, shown, and held against the network."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gesso.backbones import Backbone
+from gesso.data.mixes import Part, open_parts
+from gesso.functional.color import as_rgb
+from gesso.functional.resize import enlarge
+from gesso.report.console import say
+from gesso.training.finetune_module import Validation
+
+
+def open_data(task: str, mix: Sequence[Mapping[str, Any]] | None, *, scale: int = 1, **data: Any) -> list[Part]:
+    """What a run trains on and is measured on, see `gesso.data.mixes.open_parts`; says what was found."""
+    parts = open_parts(task, mix, scale=scale, **data)
+    for part in parts:
+        say(f"{part.name}: {part.samples.summary}")
+    return parts
+
+
+def check_fit(net: Backbone, parts: Sequence[Part]) -> None:
+    """Checks that a network takes and gives images as the tasks do.
+
+    Raises:
+        ValueError: naming the first task that is another.
+    """
+    for part in parts:
+        task = part.task
+        if net.in_channels != task.channels:
+            raise ValueError(
+                f"{part.name}: the task gives images of {task.channels} channels ({task.sees}), and the network takes "
+                f"{net.in_channels}; choose another of them"
+            )
+        if net.scale != task.scale:
+            raise ValueError(
+                f"{part.name}: the network enlarges {net.scale} times, but the task asks for scale {task.scale}"
+            )
+
+
+def measure_input(part: Part) -> Validation:
+    """The validation of a data set, with the PSNR of its unrestored input, which is printed."""
+    pictures, task = part.samples.validation, part.task
+    psnrs = []
+    for i in range(len(pictures)):
+        lq, gt = pictures[i]["lq"], pictures[i]["gt"]
+        lq = as_rgb(lq) if task.sees == "dual_pixel" else lq
+        psnrs.append(task.protocol(enlarge(lq, task.scale), gt)["psnr"])
+    mean = sum(psnrs) / len(psnrs)
+    say(f"{part.name}: the unrestored validation input has {mean:.2f} dB; {task.protocol}")
+    return Validation(part.name, pictures, task.protocol, mean)

@@ -1,0 +1,153 @@
+"""Where an image is stored: in a file, in a block of a MATLAB file, or in two files of a dual-pixel camera.
+
+A file with four channels is an image with alpha, or `Planes`: four channels of data. Whoever opens it has to say.
+
+SIDD publishes its test images as MATLAB files: a variable called like the file, (40, 32, 256, 256, 3), holds 32 blocks
+of each of 40 photos. DPDD publishes what the left and the right halves of the camera's pixels saw as two files.
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gesso.data.headers import ImageError, read_header
+from gesso.data.io import DEPTHS, read_array, read_planes, to_float
+
+
+@dataclass(frozen=True)
+class Block:
+    """One image out of a MATLAB file.
+
+    Attributes:
+        file: the file; its variable of the same name holds the images.
+        index: where in that variable, as (photo, block).
+    """
+
+    file: Path
+    index: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.file} {list(self.index)}"
+
+
+@dataclass(frozen=True)
+class Views:
+    """What the left and the right halves of a dual-pixel camera's pixels saw: one image of six channels."""
+
+    left: Path
+    right: Path
+
+    def __str__(self) -> str:
+        return f"{self.left} with {self.right.name}"
+
+
+@dataclass(frozen=True)
+class Planes:
+    """A file with four channels of data, such as RGB and infrared, or the four planes of a Bayer pattern."""
+
+    file: Path
+
+    @property
+    def stem(self) -> str:
+        """The file's name without suffix."""
+        return self.file.stem
+
+    @property
+    def parent(self) -> Path:
+        """The file's folder."""
+        return self.file.parent
+
+    def __str__(self) -> str:
+        return str(self.file)
+
+
+Origin = Path | Block | Views | Planes
+
+
+def files_of(origin: Origin) -> tuple[Path, ...]:
+    """The files that an image is read from."""
+    if isinstance(origin, Views):
+        return origin.left, origin.right
+    return (origin,) if isinstance(origin, Path) else (origin.file,)
+
+
+def read_pixels(origin: Origin) -> np.ndarray:
+    """The pixels as they are stored: (H, W, 3) RGB, or (H, W, 6) of two views, or (H, W, 4); uint8, uint16 or float32.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ImageError: if it cannot be read, or two views differ in size.
+    """
+    if isinstance(origin, Block):
+        return variable(origin.file)[origin.index]
+    if isinstance(origin, Path):
+        return read_array(origin)
+    if isinstance(origin, Planes):
+        return read_planes(origin.file)
+    views = [read_array(view) for view in files_of(origin)]
+    if views[0].shape != views[1].shape:
+        sizes = " and ".join(f"{view.shape[1]}x{view.shape[0]}" for view in views)
+        raise ImageError(f"{origin}: the two views are {sizes}; expected one size")
+    return np.concatenate(views, axis=2)
+
+
+def read_image(origin: Origin) -> Tensor:
+    """The image (C, H, W) float32 in [0, 1], C = 6 for two views; errors as `read_pixels`."""
+    return to_tensor(read_pixels(origin))
+
+
+def to_tensor(pixels: np.ndarray) -> Tensor:
+    """Stored pixels (H, W, C) as an image (C, H, W) in [0, 1]."""
+    return torch.from_numpy(to_float(pixels)).permute(2, 0, 1).contiguous()
+
+
+def declared(origin: Path | Views | Planes) -> tuple[int, int, type]:
+    """Pixels, channels and type that the header of an image declares; its pixels are not decoded."""
+    header = read_header(files_of(origin)[0])
+    channels = 4 if isinstance(origin, Planes) else 3 * len(files_of(origin))
+    return header.width * header.height, channels, DEPTHS.get(header.bits, np.uint16)
+
+
+# ------------------------------------------------------------------------------------------------------- MATLAB
+
+
+def blocks(file: Path) -> list[Block]:
+    """The images of a MATLAB file, in order; only its headers are read.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ImageError: if it is no MATLAB file of version 5 to 7.2, or has no variable of images with the file's name.
+    """
+    import scipy.io
+
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file")
+    try:
+        found = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(str(file))}
+    except NotImplementedError:
+        raise ImageError(f"{file}: a MATLAB file of version 7.3 (HDF5); expected 5 to 7.2: save(..., '-v7')") from None
+    except Exception as error:  # SciPy raises whatever the bytes lead it to
+        raise ImageError(f"{file}: expected a MATLAB file, it cannot be read as one ({error})") from None
+    expected = f"{file}: expected a variable {file.stem}, uint8 (photos, blocks, height, width, 3)"
+    if file.stem not in found:
+        seen = ", ".join(f"{name} {shape}" for name, (shape, _) in found.items()) or "none"
+        raise ImageError(f"{expected}; found {seen}; name the file like its variable")
+    shape, kind = found[file.stem]
+    if len(shape) not in (4, 5) or shape[-1] != 3 or kind not in ("uint8", "uint16"):
+        raise ImageError(f"{expected} or (images, height, width, 3); found {kind} {shape}")
+    return [Block(file, tuple(map(int, index))) for index in np.ndindex(*shape[:-3])]
+
+
+@functools.lru_cache(maxsize=2)  # the two sides of a set; SIDD's take 250 MB each
+def variable(file: Path) -> np.ndarray:
+    """All images of a MATLAB file, as `blocks` counts them."""
+    import scipy.io
+
+    try:
+        return scipy.io.loadmat(str(file), variable_names=[file.stem])[file.stem]
+    except Exception as error:
+        raise ImageError(f"{file}: the MATLAB file is cut short or damaged ({error})") from None
