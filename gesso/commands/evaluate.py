@@ -14,13 +14,14 @@ from gesso._discovery import check_options
 from gesso.data.datasets import WholePairs, WholePhotos
 from gesso.data.io import as_paths, atomic_path, write_image
 from gesso.data.layouts import PairBy, find_pairs, find_photos
+from gesso.data.sources import as_seen, photos_as_seen
 from gesso.degradations import parse_degradation
 from gesso.functional.processes import all_shares, place, share_of
 from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol
 from gesso.report.console import say, show_table, track, warn
 from gesso.restorer import Precision, Restorer
-from gesso.tasks import find_task
+from gesso.tasks import Task, find_task, seen_with
 from gesso.training.launch import has_to_launch, join, launch
 
 HEADER = ("set", "images", "PSNR (dB)", "SSIM")
@@ -148,12 +149,10 @@ def evaluate(
     roots = as_paths(*data) if isinstance(data, list) else as_paths(data)
     goal = find_task(task, scale)
     check_options(Protocol, protocol or {}, "protocol")
-    measure = dataclasses.replace(goal.protocol, **(protocol or {}))
     if save_images and out is None:
         raise ValueError("save_images: needs a folder to write into (--out)")
     if out is not None and (out / "scores.json").exists() and not overwrite:
         raise FileExistsError(f"{out} holds scores already; --overwrite replaces them, or choose another folder")
-    samples = open_samples(roots, lq, gt, split, pair_by, layout, degradation, goal.scale, seed)
     restorer, restored_by = None, "nothing, the input as it is" if scale == 1 else "bicubic enlargement"
     if checkpoint is not None:
         found = checkpoints.recognise(checkpoint, weights=weights, **(backbone_args or {}))
@@ -161,6 +160,9 @@ def evaluate(
         restored_by = f"{checkpoint}, a {found}" + ("; mean of eight flips and rotations" if ensemble else "")
         if found.network.scale != scale:
             raise ValueError(f"scale: {checkpoint} enlarges {found.network.scale} times, expected {scale}")
+        goal = seen_with(goal, found.network.in_channels)
+    measure = dataclasses.replace(goal.protocol, **(protocol or {}))
+    samples = open_samples(roots, lq, gt, split, pair_by, layout, degradation, goal, seed)
     how = (
         f"{measure}; photos degraded by {parse_degradation(degradation)}, seed {seed}" if degradation else str(measure)
     )
@@ -203,10 +205,12 @@ def open_samples(
     pair_by: PairBy,
     layout: str | None,
     degradation: Any,
-    scale: int,
+    task: Task,
     seed: int,
 ) -> dict[str, WholePairs | WholePhotos]:
     """The samples of each set, by its name: pairs as they lie, or clean photos that a degradation spoils.
+
+    Images are read as the task sees them.
 
     Raises:
         ValueError: if there are none, or two sets would have one name.
@@ -214,15 +218,17 @@ def open_samples(
     if degradation is not None and roots == [None]:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
     samples: dict[str, WholePairs | WholePhotos] = {}
+    grey, own = task.sees == "grey", "dual_pixel" if task.sees == "dual_pixel" else layout
     for root in roots:
         name = (root or lq or Path("images")).resolve().name
         if name in samples:
             raise ValueError(f"data: two sets are called {name}; evaluate them one by one")
         if root is not None and degradation is not None:
-            photos = find_photos(root, split)
-            samples[name] = WholePhotos(photos, parse_degradation(degradation), scale=scale, seed=seed)
+            photos = photos_as_seen(task, find_photos(root, split))
+            samples[name] = WholePhotos(photos, parse_degradation(degradation), scale=task.scale, grey=grey, seed=seed)
         else:
-            samples[name] = WholePairs(find_pairs(root, split, lq=lq, gt=gt, pair_by=pair_by, layout=layout))
+            pairs = find_pairs(root, split, lq=lq, gt=gt, pair_by=pair_by, layout=own, scale=task.scale)
+            samples[name] = WholePairs(as_seen(task, pairs), grey=grey)
     return samples
 
 

@@ -51,7 +51,8 @@ def pretrain(
         pretext: name of the pretext; `gesso list pretexts` shows all with their options.
         pretext_args: options of the pretext, such as `--pretext_args.mask_ratio 0.5`.
         backbone: name of the network; `gesso list backbones` shows all.
-        backbone_args: options of the network, such as `--backbone_args.dim 32`.
+        backbone_args: options of the network, such as `--backbone_args.dim 32`. With `--backbone_args.image_channels 1`
+            images are grey; with 4 they are PNG or TIFF files with a fourth channel of data, or generated so.
         init: file whose weights to begin with, last convolution included where it fits; none: random weights.
         images: where images come from: "noise" (fixed N(0, 1) images), "leaves" (procedural dead leaves), "pink"
             (procedural 1/f noise), a folder of photos, or for a pretext that classifies degradations the data of each
@@ -94,10 +95,11 @@ def pretrain(
             expected = f"data of {method.classes} classes" if method.classes else "images without classes"
             advice = "; pretext_args.num_classes says how many there are" if method.classes else ""
             raise ValueError(f"images: {pretext} expects {expected}, got data of {len(images)}{advice}")
-        parts = open_mix(images, seed=seed)
+        parts = open_mix(images, channels=network.in_channels, seed=seed)
         dataset = MixDataset([part.samples.train for part in parts], [part.repeats for part in parts], seed=seed)
     else:
-        dataset = open_images(images, seed=seed, count=count, per_sample=method.images_per_sample)
+        kind = {"per_sample": method.images_per_sample, "channels": network.in_channels}
+        dataset = open_images(images, seed=seed, count=count, **kind)
     module = PretrainModule(method)
     module.facts = {"pretext": pretext, "pretext_args": pretext_args or {}, "images": images}
     body = sum(p.numel() for p in method.backbone.parameters())

@@ -52,8 +52,8 @@ def restore(
 ) -> Restored:
     """Writes restored images into `out` under their names; returns what was done.
 
-    Bit depth, alpha and greyness are kept, and a rotation that a JPEG asks for is done. A file that cannot be read is
-    reported, and the rest is done.
+    Bit depth, alpha and greyness are kept, and a rotation that a JPEG asks for is done. A network of four channels
+    takes the fourth of a PNG or TIFF for data. A file that cannot be read is reported, and the rest is done.
 
     Args:
         input: an image, or a folder of images with its subfolders.
@@ -85,8 +85,8 @@ def restore(
     say(f"{checkpoint}: {found}")
     restorer = Restorer(found.network, tile, overlap, ensemble, precision, device, blend)
     channels = restorer.network.in_channels
-    if channels not in (1, 3):
-        raise ValueError(f"{checkpoint}: expected a network for RGB or grey images, this has {channels} channels")
+    if channels not in (1, 3, 4):
+        raise ValueError(f"{checkpoint}: expected a network for 1, 3 or 4 channels, this takes {channels}")
     targets = plan(input, out)
     join()
     if not overwrite:
@@ -98,7 +98,8 @@ def restore(
         watch: Watch = iter if len(targets) > 1 else lambda tiles: track(tiles, "restoring tiles")
         try:
             with warnings.catch_warnings(record=True, action="always") as heard:
-                write_picture(target, restored_picture(restorer, read_picture(path), watch), overwrite=overwrite)
+                picture = read_picture(path, planes=channels == 4)
+                write_picture(target, restored_picture(restorer, picture, watch), overwrite=overwrite)
             for warning in heard:
                 warn(f"{path}: {warning.message}")
             mine.append(None)
@@ -144,7 +145,8 @@ def restored_picture(restorer: Restorer, picture: Picture, watch: Watch = iter) 
     pixels, alpha, scale = picture.pixels, picture.alpha, restorer.network.scale
     if picture.grey and restorer.network.in_channels == 1:
         pixels = pixels[:1]
-    pixels = restorer(pixels, watch).expand(3, -1, -1)
+    pixels = restorer(pixels, watch)
+    pixels = pixels.expand(3, -1, -1) if len(pixels) == 1 else pixels
     if alpha is not None and scale > 1:
         alpha = imresize(alpha[None], scale)[0].clamp(0, 1)
     return dataclasses.replace(picture, pixels=pixels, alpha=alpha)

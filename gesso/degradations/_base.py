@@ -23,9 +23,11 @@ class Degradation:
     Attributes:
         name: what YAML and the command line call it.
         variants: settings of it that have a name of their own: name -> fields.
+        rgb_only: whether it is not defined for images of more channels than three.
     """
 
     name: ClassVar[str]
+    rgb_only: ClassVar[bool] = False
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
 
     def __init_subclass__(cls, **kwargs: object) -> None:
@@ -38,16 +40,21 @@ class Degradation:
         """The degraded image, same shape and dtype, in [0, 1].
 
         Args:
-            image: clean image (B, 3, H, W) in [0, 1], floating point.
+            image: clean image (B, C, H, W) in [0, 1], floating point: RGB, grey, or most degradations also with more
+                channels. A grey image is spoilt as a coloured one, of which the first channel is taken.
             generator: where every random number comes from; on the image's device. With one for each image
                 (`Generators`), what happens to an image does not depend on those beside it.
 
         Raises:
-            ValueError: if `image` is no batch of colour images.
+            ValueError: if `image` is no batch of images, or has channels for which the degradation is not defined.
         """
-        if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+        if image.ndim != 4 or image.shape[1] in (0, 2) or not image.is_floating_point():
             shape, dtype = tuple(image.shape), image.dtype
             raise ValueError(f"{self.name}: expected a floating-point image (B, 3, H, W), got {shape} of {dtype}")
+        if image.shape[1] == 1:
+            return self._apply(image.expand(-1, 3, -1, -1), generator)[:, :1]
+        if self.rgb_only and image.shape[1] != 3:
+            raise ValueError(f"{self.name}: defined for RGB and grey, these images have {image.shape[1]} channels")
         return self._apply(image, generator)
 
     def _apply(self, image: Tensor, generator: Draws) -> Tensor:

@@ -41,6 +41,7 @@ class DegAE(Degradation):
     """
 
     name = "degae"
+    rgb_only = True
 
     clean_prob: float = 0.3
     shuffle_prob: float = 0.5
@@ -62,7 +63,14 @@ class DegAE(Degradation):
         return self.share(image.unsqueeze(1), generator).squeeze(1)
 
     def share(self, images: Tensor, generator: Draws) -> Tensor:
-        """Images (B, K, 3, H, W), all K of a sample degraded with the parameters of one draw, same shape."""
+        """Images (B, K, 3, H, W), all K of a sample degraded with the parameters of one draw, same shape.
+
+        Grey images (B, K, 1, H, W) are spoilt as coloured ones, of which the first channel is taken.
+        """
+        if images.shape[2] == 1:
+            return self.share(images.expand(-1, -1, 3, -1, -1), generator)[:, :, :1]
+        if images.shape[2] != 3:
+            raise ValueError(f"{self.name}: defined for RGB and grey, these images have {images.shape[2]} channels")
         seeds = randint(0, 2**62, images.shape[:1], generator).tolist()
         degraded = []
         for position, (sample, seed) in enumerate(zip(images, seeds, strict=True)):

@@ -37,7 +37,7 @@ class Haze(Degradation):
 
     def _apply(self, image: Tensor, generator: Draws) -> Tensor:
         transmission = torch.exp(-draw(self.beta, image, generator) * draw_depth(image, generator))
-        colour = draw((-1.0, 1.0), image, generator, 3) * draw(self.tint, image, generator)
+        colour = draw((-1.0, 1.0), image, generator, image.shape[1]) * draw(self.tint, image, generator)
         airlight = (draw(self.airlight, image, generator) + colour).clamp(0, 1)
         return (image * transmission + airlight * (1 - transmission)).clamp(0, 1)
 

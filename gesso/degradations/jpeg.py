@@ -17,6 +17,8 @@ class Jpeg(Degradation):
         quality: libjpeg quality, whole numbers in [1, 100]; 100 still rounds, so it is near the image but not equal.
     """
 
+    rgb_only = True
+
     quality: Range = (10, 95)
 
     def __post_init__(self) -> None:

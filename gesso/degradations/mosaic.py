@@ -25,6 +25,8 @@ class Mosaic(Degradation):
     Hu et al., "Universal image restoration pre-training via degradation classification" (DCPT), ICLR 2025.
     """
 
+    rgb_only = True
+
     demosaic: Method = "edge_aware"
 
     def __post_init__(self) -> None:

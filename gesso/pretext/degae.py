@@ -18,6 +18,7 @@ from gesso.backbones._base import Backbone
 from gesso.degradations import degae as pipeline
 from gesso.degradations import parse_degradation
 from gesso.functional.checks import check_choice
+from gesso.functional.color import as_rgb
 from gesso.functional.random import Draws, Generators, of_images
 from gesso.pretext._base import Pretext, pictures, unit_range
 from gesso.pretext._critics import (
@@ -134,7 +135,7 @@ class DegAE(Pretext):
         """Losses of one step: `loss`, and its terms before weighting; `discriminator` where there is one."""
         degraded, target = self.degrade(batch["image"], generator)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.generates(generator)):
-            embedding = self.representor(target.flatten(0, 1)).unflatten(0, (-1, 2))  # (B, 2, E)
+            embedding = self.representor(as_rgb(target.flatten(0, 1))).unflatten(0, (-1, 2))  # (B, 2, E)
             transferred = self.transfer(degraded, embedding[:, 1], generator)
             terms = {
                 "pixel": (self.pixel_weight, self.pixel_loss(transferred, target)),
@@ -143,7 +144,10 @@ class DegAE(Pretext):
             # From here on the two images of a sample are images of a batch: (2B, 3, H, W).
             transferred, target, degraded = (images.flatten(0, 1) for images in (transferred, target, degraded))
             if self.vgg is not None:
-                terms["perceptual"] = (self.perceptual_weight, F.l1_loss(self.vgg(transferred), self.vgg(target)))
+                terms["perceptual"] = (
+                    self.perceptual_weight,
+                    F.l1_loss(self.vgg(as_rgb(transferred)), self.vgg(as_rgb(target))),
+                )
             if self.discriminator is not None:
                 fooled = self.fooled(self.discriminator, transferred, degraded)
                 terms["generator"] = (self.adversarial_weight, fooled)
@@ -200,7 +204,7 @@ class DegAE(Pretext):
     def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Pictures `original`, `input` (draw A), `reference` (the other image, draw B), `transferred` and `target`."""
         degraded, target = self.degrade(batch["image"], generator)
-        transferred = self.transfer(degraded, self.representor(target[:, 1]), generator)
+        transferred = self.transfer(degraded, self.representor(as_rgb(target[:, 1])), generator)
         return pictures(
             unit_range(batch["image"])[:, 0],
             input=degraded[:, 0],

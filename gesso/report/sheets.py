@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gesso.data.io import write_image
+from gesso.functional.color import as_rgb
 
 GAP, BAR = 6, 22  # pixels between pictures; height of the line of labels
 
@@ -30,7 +31,7 @@ def sheet(rows: Sequence[Mapping[str, Tensor]]) -> Tensor:
     """A contact sheet (3, H, W) in [0, 1]: one row of pictures per entry, each picture under its label.
 
     Args:
-        rows: pictures (3, h, w) by label; a row's pictures may differ in size, values outside [0, 1] are clipped.
+        rows: pictures (C, h, w) by label; a row's pictures may differ in size, values outside [0, 1] are clipped.
     """
     lines = []
     for row in rows:
@@ -39,7 +40,7 @@ def sheet(rows: Sequence[Mapping[str, Tensor]]) -> Tensor:
         for label, picture in row.items():
             width = picture.shape[-1]
             canvas = np.full((BAR + height + GAP, width + GAP, 3), 255, np.uint8)
-            pixels = (picture.detach().float().cpu().clamp(0, 1) * 255).round().byte()
+            pixels = (as_rgb(picture).detach().float().cpu().clamp(0, 1) * 255).round().byte()
             canvas[:BAR, :width] = label_bar(label, width)
             canvas[BAR : BAR + picture.shape[-2], :width] = pixels.permute(1, 2, 0).numpy()
             cells.append(canvas)

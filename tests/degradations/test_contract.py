@@ -150,10 +150,17 @@ def test_a_degradation_is_a_value(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_single_image_or_a_grey_batch_is_refused(name):
-    for image in (torch.rand(3, 16, 16), torch.rand(1, 1, 16, 16), torch.zeros(1, 3, 16, 16, dtype=torch.uint8)):
+def test_what_is_no_batch_of_images_is_refused(name):
+    for image in (torch.rand(3, 16, 16), torch.rand(1, 2, 16, 16), torch.zeros(1, 3, 16, 16, dtype=torch.uint8)):
         with pytest.raises(ValueError, match=r"expected a floating-point image \(B, 3, H, W\)"):
             make(name)(image, generator_for(0))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_grey_image_is_spoilt_as_the_first_channel_of_a_coloured_one(name):
+    grey = torch.rand(2, 1, 32, 32, generator=generator_for(1))
+    colour = make(name)(grey.expand(-1, 3, -1, -1), generator_for(0))
+    assert torch.equal(make(name)(grey, generator_for(0)), colour[:, :1])
 
 
 @pytest.mark.parametrize(

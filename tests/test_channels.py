@@ -1,0 +1,168 @@
+"""Grey images and images of four channels, 16 bits each: pre-trained and fine-tuned on, measured, restored."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import gesso
+from gesso.backbones import create_backbone
+from gesso.checkpoint import load, read_state, save
+from gesso.commands.export import export
+from gesso.data.io import ImageError, read_picture, read_planes, write_image
+from gesso.data.sources import open_images
+from gesso.degradations import parse_degradation
+from gesso.functional.color import as_rgb
+from gesso.functional.random import generator_for
+from gesso.metrics import Protocol
+from gesso.pretext import create_pretext, list_pretexts
+from gesso.tasks import find_task, seen_with
+from tests._networks import photo_like
+
+SMALL = {"width": 4, "middle_blk_num": 1, "enc_blk_nums": [1, 1], "dec_blk_nums": [1, 1]}
+CHANNELS = (1, 4)
+
+
+@pytest.fixture(params=CHANNELS, ids=["grey", "four"])
+def channels(request):
+    return request.param
+
+
+@pytest.fixture
+def pairs(tmp_path, channels):
+    """A folder of four noisy pairs of 16-bit files, TIFF or PNG."""
+    for number in range(4):
+        clean = photo_like(channels, 40, 48, seed=number)
+        noisy = (clean + 0.1 * torch.randn(clean.shape, generator=generator_for(number))).clamp(0, 1)
+        for side, image in (("input", noisy), ("target", clean)):
+            suffix = ".png" if number % 2 or channels == 1 else ".tif"
+            write_image(tmp_path / "data" / side / f"{number}{suffix}", image, bits=16)
+    return tmp_path / "data"
+
+
+def test_from_files_to_files(tmp_path, pairs, channels):
+    network = {"backbone": "nafnet_tiny", "backbone_args": SMALL | {"image_channels": channels}}
+    primed = gesso.pretrain(out=tmp_path / "ifp", **network, steps=2, crop_size=16, batch_size=2, workers=0)
+    trained = gesso.finetune(
+        out=tmp_path / "run", task="denoise", data=pairs, init=str(primed), **network, steps=2, crop_size=16,
+        batch_size=2, workers=0, val_every=0,
+    )  # fmt: skip
+    scores = gesso.evaluate(checkpoint=trained, task="denoise", data=pairs, out=tmp_path / "scores", save_images=True)
+    assert len(scores.rows) == 4
+    assert scores.psnr > 15
+    assert ("grey" if channels == 1 else "all four channels") in scores.protocol
+
+    done = gesso.restore(pairs / "input", tmp_path / "restored", checkpoint=trained, tile=32)
+    assert not done.failed
+    for path in done.written:
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert stored.dtype == np.uint16
+        assert stored.shape == ((40, 48) if channels == 1 else (40, 48, 4))
+    export(trained, tmp_path / "official.pth")
+    assert read_state(tmp_path / "official.pth")["intro.weight"].shape[1] == channels
+    assert load(tmp_path / "official.pth").in_channels == channels
+
+
+def test_a_network_for_rgb_restores_them_at_once(tmp_path, pairs, channels):
+    torch.manual_seed(0)
+    save(create_backbone("nafnet_tiny", **SMALL), tmp_path / "rgb.safetensors")
+    done = gesso.restore(
+        pairs / "input", tmp_path / "out", checkpoint=tmp_path / "rgb.safetensors",
+        backbone_args={"image_channels": channels},
+    )  # fmt: skip
+    assert not done.failed
+    assert len(done.written) == 4
+
+
+@pytest.mark.parametrize("name", list_pretexts())
+def test_every_pretext_trains_on_them_or_says_why_not(name, channels):
+    small = {"degae": {"representor_width": 8, "representor_blocks": 4, "decoder_width": 16}}
+    pretext = create_pretext(
+        name, create_backbone("nafnet_tiny", **SMALL, image_channels=channels), **small.get(name, {})
+    )
+    kind = {"per_sample": pretext.images_per_sample, "channels": channels}
+    dataset = open_images(pretext.images, seed=0, **kind)
+    image = torch.stack([dataset[number, 32]["image"] for number in range(2)])
+    assert image.shape[-3] == channels
+    if name == "degae" and channels == 4:
+        with pytest.raises(ValueError, match="defined for RGB and grey, these images have 4 channels"):
+            pretext({"image": image}, generator_for(0))
+        return
+    pretext({"image": image}, generator_for(0))["loss"].backward()
+    weight = pretext.backbone.get_parameter("intro.weight")
+    assert weight.grad.abs().amax((0, 2, 3)).min() > 0
+    assert all(
+        picture.shape[-3] in (channels, 3) for picture in pretext.preview({"image": image}, generator_for(0)).values()
+    )
+
+
+@pytest.mark.parametrize("source", ["noise", "leaves", "pink"])
+def test_generated_images_have_them(source, channels):
+    images = open_images(source, seed=0, channels=channels)[0, 24]["image"]
+    assert images.shape == (channels, 24, 24)
+    colours = open_images(source, seed=0)[0, 24]["image"]
+    if channels == 4:
+        assert torch.equal(images[:3], colours)
+        assert 0.1 < images[3].std() / colours.std() < 3
+
+
+def test_degradations_take_them_or_say_why_not(channels):
+    image = photo_like(channels, 32, 32)[None]
+    for name in ("rain", "haze", "snow", "low_light", "motion_blur", "defocus", "gaussian_noise", "inpainting", "jpeg"):
+        if name == "jpeg" and channels == 4:
+            with pytest.raises(ValueError, match="jpeg: defined for RGB and grey, these images have 4 channels"):
+                parse_degradation(name)(image, generator_for(0))
+            continue
+        spoilt = parse_degradation(name)(image, generator_for(0))
+        assert spoilt.shape == image.shape
+        assert not torch.equal(spoilt, image)
+    rgb = parse_degradation("rain")(
+        photo_like(3, 32, 32)[None].mean(1, keepdim=True).expand(1, 3, 32, 32), generator_for(0)
+    )
+    grey = parse_degradation("rain")(photo_like(3, 32, 32)[None].mean(1, keepdim=True), generator_for(0))
+    assert torch.equal(rgb[:, :1], grey)
+
+
+def test_a_task_is_measured_on_the_channels_that_there_are(channels):
+    task = seen_with(find_task("derain"), channels)
+    assert task.channels == channels
+    gt = photo_like(channels, 32, 32)
+    error = 10 / 255
+    assert task.protocol((gt * 0.5 + error).clamp(0, 1), gt * 0.5)["psnr"] == pytest.approx(28.13, abs=0.2)
+    assert seen_with(find_task("denoise_grey"), 3).sees == "grey"
+    with pytest.raises(ValueError, match=r"\(3, height, width\)"):
+        Protocol()(gt, gt)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_four_channels_survive_a_file(tmp_path, suffix, bits):
+    stored = np.random.default_rng(0).integers(0, 2**bits, (9, 11, 4)).astype({8: np.uint8, 16: np.uint16}[bits])
+    image = torch.from_numpy(stored.astype(np.float32) / (2**bits - 1)).permute(2, 0, 1)
+    write_image(tmp_path / f"x{suffix}", image, bits=bits)
+    assert np.array_equal(read_planes(tmp_path / f"x{suffix}"), stored)
+    assert read_picture(tmp_path / f"x{suffix}").alpha is not None  # whoever does not ask for planes
+    assert read_picture(tmp_path / f"x{suffix}", planes=True).alpha is None
+    with pytest.raises(ValueError, match="cannot hold four channels"):
+        write_image(tmp_path / "x.webp", image)
+
+
+def test_files_without_a_fourth_channel_of_data_are_refused(tmp_path):
+    write_image(tmp_path / "rgb.png", torch.rand(3, 8, 8))
+    with pytest.raises(ImageError, match=r"expected four channels of data.*this has 3"):
+        read_planes(tmp_path / "rgb.png")
+    grey = np.random.default_rng(0).integers(0, 255, (8, 8), np.uint8)
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    with pytest.raises(ImageError, match="this has 1"):
+        read_planes(tmp_path / "grey.png")
+    tifffile = pytest.importorskip("tifffile")
+    rgba = np.random.default_rng(0).integers(0, 255, (8, 8, 4), np.uint8)
+    tifffile.imwrite(tmp_path / "straight.tif", rgba, photometric="rgb", extrasamples=["unassalpha"])
+    with pytest.raises(ImageError, match="declared as straight alpha"):
+        read_planes(tmp_path / "straight.tif")
+    tifffile.imwrite(tmp_path / "other.tif", rgba, photometric="rgb", extrasamples=["unspecified"])
+    assert np.array_equal(read_planes(tmp_path / "other.tif"), rgba)
+
+
+def test_pictures_of_them_are_rgb():
+    assert as_rgb(torch.rand(4, 5, 6)).shape == as_rgb(torch.rand(1, 5, 6)).shape == (3, 5, 6)
