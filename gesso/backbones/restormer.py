@@ -24,6 +24,8 @@ from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone, check_residual
 from gesso.functional.checks import check_choice
+from gesso.functional.gradients import channel_attention, gelu_gate, projections
+from gesso.functional.padding import round_up
 from gesso.functional.strips import in_strips
 
 Attention = Literal["softmax", "relu"]
@@ -84,23 +86,27 @@ class ChannelAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """What the block adds to `x` (B, H, W, C)."""
         q, k, v = (part.flatten(1, 2) for part in conv_parts(x, self.qkv, self.qkv_dwconv, 3))  # (B, H*W, C) each
-        weight = self.fold(q, k).to(v.dtype)  # (B, C, C)
-        attended = v @ weight.transpose(1, 2)
+        attended = channel_attention(q, k, v, self.fold, self.temperature, self.project_out.weight)
         if self.project_out.bias is not None:
             attended = attended + self.project_out.bias
         return attended.view(x.shape)
 
-    def fold(self, q: Tensor, k: Tensor) -> Tensor:
-        """Attention and output projection as one matrix for each image, (B, C, C), from `q` and `k` (B, H*W, C).
+    def fold(self, products: Tensor, q_square: Tensor, k_square: Tensor, temperature: Tensor, weight: Tensor) -> Tensor:
+        """Attention and output projection as one matrix for each image, (B, C, C).
 
-        Products are sums over all pixels, which float16 cannot hold; bfloat16 can.
+        Args:
+            products: of every channel of the queries with every one of the keys, summed over the pixels, (B, C, C).
+            q_square: sums of squares of the channels of the queries, (B, C).
+            k_square: the same of the keys.
+            temperature: that of the layer.
+            weight: that of the output projection.
         """
         heads = (self.heads, -1)
-        cosine = widen(q.transpose(1, 2) @ k) * inverse_norm(q).unsqueeze(2) * inverse_norm(k).unsqueeze(1)
+        cosine = products * inverse_root(q_square).unsqueeze(2) * inverse_root(k_square).unsqueeze(1)
         cosine = cosine.unflatten(2, heads).unflatten(1, heads).diagonal(dim1=1, dim2=3)  # (B, C/heads, C/heads, heads)
-        logits = cosine.movedim(3, 1) * self.temperature
+        logits = cosine.movedim(3, 1) * temperature
         attention = logits.softmax(-1) if self.attention == "softmax" else logits.relu()
-        project = self.project_out.weight.flatten(1).unflatten(1, heads)  # (C, heads, C/heads)
+        project = weight.flatten(1).unflatten(1, heads)  # (C, heads, C/heads)
         return torch.einsum("ohi,bhij->bohj", project, attention.to(project.dtype)).flatten(2)
 
 
@@ -115,8 +121,10 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """What the block adds to `x` (B, H, W, C)."""
-        gate, value = conv_parts(x, self.project_in, self.dwconv, 2)
-        return pointwise(F.gelu(gate) * value, self.project_out.weight, self.project_out.bias)
+        spare = spare_channels(self.project_out.in_channels, pixels=x.shape[1] * x.shape[2])
+        gate, value = conv_parts(x, self.project_in, self.dwconv, 2, spare)
+        weight = append_zeros(self.project_out.weight, 1, spare)
+        return F.linear(gelu_gate(gate, value), weight.flatten(1), self.project_out.bias)
 
 
 class TransformerBlock(nn.Module):
@@ -191,24 +199,40 @@ class PatchEmbed(nn.Module):
         return self.proj(image).contiguous(memory_format=torch.channels_last)
 
 
-def conv_parts(x: Tensor, point: nn.Conv2d, depth: nn.Conv2d, parts: int) -> list[Tensor]:
-    """A 1x1 and a depthwise convolution of `x` (B, H, W, C), as `parts` maps.
+def conv_parts(x: Tensor, point: nn.Conv2d, depth: nn.Conv2d, parts: int, spare: int = 0) -> list[Tensor]:
+    """A 1x1 and a depthwise convolution of `x` (B, H, W, C), as `parts` maps, each with `spare` channels of zeros.
 
     Each is computed by itself: parts of one map would lie apart in memory, and be copied by whatever follows.
     """
-    points, depths = weight_parts(point, parts), weight_parts(depth, parts)
-    return [depthwise(pointwise(x, *points[i]), *depths[i]) for i in range(parts)]
+    points, point_biases = weight_parts(point, parts, spare)
+    depths, depth_biases = weight_parts(depth, parts, spare)
+    maps = projections(x, [weight.flatten(1) for weight in points])
+    maps = [y if bias is None else y + bias for y, bias in zip(maps, point_biases, strict=True)]
+    return [depthwise(*arguments) for arguments in zip(maps, depths, depth_biases, strict=True)]
 
 
-def weight_parts(conv: nn.Conv2d, parts: int) -> list[tuple[Tensor, Tensor | None]]:
-    """Weight and bias of each of `parts` equal parts of a convolution's output channels."""
-    biases = [None] * parts if conv.bias is None else conv.bias.chunk(parts)
-    return list(zip(conv.weight.chunk(parts), biases, strict=True))
+def weight_parts(conv: nn.Conv2d, parts: int, spare: int) -> tuple[list[Tensor], list[Tensor | None]]:
+    """Weights and biases of `parts` equal parts of a convolution's output channels, each with `spare` zeros behind."""
+    weights = [append_zeros(part, 0, spare) for part in conv.weight.chunk(parts)]
+    if conv.bias is None:
+        return weights, [None] * parts
+    return weights, [append_zeros(part, 0, spare) for part in conv.bias.chunk(parts)]
 
 
-def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A 1x1 convolution of `x` (B, H, W, C)."""
-    return F.linear(x, weight.flatten(1), bias)
+def spare_channels(channels: int, pixels: int) -> int:
+    """Channels of zeros that make `channels` a multiple of 16, which processors compute faster (127 as 128).
+
+    None where they would cost more than they gain: where they are many, or weights are no smaller than maps.
+    """
+    spare = round_up(channels, 16) - channels
+    if torch.compiler.is_compiling() or 16 * spare > channels or pixels < 8 * channels:
+        return 0
+    return spare
+
+
+def append_zeros(weight: Tensor, axis: int, count: int) -> Tensor:
+    """`weight` with `count` zeros at the end of an axis."""
+    return F.pad(weight, (0, 0) * (weight.ndim - 1 - axis) + (0, count)) if count else weight
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -216,9 +240,9 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=1, groups=len(weight)).permute(0, 2, 3, 1)
 
 
-def inverse_norm(x: Tensor) -> Tensor:
-    """1 / norm of every channel of `x` (B, N, C), shape (B, C), 1e12 at most as in `F.normalize`."""
-    return x.square().sum(1, dtype=wide_dtype(x)).clamp_min(1e-24).rsqrt()
+def inverse_root(square: Tensor) -> Tensor:
+    """1 / sqrt(square), 1e12 at most as in `F.normalize`."""
+    return square.clamp_min(1e-24).rsqrt()
 
 
 def widen(x: Tensor) -> Tensor:

@@ -2,10 +2,18 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from benchmarks.textbook.restormer import Textbook
 from gesso.backbones import create_backbone
-from gesso.backbones.restormer import BiasFreeLayerNorm, DivideByDeviation, Restormer, expansion_factor
+from gesso.backbones.restormer import (
+    BiasFreeLayerNorm,
+    DivideByDeviation,
+    GatedFeedForward,
+    Restormer,
+    expansion_factor,
+    spare_channels,
+)
 from tests._golden import (
     case,
     case_id,
@@ -177,6 +185,20 @@ def test_equals_the_textbook_formulation(attention, norm):
     )
     for ours_one, theirs_one in zip(ours, theirs, strict=True):
         torch.testing.assert_close(ours_one, theirs_one, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_spare_channels_change_nothing(bias):
+    torch.manual_seed(0)
+    layer = GatedFeedForward(12, hidden=31, bias=bias).double()  # 32 channels inside, where the map is large enough
+    x = torch.randn(1, 16, 16, 12, dtype=torch.float64, requires_grad=True)
+    hidden = layer.dwconv(layer.project_in(x.movedim(-1, 1)))
+    plain = layer.project_out(F.gelu(hidden[:, :31]) * hidden[:, 31:]).movedim(1, -1)
+    torch.testing.assert_close(layer(x), plain)
+    ours, theirs = (torch.autograd.grad(out.square().sum(), [x, *layer.parameters()]) for out in (layer(x), plain))
+    torch.testing.assert_close(ours, theirs)
+    assert spare_channels(31, pixels=256) == 1
+    assert [spare_channels(31, pixels=100), spare_channels(32, pixels=256), spare_channels(40, pixels=999)] == [0, 0, 0]
 
 
 def test_bias_free_norm_divides_by_the_deviation():
