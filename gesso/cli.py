@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gesso import __version__, _discovery
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 BAD_INPUT, INTERRUPTED = 2, 130
+MOST_VALUES = 10_000  # in a recipe
 
 
 def verbs() -> dict[str, str]:
@@ -85,12 +87,38 @@ def normalise(verb: str, function: Callable[..., Any], parser: "ArgumentParser",
         spelled += [f"--{positional.pop(0)}", words.pop(0)]
     for i, word in enumerate(words):
         if word == "--config" and i + 1 < len(words):
-            words[i + 1] = str(_discovery.recipe_file(verb, words[i + 1]))
+            words[i + 1] = str(checked(_discovery.recipe_file(verb, words[i + 1])))
         elif word.startswith("--config="):
-            words[i] = f"--config={_discovery.recipe_file(verb, word.removeprefix('--config='))}"
+            words[i] = f"--config={checked(_discovery.recipe_file(verb, word.removeprefix('--config=')))}"
         elif word in switches and (i + 1 == len(words) or words[i + 1].startswith("--")):
             words[i] = f"{word}=true"
     return spelled + words
+
+
+def checked(recipe: Path) -> Path:
+    """`recipe`, if it is YAML of a size that can be read: a few aliases of aliases unfold to more than memory holds.
+
+    Raises:
+        ValueError: if not.
+    """
+    import yaml
+
+    sizes: dict[int, int] = {}
+
+    def unfolded(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = MOST_VALUES  # of a node that holds itself
+            children = [child for pair in node.value for child in (pair if isinstance(pair, tuple) else (pair,))]
+            sizes[id(node)] = 1 + sum(unfolded(child) for child in children if isinstance(child, yaml.Node))
+        return sizes[id(node)]
+
+    try:
+        node = yaml.compose(recipe.read_text(), yaml.SafeLoader)
+        if node is not None and unfolded(node) > MOST_VALUES:
+            raise ValueError(f"{recipe}: expected a recipe, got more than {MOST_VALUES:,} values")
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{recipe}: expected YAML, got {error}") from None
+    return recipe
 
 
 def explain(error: Exception, parser: "ArgumentParser") -> str:
@@ -137,17 +165,27 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def run(verb: str, words: Sequence[str]) -> int:
     """Runs one verb."""
+    function = command(verb)
+    result = function(**read_options(verb, function, parser_for(verb, function), words))
+    return getattr(result, "exit_code", 0)
+
+
+def read_options(
+    verb: str, function: Callable[..., Any], parser: "ArgumentParser", words: Sequence[str]
+) -> dict[str, Any]:
+    """What to call a verb's function with.
+
+    Raises:
+        ValueError: for options, or files of options, that cannot be.
+    """
     from jsonargparse import ArgumentError
 
-    function = command(verb)
-    parser = parser_for(verb, function)
     try:
         options = parser.parse_args(normalise(verb, function, parser, words))
     except ArgumentError as error:
         raise ValueError(explain(error, parser)) from None
     options.pop("config", None)
-    result = function(**vars(parser.instantiate_classes(options)))
-    return getattr(result, "exit_code", 0)
+    return vars(parser.instantiate_classes(options))
 
 
 if __name__ == "__main__":

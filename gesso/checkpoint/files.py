@@ -4,6 +4,8 @@ import inspect
 import json
 import pickle
 import re
+import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +35,9 @@ INERT = [
 ]
 """What training codes pickle beside their weights: configurations, read as plain dictionaries, and numpy's numbers."""
 
+KINDS = (("format", int), ("gesso", str), ("backbone", str), ("options", dict))
+"""What parts of a header are, where it has them."""
+
 State = dict[str, Tensor]
 
 
@@ -59,10 +64,22 @@ def save_state(state: Mapping[str, Tensor], path: str | Path, **facts: Any) -> N
     """
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"{path}: expected a name that ends in .safetensors; `gesso export` writes other formats")
-    header = {**facts, "format": FORMAT, "gesso": __version__}
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+    header = plain({**facts, "format": FORMAT, "gesso": __version__})
+    header["checksum"] = checksum(header, state)
     with atomic_path(path) as temporary:
         save_file(untied(state), temporary, metadata={"format": "pt", "gesso": json.dumps(header)})
+
+
+def checksum(header: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    """CRC-32 of a header, its own checksum left out, and of the names, types, shapes and values of the tensors."""
+    facts = {name: value for name, value in header.items() if name != "checksum"}
+    crc = zlib.crc32(json.dumps(facts, sort_keys=True).encode())
+    for key in sorted(state):
+        tensor = state[key].contiguous()
+        crc = zlib.crc32(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, crc)
+    return f"{crc:08x}"
 
 
 def description(backbone: Backbone) -> dict[str, Any]:
@@ -107,8 +124,10 @@ def read_header(path: str | Path) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get("gesso", "{}"))
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError, MemoryError) as error:
         raise CheckpointError(f"{path}: truncated or damaged ({error}); copy or download it again") from None
+    if not isinstance(header, dict) or not all(isinstance(header.get(name, kind()), kind) for name, kind in KINDS):
+        raise CheckpointError(f"{path}: its header is damaged; copy or download it again")
     if header.get("format", 0) > FORMAT:
         raise CheckpointError(f"{path}: written by gesso {header['gesso']}, this is {__version__}; update gesso")
     return header
@@ -128,8 +147,11 @@ def read_state(path: str | Path, weights: str | None = None) -> State:
     """
     path = existing(path)
     if path.suffix == ".safetensors":
-        read_header(path)  # says clearly what is wrong with a damaged file
-        return load_file(path)
+        header = read_header(path)  # says clearly what is wrong with a damaged file
+        state = load_file(path)
+        if "checksum" in header and checksum(header, state) != header["checksum"]:
+            raise CheckpointError(f"{path}: damaged (its checksum is wrong); copy or download it again")
+        return state
     return unwrapped(read_pickle(path), path, weights)
 
 
@@ -151,9 +173,10 @@ def read_pickle(path: Path) -> Any:
     Raises:
         CheckpointError: if anything else is in it, or it is damaged. Nothing in the file has been run then.
     """
+    _check_zip(path)
     try:
         with torch.serialization.safe_globals(INERT):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code:
@@ -162,9 +185,36 @@ def read_pickle(path: Path) -> Any:
                 "If you trust its source, open it with the code that wrote it and save the state_dict alone"
             ) from None
         raise CheckpointError(f"{path}: not a checkpoint, or damaged; expected a file that torch.save wrote") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
+    except Exception as error:  # there is nothing that a damaged pickle does not make the unpickler trip over
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: truncated or damaged ({reason}); copy or download it again") from None
+    return content
+
+
+def _check_zip(path: Path) -> None:
+    """Checks the records of a file in torch's zip format; torch itself looks at no checksum and unpacks any bomb.
+
+    Raises:
+        CheckpointError: if one is compressed, which torch never does, or damaged, or they overlap.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as file:
+            records = file.infolist()
+            packed = [record.filename for record in records if record.compress_type != zipfile.ZIP_STORED]
+            size = sum(record.file_size for record in records)
+            damaged = None if packed or size > path.stat().st_size else file.testzip()
+    except Exception as error:
+        raise CheckpointError(f"{path}: truncated or damaged ({error}); copy or download it again") from None
+    if packed:
+        raise CheckpointError(
+            f"{path}: {packed[0]} is compressed, which torch.save does not do; save it again with torch"
+        )
+    if size > path.stat().st_size:
+        raise CheckpointError(f"{path}: its records are larger than the file; copy or download it again")
+    if damaged:
+        raise CheckpointError(f"{path}: truncated or damaged (checksum of {damaged}); copy or download it again")
 
 
 def unwrapped(content: Any, path: Path, weights: str | None = None) -> State:
@@ -177,7 +227,9 @@ def unwrapped(content: Any, path: Path, weights: str | None = None) -> State:
         if not isinstance(content, Mapping) or not isinstance(content.get(weights), Mapping):
             raise CheckpointError(f"{path}: no weights under {weights!r}; it holds {_contents(content)}")
         content = content[weights]
-    while isinstance(content, Mapping):
+    outer: list[int] = []
+    while isinstance(content, Mapping) and id(content) not in outer:  # a pickle may hold itself
+        outer.append(id(content))
         names = WRAPPERS if len(content) > 1 else tuple(content)
         inside = [content[name] for name in names if isinstance(content.get(name), Mapping)]
         if not inside:
@@ -185,7 +237,27 @@ def unwrapped(content: Any, path: Path, weights: str | None = None) -> State:
         content = inside[0]
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"{path}: expected weights by name, found {_contents(content)}")
-    return {key: value.detach() for key, value in content.items() if isinstance(value, Tensor)}
+    state = {key: value.detach() for key, value in content.items() if isinstance(value, Tensor)}
+    odd = next((key for key, value in state.items() if not _is_plain(key, value)), None)
+    if odd is not None:
+        raise CheckpointError(f"{path}: expected real numbers under a name, found {odd!r}: {_kind(state[odd])}")
+    held = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in state.values()}
+    if sum(held.values()) > path.stat().st_size:  # torch gives such tensors memory that nobody has written to
+        raise CheckpointError(f"{path}: its tensors are larger than the file; copy or download it again")
+    return state
+
+
+def _is_plain(key: Any, tensor: Tensor) -> bool:
+    """Whether an entry is a tensor as networks have them, each of its values with a place of its own."""
+    if not isinstance(key, str) or tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        return False
+    room = tensor.untyped_storage().nbytes()
+    return not tensor.is_complex() and tensor.numel() * tensor.element_size() <= room
+
+
+def _kind(tensor: Tensor) -> str:
+    """What to call a tensor in an error."""
+    return f"{tensor.dtype} of shape {tuple(tensor.shape)}, {tensor.layout}, on {tensor.device}"
 
 
 def _contents(content: Any) -> str:

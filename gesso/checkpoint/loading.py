@@ -1,5 +1,6 @@
 """From a file to a network: recognise it, load it whole, or take its features alone and say so."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from gesso import _discovery
 from gesso.backbones import Backbone, backbone_classes
@@ -206,14 +208,16 @@ def unpacked(state: State) -> Iterator[tuple[State, list[str]]]:
 def _by_header(header: dict[str, Any], state: State, facts: dict[str, Any], path: str | Path) -> Recognised:
     """The network that a header names."""
     known = {**backbone_classes(), PaperTransfer.__name__: PaperTransfer, Refined.__name__: Refined}
-    if header["backbone"] not in known:
-        hint = _discovery.suggest(header["backbone"], known)
-        raise CheckpointError(f"{path}: its network is {header['backbone']}, which this gesso does not have; {hint}")
-    network = known[header["backbone"]]
-    _check_trust(header["options"], facts, path)
-    options, facts = for_images(network, header["options"], facts)
-    _discovery.check_options(network.__init__, facts, network.__name__)
-    net = network(**(options | facts))
+    name, options = header.get("backbone", "none"), header.get("options", {})
+    if name not in known:
+        hint = _discovery.suggest(name, known)
+        raise CheckpointError(f"{path}: its network is {name}, which this gesso does not have; {hint}")
+    network = known[name]
+    _check_trust(options, facts, path)
+    with within(state, path, f"header of a {name} with {options}"):
+        options, facts = for_images(network, options, facts)
+        _discovery.check_options(network.__init__, facts, network.__name__)
+        net = network(**(options | facts))
     state, adapted = adapt(net, state)
     _filled(net, Fit.of(net, state), path)
     if isinstance(net, Refined):
@@ -258,11 +262,8 @@ def _by_tensors(state: State, facts: dict[str, Any], path: str | Path) -> Recogn
         for network, options in _claims(inside):
             options, others = for_images(network, options, facts)
             _discovery.check_options(network.__init__, others, network.__name__)
-            try:
+            with within(state, path, f"tensors of a {network.__name__} with {options}"):
                 net = network(**(options | others))
-            except ValueError as error:
-                seen = f"tensors of a {network.__name__} with {options}"
-                raise CheckpointError(f"{path}: {seen}, but {error}; give what tensors do not tell") from None
             fit, adapted = adapted_fit(net, inside)
             attempts.append((fit, net, options | others, left, adapted))
     if not attempts:
@@ -275,12 +276,38 @@ def _by_tensors(state: State, facts: dict[str, Any], path: str | Path) -> Recogn
     return Recognised(_filled(net, fit, path), {}, assumed, left, adapted)
 
 
+@contextlib.contextmanager
+def within(state: State, path: str | Path, seen: str) -> Iterator[None]:
+    """Ends the building of a network that is far larger than its file, before its memory is taken.
+
+    Raises:
+        CheckpointError: then, and for options of which no network can be built; `seen` says where they come from.
+    """
+    left, largest = 1000 + 4 * len(state), max([1 << 20, *(4 * tensor.numel() for tensor in state.values())])
+
+    def check(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0 or (parameter is not None and parameter.numel() > largest):
+            raise CheckpointError(f"{path}: {seen}, which are far more weights than there are; it is damaged")
+
+    hook = register_module_parameter_registration_hook(check)
+    try:
+        yield
+    except (CheckpointError, _discovery.UnknownNameError):
+        raise
+    except Exception as error:  # options of any kind and size may make a constructor trip anywhere
+        raise CheckpointError(f"{path}: {seen}, but {error}; give what tensors do not tell") from None
+    finally:
+        hook.remove()
+
+
 def _claims(state: State) -> Iterator[tuple[type[Backbone], dict[str, Any]]]:
     """Networks that take a state for their own, with the constructor options that they read off it."""
     for network in backbone_classes().values():
         try:
             options = network.recognise(state)
-        except KeyError:  # it began to recognise the state, which then lacks a tensor
+        except (KeyError, IndexError, ValueError, ZeroDivisionError):  # its tensors are missing, or of other shapes
             continue
         if options is not None:
             yield network, options

@@ -30,8 +30,8 @@ def parse_stages(stages: Sequence[Mapping[str, Any]]) -> list[Stage]:
     """
     keys = set(Stage.__dataclass_fields__)
     for stage in stages:
-        if set(stage) != keys:
-            raise ValueError(f"stages: expected {', '.join(sorted(keys))} in every stage, got {dict(stage)}")
+        if set(stage) != keys or not all(isinstance(value, (int, float)) for value in stage.values()):
+            raise ValueError(f"stages: expected numbers {', '.join(sorted(keys))} in every stage, got {dict(stage)}")
     plan = [Stage(float(s["share"]), int(s["crop_size"]), int(s["batch_size"])) for s in stages]
     if any(s.share <= 0 or s.crop_size < 1 or s.batch_size < 1 for s in plan):
         raise ValueError(f"stages: shares, crop_size and batch_size must be positive, got {list(stages)}")
