@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gesso.commands.evaluate import evaluate
     from gesso.commands.export import export
     from gesso.commands.finetune import finetune
+    from gesso.commands.inspect import inspect
     from gesso.commands.pretrain import pretrain
     from gesso.commands.probe import probe
     from gesso.commands.refine import refine
@@ -44,6 +45,7 @@ _HOMES = {
     "evaluate": "gesso.commands.evaluate",
     "export": "gesso.commands.export",
     "finetune": "gesso.commands.finetune",
+    "inspect": "gesso.commands.inspect",
     "list_backbones": "gesso.backbones",
     "list_degradations": "gesso.degradations",
     "list_pretexts": "gesso.pretext",
@@ -72,6 +74,7 @@ __all__ = [
     "evaluate",
     "export",
     "finetune",
+    "inspect",
     "list_backbones",
     "list_degradations",
     "list_pretexts",

@@ -156,13 +156,16 @@ def svg(title: str, parts: Sequence[str], height: float = HEIGHT, width: float =
     return f"{opening}><title>{escape(title)}</title>{''.join(parts)}</svg>"
 
 
-def panels(title: str, rows: Sequence[Sequence[tuple[str, str]]], key: Sequence[Series] = ()) -> str:
+def panels(
+    title: str, rows: Sequence[Sequence[tuple[str, str]]], key: Sequence[Series] = (), indent: float = LEFT
+) -> str:
     """One SVG element of several drawings with their headings, under a legend.
 
     Args:
         title: says what is seen, for those who cannot see it.
         rows: headings, possibly empty, and drawings of `chart` or `svg`.
         key: series whose labels, colours and dashes the legend explains.
+        indent: where headings begin, in units from the left of their drawing.
     """
     width = WIDTH * max(len(row) for row in rows)
     parts, top = legend(key, width)
@@ -170,7 +173,7 @@ def panels(title: str, rows: Sequence[Sequence[tuple[str, str]]], key: Sequence[
         heading = HEADING if any(text for text, _ in row) else 0
         for column, (text, drawing) in enumerate(row):
             if text:
-                parts.append(f'<text class="name" x="{column * WIDTH + LEFT}" y="{top + 16}">{escape(text)}</text>')
+                parts.append(f'<text class="name" x="{column * WIDTH + indent:g}" y="{top + 16}">{escape(text)}</text>')
             place = f'x="{column * WIDTH}" y="{top + heading}" width="{WIDTH}" height="{height_of(drawing):g}"'
             parts.append(drawing.replace('class="chart"', place, 1))
         top += heading + max(height_of(drawing) for _, drawing in row)

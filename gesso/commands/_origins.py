@@ -1,0 +1,204 @@
+"""Where a network comes from: its recipe, the weights that it began with, the decoder that it was trained with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from gesso import checkpoint as checkpoints
+from gesso.backbones import Backbone, create_backbone
+from gesso.checkpoint.files import with_defaults
+from gesso.commands.finetune import start as starting_network
+from gesso.data.datasets import NoiseDataset
+from gesso.functional.normalise import imagenet_denormalise
+from gesso.functional.random import seed_for
+from gesso.pretext import create_pretext, pretext_class
+from gesso.pretext.ifp import IFP
+from gesso.pretext.mfm import MFM
+from gesso.report.comparison import label
+
+MOST_NOISE = 8  # images of noise that a run was trained on and that are looked at
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A network with what is known of its past.
+
+    Attributes:
+        label: what pictures call it.
+        network: the network, set to evaluation.
+        file: where it lies; None for a name.
+        recipe: options of the run that made it, from `config.yaml` beside it; {} where nothing is known.
+        options: of a name, or what the file does not tell.
+    """
+
+    label: str
+    network: Backbone
+    file: Path | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of its run, if it is known."""
+        return self.recipe.get("seed")
+
+    @property
+    def saw_noise(self) -> bool:
+        """Whether it is known to have been trained on nothing but noise."""
+        pretext = self.recipe.get("pretext")
+        if pretext is None or self.recipe.get("init"):
+            return False
+        return self.recipe.get("images", pretext_class(pretext).images) == "noise"
+
+
+def open_origin(what: str, options: dict[str, Any], seed: int | None = None) -> Origin:
+    """The network that `what` says: a file, the folder of a run, or the name of a backbone.
+
+    Args:
+        what: which.
+        options: of the network of a name, or what a file does not tell.
+        seed: where the random weights of a name come from.
+
+    Raises:
+        UnknownNameError: if it is none of these.
+        FileNotFoundError: if it looks like a file that does not exist.
+    """
+    path = Path(what)
+    if path.is_dir():
+        path = path / "backbone.safetensors"
+    if path.suffix or path.exists():
+        network = checkpoints.load(path, **options)
+        name = label(str(path)).removesuffix("/backbone")
+        return Origin(name, network.eval(), path, read_recipe(path.parent), options)
+    torch.manual_seed(seed_for(seed or 0, "weights"))
+    return Origin("random start", create_backbone(what, **options).eval(), None, {}, options)
+
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """Options of the training run in a folder; {} if there is none."""
+    config = folder / "config.yaml"
+    recipe = yaml.safe_load(config.read_text()) if config.exists() else None
+    return recipe if isinstance(recipe, dict) and "backbone" in recipe and "steps" in recipe else {}
+
+
+def random_start(origin: Origin, seed: int) -> Backbone:
+    """A network of the same kind with the random weights that a training run of this seed begins with."""
+    recipe = origin.recipe
+    torch.manual_seed(seed_for(seed, "weights"))
+    if not recipe:
+        return origin.network.twin(**as_created(origin.network)).eval()
+    network = create_backbone(recipe["backbone"], **recipe.get("backbone_args", {}))
+    if recipe.get("transfer") == "paper":
+        network = starting_network(network, "random", "paper", keep_last=False)
+    return network.eval()
+
+
+def as_created(network: Backbone) -> dict[str, Any]:
+    """The options that a pretext changes when it puts feature channels in place of the image, at their default.
+
+    Random numbers are drawn in the order in which a network makes its layers, so every layer counts.
+    """
+    if network.out_channels == network.in_channels:
+        return {}
+    changed = ("out_channels", "image_residual")
+    return {name: value for name, value in with_defaults(type(network), {}).items() if name in changed}
+
+
+def beginning(origin: Origin, seed: int) -> tuple[Backbone, str]:
+    """The network as its run began, random weights or those of a file, and what that is in words."""
+    network, init = random_start(origin, seed), str(origin.recipe.get("init", "random"))
+    known = "as config.yaml beside the file says" if origin.seed == seed else "assumed, nothing beside the file says it"
+    words = f"random weights of seed {seed} ({known}), drawn again"
+    if init == "random":
+        return network, words
+    if not Path(init).is_file():
+        return network, f"{words}; the run began with {init}, which is not there any more"
+    checkpoints.load_features(network, init, keep_head="pretext" in origin.recipe)
+    return network, f"the weights that the run began with, {init}"
+
+
+# ------------------------------------------------------------------------------------------------ its own decoder
+
+
+@dataclass(frozen=True)
+class OwnOutput:
+    """Images by the very network that was trained, decoder included.
+
+    Attributes:
+        words: what makes the images.
+        restore: images (B, 3, H, W) in [0, 1], or noise where `noise` is not None, to images of the same kind.
+        noise: the images (N, 3, H, W) that it was trained on, if they are noise.
+    """
+
+    words: str
+    restore: Callable[[Tensor], Tensor]
+    noise: Tensor | None = None
+
+
+def own_output(origin: Origin) -> tuple[OwnOutput | None, str]:
+    """How the network makes images by itself, or None; and in words how, or why not.
+
+    A network with as many output channels as the image has makes them itself. Of a run of IFP or MFM, whose network
+    ends in feature channels, `last.ckpt` beside the file still holds the decoder that `backbone.safetensors` lacks.
+    """
+    network = origin.network
+    if origin.file is None:
+        return None, "random weights restore nothing by themselves"
+    if network.out_channels == network.in_channels:
+        words = "the network itself, with the last convolution that it was trained with"
+        return OwnOutput(words, lambda image: shrunk(network(image), network)), words
+    state = origin.file.parent / "last.ckpt"
+    if origin.recipe.get("pretext") not in ("ifp", "mfm"):
+        return None, f"its {network.out_channels} output channels are no image, and no decoder for them is known"
+    if not state.exists():
+        return None, "its decoder was thrown away: there is no last.ckpt beside the file any more"
+    method = revived(origin, state)
+    noise = trained_noise(origin, method)
+    words = "the network with the decoder that it was pre-trained with, from last.ckpt"
+    if origin.saw_noise and not method.clamp:
+        words += "; images are brought to mean 0 and deviation 1, like the noise that it was trained on"
+    return OwnOutput(words, lambda image: decoded(method, image, standardise=origin.saw_noise), noise), words
+
+
+def revived(origin: Origin, state: Path) -> IFP | MFM:
+    """The pretext of a run with the weights in its `last.ckpt`, decoder included."""
+    recipe = origin.recipe
+    network = create_backbone(recipe["backbone"], **recipe.get("backbone_args", {}))
+    method = create_pretext(recipe["pretext"], network, **recipe.get("pretext_args", {}))
+    stored = torch.load(state, weights_only=True, map_location="cpu")["state_dict"]
+    prefix = "pretext."
+    method.load_state_dict({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)})
+    assert isinstance(method, IFP | MFM)
+    return method.eval()
+
+
+def decoded(method: IFP | MFM, image: Tensor, *, standardise: bool) -> Tensor:
+    """What a pretext's network and decoder make of an image (B, 3, H, W)."""
+    mean, deviation = 0.0, 1.0
+    if standardise and not method.clamp:
+        mean, deviation = image.mean((1, 2, 3), keepdim=True), image.std((1, 2, 3), keepdim=True)
+    output = method.decoder(method.encode(method.scaled((image - mean) / deviation)))
+    if method.normalise:
+        output = imagenet_denormalise(output)
+    return output * deviation + mean
+
+
+def trained_noise(origin: Origin, method: IFP | MFM) -> Tensor | None:
+    """The first images of noise (N, 3, H, W) that a run was trained on, at their size; None if it saw no noise."""
+    if not origin.saw_noise:
+        return None
+    recipe = origin.recipe
+    count = recipe.get("count") or 1
+    noise = NoiseDataset(count, seed=recipe["seed"])
+    images = torch.stack([noise[(i, recipe["crop_size"])]["image"] for i in range(min(count, MOST_NOISE))])
+    return method.original({"image": images}) if isinstance(method, IFP) else images
+
+
+def shrunk(output: Tensor, network: Backbone) -> Tensor:
+    """A super-resolver's output averaged down to the size of its input; any other's as it is."""
+    return output if network.scale == 1 else torch.nn.functional.avg_pool2d(output, network.scale)
