@@ -18,6 +18,7 @@ from gesso.backbones._base import Backbone
 
 CHANNELS = (3, 1, 4, 6)  # what images may have, in the order in which it is tried
 MULTIPLES = (1, 2, 4, 6, 7, 8, 12, 14, 16, 24, 28, 32, 48, 56, 64, 96, 112, 128)
+AGAIN = (8, 16, 64)
 LEAST_SIDE = 64  # of the images that are tried, in pixels
 TOLERANCE = 1e-4  # of the largest output value
 SAYS = "expected a module that returns an image"
@@ -168,7 +169,7 @@ class External(Backbone):
 
     def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
         """The last convolution and what the module does after it, but no clamp in training: it stops gradients."""
-        restored = F.pixel_shuffle(self.last(feature), self.seam.shuffle)
+        restored = inner(F.pixel_shuffle(self.last(feature), self.seam.shuffle), image, self.scale)
         image_like = self.out_channels == self.seam.out_channels
         if image_like and self.seam.gain != 1:
             restored = self.seam.gain * restored
@@ -275,6 +276,8 @@ def find_seam(module: nn.Module, last: str | None = None) -> Seam:
     with torch.no_grad():
         for channels in CHANNELS:
             for multiple in MULTIPLES:
+                if multiple not in AGAIN and any(reason.startswith(SAYS) for reason in reasons):
+                    continue  # it runs on these images; other sides help where it pads them within
                 try:
                     return try_seam(module, last, channels, multiple)
                 except UnfitModuleError as error:
@@ -310,6 +313,7 @@ def try_seam(module: nn.Module, last: str | None, channels: int, multiple: int) 
         with disturbed(convolution, before(module, convolution, image), generator):
             output = module(image)
             shuffled = F.pixel_shuffle(convolution(before(module, convolution, image)), shuffle)
+        shuffled = inner(shuffled, output)
         if shuffled.shape != output.shape:
             continue
         for skip in ("none", "image") if scale == 1 else ("none", "nearest", "bilinear", "bicubic"):
@@ -317,7 +321,7 @@ def try_seam(module: nn.Module, last: str | None, channels: int, multiple: int) 
                 continue
             added = SKIPS[skip](image, scale)
             for tail in TAILS:
-                gain, offset = fit(shuffled, output - added, (output > 0) & (output < 1)) if tail in LINEAR else PLAIN
+                gain, offset = fit(shuffled, output, added) if tail in LINEAR else PLAIN
                 shift = output.new_tensor(offset or (0.0,)).view(-1, 1, 1)
                 off = ((TAILS[tail](gain * shuffled + shift + added) - output).abs().max() / output.abs().max()).item()
                 if off < TOLERANCE:
@@ -337,23 +341,29 @@ def convolution_of(module: nn.Module, name: str) -> nn.Conv2d:
     return cast("nn.Conv2d", module.get_submodule(name))
 
 
-def fit(convolved: Tensor, rest: Tensor, inside: Tensor) -> tuple[float, tuple[float, ...]]:
-    """Factor, and offset of each channel, by which a convolution's output explains `rest`, all (B, C, H, W).
+def inner(enlarged: Tensor, image: Tensor, scale: int = 1) -> Tensor:
+    """The part of a map that belongs to an image, where a module has padded it at its right and bottom."""
+    height, width = (scale * side for side in image.shape[-2:])
+    return enlarged[..., :height, :width]
 
-    Networks undo at their end what they do to the range and the mean of an image at their beginning. `inside` are the
-    pixels that no clamp can have touched; they alone decide, if they are enough. 1 and no offsets where that will do.
+
+def fit(convolved: Tensor, output: Tensor, added: Tensor) -> tuple[float, tuple[float, ...]]:
+    """Factor, and offset of each channel, by which a convolution explains what `added` leaves of an output.
+
+    Networks undo at their end what they do to the range and the mean of an image at their beginning. Pixels that no
+    clamp can have touched decide alone, if they are enough. 1 and no offsets where that will do.
     """
+    rest, inside, size = output - added, (output > 0) & (output < 1), output.abs().amax()
     inside = inside if inside.float().mean() > 0.1 else torch.ones_like(inside)
     count = inside.sum((0, 2, 3), keepdim=True).clamp_min(1)
     x, y = ((image.double() * inside).sum((0, 2, 3), keepdim=True) / count for image in (convolved, rest))
     spread = (convolved.double() - x) * inside
     gain = ((spread * (rest.double() - y)).sum() / spread.square().sum().clamp_min(1e-12)).item()
     offset = (y - gain * x).flatten().tolist()
-    if abs(gain) * spread.abs().amax() < 10 * TOLERANCE * rest.abs().amax():
+    if abs(gain) * spread.abs().amax() < 10 * TOLERANCE * size:
         return PLAIN  # the convolution explains nothing
     gain = 1.0 if abs(gain - 1) < TOLERANCE else gain
-    size = TOLERANCE * rest.abs().amax().item()
-    return gain, tuple(offset) if max(abs(number) for number in offset) > size else ()
+    return gain, tuple(offset) if max(abs(number) for number in offset) > TOLERANCE * size else ()
 
 
 def run(module: nn.Module, image: Tensor) -> tuple[str | None, list[str], Any]:

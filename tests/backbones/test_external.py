@@ -280,6 +280,68 @@ def test_grey_and_four_channel_networks():
     assert wrap(DnCNN(channels=4)).seam.skip == "image"
 
 
+class Centred(nn.Module):
+    """As networks of super-resolution have it: a mean off and on by frozen convolutions, a range, padding inside."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.sub_mean, self.add_mean = (
+            nn.Conv2d(3, 3, 1).requires_grad_(False),
+            nn.Conv2d(3, 3, 1).requires_grad_(False),
+        )
+        self.first, self.second = nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, 3, 3, padding=1)
+        for conv, sign in ((self.sub_mean, -1), (self.add_mean, 1)):
+            nn.init.dirac_(conv.weight)
+            conv.bias.data = sign * torch.tensor([0.4, 0.5, 0.3])
+
+    def forward(self, x):
+        height, width = x.shape[-2:]
+        y = F.pad(self.sub_mean(x), (0, -width % 8, 0, -height % 8), mode="reflect") * 10
+        y = self.add_mean(self.second(self.first(y).relu()) / 10)
+        return y[..., :height, :width]
+
+
+def test_a_mean_and_a_range_that_are_undone_at_the_end_are_found():
+    torch.manual_seed(0)
+    module = Centred().eval()
+    net = wrap(module).eval()
+    assert (net.seam.first, net.seam.last, net.size_multiple) == ("first", "second", 1)
+    assert net.seam.gain == pytest.approx(0.1, rel=1e-4)
+    assert net.seam.offset == pytest.approx((0.4, 0.5, 0.3), abs=1e-4)
+    assert "adds a mean of 0.4, 0.5, 0.3, to 0.1 times its output" in net.report
+    image = torch.rand(2, 3, 21, 30)
+    with torch.no_grad():
+        torch.testing.assert_close(net(image), module(image), rtol=0, atol=1e-4)
+    net.replace_last(64, image_residual=False)
+    assert net(image).shape == (2, 64, 21, 30)
+
+
+def test_what_a_network_predicts_may_be_subtracted():
+    net = wrap(Returns(lambda y, x: x - y))
+    assert net.seam.gain == pytest.approx(-1)
+    image = torch.rand(1, 3, 9, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(net(image), net.module(image))
+
+
+def test_a_convolution_that_explains_nothing_is_not_taken():
+    with pytest.raises(UnfitModuleError, match="tried second"):
+        wrap(Returns(lambda y, x: x + 0 * y))
+
+
+def test_a_frozen_network_is_wrapped_like_others():
+    assert wrap(Returns(lambda y, x: y).requires_grad_(False)).seam.last == "second"
+
+
+def test_features_of_rgb_prime_a_network_of_the_users_for_grey(tmp_path):
+    torch.manual_seed(0)
+    pretrained = wrap(DnCNN())
+    checkpoint.save(pretrained, tmp_path / "rgb.safetensors")
+    report = checkpoint.load_features(wrap(DnCNN(channels=1)), tmp_path / "rgb.safetensors", keep_head=True)
+    assert "from 3 to 1 image channels" in str(report)
+    assert set(report.adapted.names) == {"head.weight", "tail.1.weight", "tail.1.bias"}
+
+
 def test_an_image_that_is_not_added_cannot_be():
     with pytest.raises(ValueError, match="adds no image"):
         wrap(Returns(lambda y, x: y)).replace_last(3, image_residual=True)

@@ -52,9 +52,10 @@ def test_official_to_gesso_to_official_is_bit_equal(tmp_path, name):
     torch.save(net.official_file(), tmp_path / "official.pth")
     save(load(tmp_path / "official.pth", **untold(net)), tmp_path / "ours.safetensors")
     export(tmp_path / "ours.safetensors", tmp_path / "again.pth", "official")
-    before, after = (torch.load(tmp_path / file, weights_only=True) for file in ("official.pth", "again.pth"))
+    files = [tmp_path / "official.pth", tmp_path / "again.pth"]
+    before, after = (torch.load(file, weights_only=True) for file in files)
     assert list(before) == list(after)
-    before, after = (unwrapped(content, tmp_path) for content in (before, after))
+    before, after = (unwrapped(content, file) for content, file in zip((before, after), files, strict=True))
     assert list(before) == list(after)
     assert all(torch.equal(before[key], after[key]) for key in before)
 
