@@ -50,7 +50,8 @@ class TrainingModule(LightningModule):
         self.at_a_time: int | None = None  # images that memory holds; none: a whole batch
         self.skipped = Counter[str]()
         self.skipped_in_a_row = 0
-        self.running: dict[str, Tensor] = {}  # losses summed since the last log line
+        self.running: dict[str, Tensor] = {}  # losses summed since the last log line,
+        self.summed = 0  # over so many batches
         self.note = ""  # what stands behind the progress bar
         self.facts: dict[str, Any] = {}  # what the file's header will say of this run
 
@@ -209,15 +210,15 @@ class TrainingModule(LightningModule):
 
     def log_losses(self, losses: dict[str, Tensor]) -> None:
         """Sums the losses on the device; writes their mean every `log_every` steps, the only time it waits for it."""
-        batches = self.log_every * self.accumulate
         for name, value in losses.items():
-            self.running[name] = self.running.get(name, 0) + value / batches
-        if self.batches_done % batches == 0 and self.running:
-            values = mean_over_processes(torch.stack(list(self.running.values()))).tolist()
+            self.running[name] = self.running.get(name, 0) + value
+        self.summed += 1
+        if self.batches_done % (self.log_every * self.accumulate) == 0:
+            values = mean_over_processes(torch.stack(list(self.running.values())) / self.summed).tolist()
             means = dict(zip(self.running, values, strict=True))
             self.note = f"loss {means['loss']:.4g}"
             self.write({f"train/{name}": value for name, value in means.items()} | {"lr": self.rate})
-            self.running = {}
+            self.running, self.summed = {}, 0
 
     def write(self, metrics: dict[str, float]) -> None:
         """Writes metrics of the present step to metrics.csv and TensorBoard."""
@@ -253,7 +254,7 @@ class TrainingModule(LightningModule):
         names = [name for share in from_all(names) for name in share]
         self.skipped.update(names)
         self.skipped_in_a_row += 1
-        self.running = {}
+        self.running, self.summed = {}, 0
         if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise TrainingError(
                 f"the loss was not finite in {self.skipped_in_a_row} steps in a row, last at step {self.step} "

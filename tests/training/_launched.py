@@ -1,0 +1,28 @@
+"""What `launch` is tried with."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from gesso.functional.processes import place
+
+
+def fail_on_the_second(devices: int) -> None:
+    """The second process cannot read a picture; the others would wait for it for ever."""
+    if place().rank == 1:
+        raise FileNotFoundError("no picture 7.png")
+    time.sleep(600)
+
+
+def vanish_on_the_second(devices: int) -> None:
+    """The second process is killed."""
+    if place().rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(600)
+
+
+def wait_for_ever(devices: int, folder: Path) -> None:
+    """Leaves its process number in `folder` and waits."""
+    (folder / f"{place().rank}.pid").write_text(str(os.getpid()))
+    time.sleep(600)

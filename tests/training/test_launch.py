@@ -1,0 +1,90 @@
+"""Processes for several devices: who they are, and how they end."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+from gesso.functional.processes import Place, place, share_of
+from gesso.training.launch import ProcessError, has_to_launch, launch, portable
+from tests.training._launched import fail_on_the_second, vanish_on_the_second
+
+TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
+SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}
+
+
+@pytest.mark.parametrize("variables", [TORCHRUN, SLURM])
+def test_launchers_say_where_a_process_stands(monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert place() == Place(rank=5, world=8, local_rank=1, local_world=4)
+    assert place().nodes == 2
+    assert share_of(range(20)) == range(5, 20, 8)
+    assert not has_to_launch({})
+    assert not has_to_launch({"devices": 4, "num_nodes": 2})
+    with pytest.raises(ValueError, match="asked for 3 on each of 2 machines, but 8 processes have been started"):
+        has_to_launch({"devices": 3, "num_nodes": 2})
+
+
+def test_a_shell_inside_an_allocation_is_alone(monkeypatch):
+    for name, value in (SLURM | {"SLURM_JOB_NAME": "interactive"}).items():
+        monkeypatch.setenv(name, value)
+    assert place() == Place()
+    assert has_to_launch({"devices": 2, "accelerator": "cpu"})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_nodes": 2}, "2 machines need torchrun or srun"),
+        ({"devices": 0}, "expected positive numbers, got 0 and 1"),
+        ({"devices": 99, "accelerator": "gpu"}, "asked for 99, but this machine has"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        has_to_launch(options)
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (fail_on_the_second, FileNotFoundError, "no picture 7.png"),
+        (vanish_on_the_second, ProcessError, r"the process of device 1 was killed by signal 9 \(SIGKILL\)"),
+    ],
+)
+def test_the_error_of_one_process_ends_all_and_is_the_error_of_the_run(function, error, message):
+    before = set(psutil.Process().children())
+    with pytest.raises(error, match=message) as raised:
+        launch(function, {"devices": 2})
+    assert set(psutil.Process().children()) == before
+    if error is FileNotFoundError:
+        assert any("fail_on_the_second" in note for note in raised.value.__notes__), "where it happened"
+
+
+def test_processes_do_not_outlive_the_one_that_started_them(tmp_path):
+    code = f"""
+from pathlib import Path
+from gesso.training.launch import launch
+from tests.training._launched import wait_for_ever
+launch(wait_for_ever, {{"devices": 2, "folder": Path({str(tmp_path)!r})}})
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 120
+    while len(files := list(tmp_path.glob("*.pid"))) < 2 or not all(file.read_text() for file in files):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = [psutil.Process(int(file.read_text())) for file in files]
+    parent.kill()
+    parent.wait()
+    psutil.wait_procs(children, timeout=60)
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+
+
+def test_an_error_that_cannot_travel_is_told_in_words():
+    error = portable(ValueError(threading.Lock()))
+    assert isinstance(error, RuntimeError)
+    assert "ValueError: <unlocked _thread.lock" in str(error)
