@@ -12,7 +12,7 @@ from gesso.backbones import create_backbone
 from gesso.backbones._transfer import PaperTransfer
 from gesso.backbones.external import UnfitModuleError, wrap
 from gesso.functional.random import generator_for
-from gesso.pretext import create_pretext
+from gesso.pretext import create_pretext, list_pretexts
 from gesso.restorer import Restorer
 from tests._networks import photo_like
 
@@ -121,13 +121,12 @@ def test_names_and_parameters_are_the_modules_own(module):
     assert {key for key in net.state_dict() if net.is_head(key)} == {f"{net.seam.last}.weight", f"{net.seam.last}.bias"}
 
 
-@pytest.mark.parametrize("name", ["ifp", "mfm", "dcpt", "restore"])
-def test_pretexts_train_it(module, name):
-    net = wrap(module)
-    if name == "ifp" and net.scale > 1:
-        pytest.skip("covered by mfm")
-    pretext = create_pretext(name, net)
-    image = torch.rand(2, 3, 32, 32)
+@pytest.mark.parametrize("name", list_pretexts())
+def test_every_pretext_trains_it(module, name):
+    small = {"degae": {"representor_width": 8, "representor_blocks": 4, "decoder_width": 16}}
+    pretext = create_pretext(name, wrap(module), **small.get(name, {}))
+    images = (2,) if pretext.images_per_sample == 2 else ()
+    image = torch.rand(2, *images, 3, 32, 32)
     pretext({"image": image}, generator_for(0))["loss"].backward()
     body = [p for key, p in pretext.backbone.named_parameters() if not pretext.backbone.is_head(key)]
     assert all(p.grad is not None for p in body)
