@@ -1,85 +1,26 @@
 """Measure PSNR and SSIM of restored images by the protocol of their task."""
 
-import csv
-import dataclasses
-import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
+
+from torch import Tensor
 
 from gesso import checkpoint as checkpoints
 from gesso._discovery import check_options
-from gesso.data.datasets import WholePairs, WholePhotos
-from gesso.data.io import as_paths, atomic_path, write_image
-from gesso.data.layouts import PairBy, find_pairs, find_photos
-from gesso.data.sources import as_seen, photos_as_seen
-from gesso.degradations import parse_degradation
+from gesso.backbones import Backbone
+from gesso.commands._scores import Row, Scores, find_beside, show, write
+from gesso.commands._test_sets import TestSet, open_test_sets
+from gesso.data.io import as_paths, write_image
+from gesso.data.layouts import PairBy
+from gesso.functional.color import as_rgb
 from gesso.functional.processes import all_shares, place, share_of
 from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol
-from gesso.report.console import say, show_table, track, warn
+from gesso.refiner import Refined
+from gesso.report.console import say, track, warn
 from gesso.restorer import Precision, Restorer
-from gesso.tasks import Task, find_task, seen_with
 from gesso.training.launch import has_to_launch, join, launch
-
-HEADER = ("set", "images", "PSNR (dB)", "SSIM")
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """The measurement of an image, or a mean: PSNR in dB, SSIM at most 1."""
-
-    set: str
-    name: str
-    psnr: float
-    ssim: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-    """What `evaluate` measured.
-
-    Attributes:
-        task: name of the task.
-        protocol: how it was measured, in words.
-        restored_by: what made the images.
-        rows: one measurement an image.
-        failed: why images could not be measured.
-    """
-
-    task: str
-    protocol: str
-    restored_by: str
-    rows: tuple[Row, ...]
-    failed: tuple[str, ...]
-
-    @property
-    def sets(self) -> list[Row]:
-        """The mean over the images of each set."""
-        names = dict.fromkeys(row.set for row in self.rows)
-        return [_mean(name, [row for row in self.rows if row.set == name]) for name in names]
-
-    @property
-    def mean(self) -> Row:
-        """The mean over the sets, which count alike however many images they have, as papers do."""
-        return _mean("all", self.sets)
-
-    @property
-    def psnr(self) -> float:
-        """Mean PSNR in dB."""
-        return self.mean.psnr
-
-    @property
-    def ssim(self) -> float:
-        """Mean SSIM."""
-        return self.mean.ssim
-
-    @property
-    def exit_code(self) -> int:
-        """1 if an image failed, else 0."""
-        return int(bool(self.failed))
 
 
 def evaluate(
@@ -92,11 +33,13 @@ def evaluate(
     pair_by: PairBy = "stem",
     layout: str | None = None,
     degradation: Any = None,
+    mix: list[dict[str, Any]] | None = None,
     scale: int = 1,
     protocol: dict[str, Any] | None = None,
     checkpoint: str | Path | None = None,
     weights: str | None = None,
     backbone_args: dict[str, Any] | None = None,
+    prior_cost: bool = False,
     tile: Literal["auto"] | int | None = "auto",
     overlap: int = 32,
     ensemble: bool = False,
@@ -110,21 +53,28 @@ def evaluate(
 ) -> Scores:
     """Prints PSNR and SSIM of each set and returns them with those of each image; `out` gets CSV, JSON and Markdown.
 
+    Beside them stands what papers report for the same test sets, which are known by the names of their folders.
+
     Args:
-        task: name of the task, which brings its protocol; `gesso list tasks`.
-        data: root of a data set in a published layout, or a list of them, each a set of its own.
+        task: name of the task, which brings its protocol, or "all-in-one" with `mix`; `gesso list tasks`.
+        data: root of a data set in a published layout, or a list of them, each a set of its own, as are the published
+            test sets below a root; or "leaves" or "pink": procedural images that the task's degradation spoils.
         lq: folder of degraded images, with `gt`, instead of `data`.
         gt: folder of ground truths, with `lq`.
         split: which split of `data`, where it is divided: "train", "val" or "test".
         pair_by: pair files by "stem" (and the published suffix rules), or by sorted "order".
         layout: name of the layout of `data`; none: found by itself.
         degradation: what spoils the photos of `data`, which are clean then: a name, or {name: ..., option: ...}.
+        mix: for the task "all-in-one": a list of {name, task, data, degradation, protocol, split, ...}, each measured
+            by the protocol of its task; the mix that `finetune` was given will do.
         scale: enlargement for super-resolution.
         protocol: what to measure otherwise, such as `--protocol.ssim matlab3d` or `--protocol.channel y`.
         checkpoint: file of the network, of gesso or of the authors; none: the input is measured as it is, enlarged
             bicubically for super-resolution.
         weights: which set of weights, where the file holds several: "params" or "params_ema".
         backbone_args: options that the file does not tell, such as `--backbone_args.img_size 256` for Uformer.
+        prior_cost: of a refined network, measure also with the stored mean feature in place of its prior, and the
+            restorer alone, and say what each costs in dB.
         tile: side of the tiles in pixels that are restored at a time; "auto": as large as memory allows; none: whole
             images.
         overlap: pixels that neighbouring tiles share; half a tile at most.
@@ -146,43 +96,78 @@ def evaluate(
     if has_to_launch(options):
         return launch(evaluate, options)
     lq, gt, checkpoint, out = as_paths(lq, gt, checkpoint, out)
-    roots = as_paths(*data) if isinstance(data, list) else as_paths(data)
-    goal = find_task(task, scale)
     check_options(Protocol, protocol or {}, "protocol")
     if save_images and out is None:
         raise ValueError("save_images: needs a folder to write into (--out)")
     if out is not None and (out / "scores.json").exists() and not overwrite:
         raise FileExistsError(f"{out} holds scores already; --overwrite replaces them, or choose another folder")
-    restorer, restored_by = None, "nothing, the input as it is" if scale == 1 else "bicubic enlargement"
+    restorer, instead = None, {}
+    restored_by = "nothing, the input as it is" if scale == 1 else "bicubic enlargement"
+    restoring = {"tile": tile, "overlap": overlap, "ensemble": ensemble, "precision": precision, "device": device}
     if checkpoint is not None:
         found = checkpoints.recognise(checkpoint, weights=weights, **(backbone_args or {}))
-        restorer = Restorer(found.network, tile, overlap, ensemble, precision, device)
+        restorer = Restorer(found.network, **restoring)
         restored_by = f"{checkpoint}, a {found}" + ("; mean of eight flips and rotations" if ensemble else "")
-        if found.network.scale != scale:
-            raise ValueError(f"scale: {checkpoint} enlarges {found.network.scale} times, expected {scale}")
-        goal = seen_with(goal, found.network.in_channels)
-    measure = dataclasses.replace(goal.protocol, **(protocol or {}))
-    samples = open_samples(roots, lq, gt, split, pair_by, layout, degradation, goal, seed)
-    how = (
-        f"{measure}; photos degraded by {parse_degradation(degradation)}, seed {seed}" if degradation else str(measure)
-    )
-    say(f"{task}: {how}")
+    if prior_cost:
+        for what, network in without_prior(restorer, checkpoint, weights, backbone_args or {}).items():
+            instead[what] = Restorer(network, **restoring)
+    single = {"data": data, "lq": lq, "gt": gt, "split": split, "pair_by": pair_by, "layout": layout}
+    single |= {"degradation": degradation, "scale": scale, "protocol": protocol}
+    channels = 3 if restorer is None else restorer.network.in_channels
+    sets = open_test_sets(task, mix, channels=channels, seed=seed, **single)
+    check_fit(restorer, sets, checkpoint)
+    how = "; ".join(f"{one.name}: {one}" for one in sets) if mix else str(sets[0])
+    how += f", seed {seed}" if any(one.degradation for one in sets) else ""
+    for line in [f"{one.name}: {one}" for one in sets] if mix else [f"{task}: {how}"]:
+        say(line)
     say(f"restored by {restored_by}")
 
     join()
-    rows, failed = [], []
-    for name, images in samples.items():
+    rows, failed = measure(sets, restorer, out if save_images else None, overwrite=overwrite)
+    scores = Scores(task, how, restored_by, tuple(rows), tuple(failed), find_beside(sets))
+    for what, other in instead.items():
+        rows, _ = measure(sets, other, None, what=what)
+        scores.instead[what] = Scores(task, how, what, tuple(rows), ()).mean
+    show(scores, sets)
+    if out is not None and place().rank == 0:
+        write(scores, out)
+    return scores
+
+
+def measure(
+    sets: Sequence[TestSet],
+    restorer: Restorer | None,
+    out: Path | None,
+    *,
+    overwrite: bool = False,
+    what: str = "",
+) -> tuple[list[Row], list[str]]:
+    """A measurement of each image, and why others could not be measured.
+
+    Args:
+        sets: what is measured.
+        restorer: what restores; None: nothing, but that images are enlarged to the size of their ground truths.
+        out: where restored images go; None: nowhere.
+        overwrite: whether they may replace others.
+        what: what is restored with, for the progress bar.
+
+    Raises:
+        ValueError: if no image could be measured.
+    """
+    rows: list[Row] = []
+    failed: list[str] = []
+    for one in sets:
         done: list[Row | str] = []
-        for i in track(share_of(range(len(images))), f"measuring {name}"):
+        for i in track(share_of(range(len(one.images))), f"measuring {one.name} {what}".rstrip()):
             try:
-                sample = images[i]
-                restored = restorer(sample["lq"]) if restorer else enlarge(sample["lq"], scale)
-                if save_images and out is not None:
-                    write_image(out / "images" / name / f"{sample['name']}.png", restored, overwrite=overwrite)
-                done.append(Row(name, sample["name"], **measure(restored, sample["gt"])))
+                sample = one.images[i]
+                restored = restorer(sample["lq"]) if restorer else as_it_is(sample["lq"], one)
+                if out is not None:
+                    write_image(out / "images" / one.name / f"{sample['name']}.png", restored, overwrite=overwrite)
+                done.append(Row(one.name, sample["name"], **one.task.protocol(restored, sample["gt"])))
             except (ValueError, OSError, MemoryError) as error:
                 done.append(str(error))
-        for outcome in all_shares(done, len(images)):
+        for outcome in all_shares(done, len(one.images)):
             if isinstance(outcome, Row):
                 rows.append(outcome)
             else:
@@ -190,73 +175,41 @@ def evaluate(
                 warn(outcome)
     if not rows:
         raise ValueError(f"none of the images could be measured; the last one: {failed[-1]}")
-    scores = Scores(task, how, restored_by, tuple(rows), tuple(failed))
-    show_table(HEADER, table(scores))
-    if out is not None and place().rank == 0:
-        write(scores, out)
-    return scores
+    return rows, failed
 
 
-def open_samples(
-    roots: Sequence[Path | None],
-    lq: Path | None,
-    gt: Path | None,
-    split: str,
-    pair_by: PairBy,
-    layout: str | None,
-    degradation: Any,
-    task: Task,
-    seed: int,
-) -> dict[str, WholePairs | WholePhotos]:
-    """The samples of each set, by its name: pairs as they lie, or clean photos that a degradation spoils.
+def as_it_is(lq: Tensor, one: TestSet) -> Tensor:
+    """The input of a set as an image that can be measured."""
+    return enlarge(as_rgb(lq) if one.task.sees == "dual_pixel" else lq, one.task.scale)
 
-    Images are read as the task sees them.
+
+def without_prior(
+    restorer: Restorer | None, checkpoint: Path | None, weights: str | None, facts: dict[str, Any]
+) -> dict[str, Backbone]:
+    """Networks that do without the prior of a refined one: with its mean feature, and the restorer alone.
 
     Raises:
-        ValueError: if there are none, or two sets would have one name.
+        ValueError: if the network is not a refined one with a prior.
     """
-    if degradation is not None and roots == [None]:
-        raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
-    samples: dict[str, WholePairs | WholePhotos] = {}
-    grey, own = task.sees == "grey", "dual_pixel" if task.sees == "dual_pixel" else layout
-    for root in roots:
-        name = (root or lq or Path("images")).resolve().name
-        if name in samples:
-            raise ValueError(f"data: two sets are called {name}; evaluate them one by one")
-        if root is not None and degradation is not None:
-            photos = photos_as_seen(task, find_photos(root, split))
-            samples[name] = WholePhotos(photos, parse_degradation(degradation), scale=task.scale, grey=grey, seed=seed)
-        else:
-            pairs = find_pairs(root, split, lq=lq, gt=gt, pair_by=pair_by, layout=own, scale=task.scale)
-            samples[name] = WholePairs(as_seen(task, pairs), grey=grey)
-    return samples
+    network = None if restorer is None else restorer.network
+    if not isinstance(network, Refined) or network.prior is None or checkpoint is None:
+        raise ValueError(f"prior_cost: expected a refined network that has its prior, got {checkpoint}")
+    mean = checkpoints.load(checkpoint, weights=weights, **facts | {"prior": "mean"})
+    return {"its mean feature": mean, "nothing, the restorer alone": network.backbone}
 
 
-def table(scores: Scores) -> list[tuple[str, int, str, str]]:
-    """What is printed: a row for each set, and their mean where there are several."""
-    counts = Counter(row.set for row in scores.rows)
-    rows = [(row.set, counts[row.set], f"{row.psnr:.2f}", f"{row.ssim:.4f}") for row in scores.sets]
-    if len(rows) > 1:
-        mean = scores.mean
-        rows.append(("mean of sets", sum(counts.values()), f"{mean.psnr:.2f}", f"{mean.ssim:.4f}"))
-    return rows
+def check_fit(restorer: Restorer | None, sets: Sequence[TestSet], checkpoint: Path | None) -> None:
+    """Checks that the network takes and gives images as the tasks do.
 
-
-def write(scores: Scores, out: Path) -> None:
-    """Writes `scores.csv` (a line for each image), `scores.json` (everything) and `scores.md` (to paste)."""
-    with atomic_path(out / "scores.csv") as path, path.open("w", newline="") as file:
-        lines = csv.writer(file)
-        lines.writerow(["set", "name", "psnr", "ssim"])
-        lines.writerows([row.set, row.name, f"{row.psnr:.4f}", f"{row.ssim:.6f}"] for row in scores.rows)
-    means = {"sets": [dataclasses.asdict(row) for row in scores.sets], "mean": dataclasses.asdict(scores.mean)}
-    content = json.dumps(dataclasses.asdict(scores) | means, indent=1).replace(": Infinity", ': "inf"')
-    with atomic_path(out / "scores.json") as path:
-        path.write_text(content)
-    lines = [HEADER, ("---", "---:", "---:", "---:"), *table(scores)]
-    markdown = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-    with atomic_path(out / "scores.md") as path:
-        path.write_text(f"{markdown}\n\n{scores.task}, {scores.protocol}. Restored by {scores.restored_by}.\n")
-
-
-def _mean(name: str, rows: Sequence[Row]) -> Row:
-    return Row(name, "mean", fmean(row.psnr for row in rows), fmean(row.ssim for row in rows))
+    Raises:
+        ValueError: naming the first that does not.
+    """
+    if restorer is None:
+        return
+    for one in sets:
+        network, task = restorer.network, one.task
+        if network.scale != task.scale:
+            raise ValueError(f"scale: {checkpoint} enlarges {network.scale} times, expected {task.scale}")
+        if network.in_channels not in (1, task.channels):
+            expected = f"{task.channels} channels, the images of {task.name} ({task.sees})"
+            raise ValueError(f"{checkpoint}: expected a network for {expected}; it takes {network.in_channels}")

@@ -189,3 +189,65 @@ def test_real_inputs_have_the_psnr_that_is_known(name):
     assert len(seen) == len(expected)
     for path, psnr in expected.items():
         assert seen[path.rsplit("/", 1)[1].rsplit(".", 1)[0]] == pytest.approx(psnr, abs=0.02)
+
+
+def test_published_numbers_stand_beside_and_say_where_they_come_from(tmp_path, capsys):
+    scores = evaluate(task="derain", data=pairs(tmp_path / "Rain100L", count=1), out=tmp_path / "out")
+    printed = capsys.readouterr().out
+    assert "38.99 / 0.978" in printed
+    assert "[1] Xu et al., PTG-RM, CVPR 2024, table 5" in printed
+    assert "published numbers are means of 100 images, these of 1" in printed
+    row = scores.published[0]
+    assert (row.method, row.scores["Rain100L"].psnr) == ("Restormer", 38.99)
+    assert "38.99 / 0.978" in (tmp_path / "out/scores.md").read_text()
+    assert json.loads((tmp_path / "out/scores.json").read_text())["published"][0]["source"] == row.source
+    assert (
+        evaluate(task="derain", data=tmp_path / "Rain100L", protocol={"channel": "rgb"}).published != scores.published
+    )
+    assert evaluate(task="derain", data=pairs(tmp_path / "holidays", count=1)).published == ()
+
+
+def test_published_sets_below_a_root_are_sets_of_their_own(tmp_path):
+    for name in ("Rain100L", "Test100"):
+        pairs(tmp_path / "Rain13K" / "test" / name, count=1)
+    scores = evaluate(task="derain", data=tmp_path / "Rain13K")
+    assert [row.set for row in scores.sets] == ["Rain100L", "Test100"]
+    assert {name for one in scores.published for name in one.scores} == {"Rain100L", "Test100"}
+
+
+def test_a_mix_is_measured_part_by_part_each_by_its_protocol(tmp_path, capsys):
+    mix = [
+        {"name": "rainy", "task": "derain", "data": str(pairs(tmp_path / "rain", count=1)), "repeats": 3},
+        {"name": "noisy", "task": "denoise", "data": str(tmp_path / "rain/target"), "degradation": "gaussian_noise"},
+        {"name": "foggy", "task": "dehaze", "data": "leaves", "protocol": {"ssim": "matlab3d"}, "crop_size": 64},
+    ]
+    scores = evaluate(task="all-in-one", mix=mix, out=tmp_path / "out")
+    assert [row.set for row in scores.sets] == ["rainy", "noisy", "foggy"]
+    assert scores.sets[0].psnr == evaluate(task="derain", data=tmp_path / "rain").psnr
+    for words in ("rainy: PSNR and SSIM (Gaussian 11x11 window) on Y", "noisy:", "GaussianNoise", "MATLAB ssim"):
+        assert words in scores.protocol
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("rainy", "noisy", "foggy", "mean of sets"))
+    assert "| foggy | 8 |" in (tmp_path / "out/scores.md").read_text()
+    with pytest.raises(ValueError, match=r"mix part rainy: .*nowhere: no such folder\nmix part foggy: .*gone"):
+        evaluate(task="all-in-one", mix=[mix[0] | {"data": "nowhere"}, mix[2] | {"data": "gone"}])
+    with pytest.raises(ValueError, match="mix: it belongs to the task all-in-one"):
+        evaluate(task="derain", mix=mix)
+
+
+def test_grey_and_dual_pixel_images_are_measured(tmp_path):
+    root = pairs(tmp_path / "set", count=1)
+    options = {"task": "denoise_grey", "data": root / "target", "degradation": {"name": "gaussian_noise", "sigma": 25}}
+    torch.manual_seed(0)
+    grey = create_backbone("restormer_tiny", dim=8, num_blocks=(1, 1, 1, 1), inp_channels=1, out_channels=1)
+    checkpoint.save(grey, tmp_path / "grey.safetensors")
+    assert evaluate(**options).psnr == pytest.approx(20.2, abs=1)
+    assert "on grey" in evaluate(**options, checkpoint=tmp_path / "grey.safetensors").protocol
+    for side in ("inputL", "inputR"):
+        write_image(tmp_path / "dual" / side / "0.png", photo_like(3, 24, 36) * 0.9)
+    write_image(tmp_path / "dual" / "target" / "0.png", photo_like(3, 24, 36))
+    assert evaluate(task="defocus_dual", data=tmp_path / "dual").psnr > 20
+    wrong = create_backbone("restormer_tiny", dim=8, num_blocks=(1, 1, 1, 1))
+    checkpoint.save(wrong, tmp_path / "rgb.safetensors")
+    with pytest.raises(ValueError, match=r"expected a network for 6 channels, the images of defocus_dual"):
+        evaluate(task="defocus_dual", data=tmp_path / "dual", checkpoint=tmp_path / "rgb.safetensors")

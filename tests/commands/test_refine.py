@@ -70,6 +70,20 @@ def test_restorer_and_refiner_are_trained_together_and_evaluated(place, capsys):
     assert with_prior.psnr != with_mean.psnr
 
 
+def test_evaluation_says_what_doing_without_the_prior_costs(place, capsys):
+    path = run(place, lr=1e-2)
+    options = {"checkpoint": path, "task": "derain", "data": place / "data", "device": "cpu"}
+    scores = gesso.evaluate(**options, prior_cost=True)
+    mean, alone = scores.instead.values()
+    assert mean.psnr == gesso.evaluate(**options, backbone_args={"prior": "mean"}).psnr
+    assert len({scores.psnr, mean.psnr, alone.psnr}) == 3
+    printed = capsys.readouterr().out
+    assert f"{mean.psnr - scores.psnr:+.2f}" in printed
+    assert "nothing, the restorer alone" in printed
+    with pytest.raises(ValueError, match="prior_cost: expected a refined network that has its prior"):
+        gesso.evaluate(**options | {"checkpoint": place / "restorer.safetensors"}, prior_cost=True)
+
+
 def test_the_mean_feature_is_that_of_training_crops(place):
     mean = load_file(run(place))["refiner.mean_prior"]
     prior = open_prior(str(place / "prior.safetensors"), checkpoint.load)

@@ -1,0 +1,193 @@
+"""What `evaluate` found out: shown as a table, beside what papers report, and written down."""
+
+import csv
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from gesso.commands._test_sets import TestSet
+from gesso.data.io import atomic_path
+from gesso.published import Measured, Score, find_published, published_images
+from gesso.report.console import say, show_table, warn
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """The measurement of an image, or a mean: PSNR in dB, SSIM at most 1."""
+
+    set: str
+    name: str
+    psnr: float
+    ssim: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """What a paper reports for a method on the same sets.
+
+    Attributes:
+        method: the method.
+        source: paper and table.
+        scores: PSNR in dB and SSIM by set.
+    """
+
+    method: str
+    source: str
+    scores: dict[str, Score]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What `evaluate` measured.
+
+    Attributes:
+        task: name of the task.
+        protocol: how it was measured, in words; for several tasks of each set.
+        restored_by: what made the images.
+        rows: one measurement an image.
+        failed: why images could not be measured.
+        published: what papers report for the same sets.
+        instead: of a refined network, what is measured with something else in place of its prior.
+    """
+
+    task: str
+    protocol: str
+    restored_by: str
+    rows: tuple[Row, ...]
+    failed: tuple[str, ...]
+    published: tuple[Published, ...] = ()
+    instead: dict[str, Row] = dataclasses.field(default_factory=dict)
+
+    @property
+    def sets(self) -> list[Row]:
+        """The mean over the images of each set."""
+        names = dict.fromkeys(row.set for row in self.rows)
+        return [_mean(name, [row for row in self.rows if row.set == name]) for name in names]
+
+    @property
+    def mean(self) -> Row:
+        """The mean over the sets, which count alike however many images they have, as papers do."""
+        return _mean("all", self.sets)
+
+    @property
+    def psnr(self) -> float:
+        """Mean PSNR in dB."""
+        return self.mean.psnr
+
+    @property
+    def ssim(self) -> float:
+        """Mean SSIM."""
+        return self.mean.ssim
+
+    @property
+    def exit_code(self) -> int:
+        """1 if an image failed, else 0."""
+        return int(bool(self.failed))
+
+
+def _mean(name: str, rows: Sequence[Row]) -> Row:
+    return Row(name, "mean", fmean(row.psnr for row in rows), fmean(row.ssim for row in rows))
+
+
+# ------------------------------------------------------------------------------------------------------------- tables
+
+Table = list[tuple[str, ...]]
+
+
+def measured_table(scores: Scores) -> Table:
+    """A header, a row for each set, and their mean where there are several."""
+    count = {row.set: sum(other.set == row.set for other in scores.rows) for row in scores.sets}
+    rows = [(row.set, str(count[row.set]), f"{row.psnr:.2f}", f"{row.ssim:.4f}") for row in scores.sets]
+    if len(rows) > 1:
+        mean = scores.mean
+        rows.append(("mean of sets", str(sum(count.values())), f"{mean.psnr:.2f}", f"{mean.ssim:.4f}"))
+    return [("set", "images", "PSNR (dB)", "SSIM"), *rows]
+
+
+def published_table(scores: Scores) -> Table:
+    """A header and a row for each published method: PSNR / SSIM on each set; numbers stand for `sources`."""
+    sets = [row.set for row in scores.sets if any(row.set in one.scores for one in scores.published)]
+    numbers = sources(scores)
+    rows = [
+        (f"{one.method} [{numbers[one.source]}]", *(str(one.scores.get(name, "-")) for name in sets))
+        for one in scores.published
+    ]
+    return [("published: PSNR / SSIM", *sets), *rows]
+
+
+def sources(scores: Scores) -> dict[str, int]:
+    """Papers and tables that are quoted, numbered from 1."""
+    return {source: i for i, source in enumerate(dict.fromkeys(one.source for one in scores.published), 1)}
+
+
+def instead_table(scores: Scores) -> Table:
+    """A header and a row for each thing that took the prior's place, with what it costs."""
+    rows = [("its prior", f"{scores.psnr:.2f}", f"{scores.ssim:.4f}", "")]
+    rows += [
+        (what, f"{row.psnr:.2f}", f"{row.ssim:.4f}", f"{row.psnr - scores.psnr:+.2f}")
+        for what, row in scores.instead.items()
+    ]
+    return [("refined with", "PSNR (dB)", "SSIM", "difference (dB)"), *rows]
+
+
+def tables(scores: Scores) -> list[Table]:
+    """All that there are."""
+    found = [measured_table(scores)]
+    if scores.instead:
+        found.append(instead_table(scores))
+    if scores.published:
+        found.append(published_table(scores))
+    return found
+
+
+def find_beside(sets: Sequence[TestSet]) -> tuple[Published, ...]:
+    """What papers report for these sets: the methods of each table, with its source."""
+    names: dict[Measured, str] = {measured: one.name for one in sets for measured in one.measured}
+    return tuple(
+        Published(method, quoted.source, {names[key]: score for key, score in found.items()})
+        for quoted in find_published(list(names))
+        for method, found in quoted.rows.items()
+    )
+
+
+def show(scores: Scores, sets: Sequence[TestSet]) -> None:
+    """Prints the tables, and warns where published numbers are means of other images."""
+    for number, (header, *rows) in enumerate(tables(scores)):
+        if number:
+            say("")
+        show_table(header, rows)
+    for source, number in sources(scores).items():
+        say(f"[{number}] {source}")
+    for one in sets:
+        count = sum(row.set == one.name for row in scores.rows)
+        expected = {published_images(known) for known in one.known} - {None, count}
+        if expected and any(one.name in other.scores for other in scores.published):
+            warn(f"{one.name}: published numbers are means of {expected.pop()} images, these of {count}")
+
+
+# -------------------------------------------------------------------------------------------------------------- files
+
+
+def write(scores: Scores, out: Path) -> None:
+    """Writes `scores.csv` (a line for each image), `scores.json` (everything) and `scores.md` (to paste)."""
+    with atomic_path(out / "scores.csv") as path, path.open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["set", "name", "psnr", "ssim"])
+        lines.writerows([row.set, row.name, f"{row.psnr:.4f}", f"{row.ssim:.6f}"] for row in scores.rows)
+    means = {"sets": [dataclasses.asdict(row) for row in scores.sets], "mean": dataclasses.asdict(scores.mean)}
+    content = json.dumps(dataclasses.asdict(scores) | means, indent=1).replace(": Infinity", ': "inf"')
+    with atomic_path(out / "scores.json") as path:
+        path.write_text(content)
+    how = f"{scores.task}, {scores.protocol}. Restored by {scores.restored_by}."
+    quoted = [f"[{number}] {source}" for source, number in sources(scores).items()]
+    with atomic_path(out / "scores.md") as path:
+        path.write_text("\n\n".join([markdown(table) for table in tables(scores)] + [*quoted, how]) + "\n")
+
+
+def markdown(table: Table) -> str:
+    """A table in Markdown; its first column is left-aligned."""
+    header, *rows = table
+    lines = [header, ("---", *("---:" for _ in header[1:])), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,155 @@
+"""What `evaluate` measures on: test sets, each with the task that says how."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gesso._discovery import check_options
+from gesso.data.datasets import WholePairs, WholePhotos
+from gesso.data.io import as_paths
+from gesso.data.layouts import Pair, PairBy, find_pairs, find_photos
+from gesso.data.mixes import adjusted, check_mix
+from gesso.data.origins import files_of
+from gesso.data.procedural import SOURCES
+from gesso.data.sources import WholeImages, as_seen, open_procedural, photos_as_seen
+from gesso.degradations import Degradation, parse_degradation
+from gesso.degradations.noise import GaussianNoise
+from gesso.published import Measured, known_set
+from gesso.tasks import Task, find_task, seen_with
+
+FOR_TRAINING = ("repeats", "crop_size", "val", "holdout")  # what a mix says that a test does not need
+
+
+@dataclasses.dataclass(frozen=True)
+class TestSet:
+    """Images that are measured, and how.
+
+    Attributes:
+        name: what its numbers are called.
+        task: what is restored, with the protocol.
+        images: `{"lq", "gt", "name"}` of whole images.
+        known: the published test sets that it may be, by its name and its folders'.
+        degradation: what spoils its images, where they are clean photos.
+    """
+
+    name: str
+    task: Task
+    images: WholeImages
+    known: tuple[str, ...] = ()
+    degradation: Degradation | None = None
+
+    @property
+    def measured(self) -> list[Measured]:
+        """What published numbers it is compared with."""
+        sigma = self.degradation.sigma if isinstance(self.degradation, GaussianNoise) else None
+        sigma = None if isinstance(sigma, tuple) else sigma
+        task = self.task
+        return [Measured(task.name, known, task.protocol.channel, sigma, task.scale) for known in self.known]
+
+    def __str__(self) -> str:
+        spoilt = f"; photos degraded by {self.degradation}" if self.degradation else ""
+        return f"{self.task.protocol}{spoilt}"
+
+
+def open_test_sets(
+    task: str, mix: Sequence[Mapping[str, Any]] | None, *, channels: int = 3, seed: int = 0, **options: Any
+) -> list[TestSet]:
+    """The test sets of a task, or for the task "all-in-one" those of each part of a mix.
+
+    Args:
+        task: name of the task.
+        mix: parts as `finetune` takes them, or with the options of `open_sets`.
+        channels: what the network takes.
+        seed: the draws of degradations follow from it.
+        options: of `open_sets`, for a single task.
+
+    Raises:
+        ValueError: if there are no images, or two sets have one name; all parts that are missing are named.
+    """
+    if (task == "all-in-one") != bool(mix):
+        raise ValueError(f"mix: it belongs to the task all-in-one, got the task {task} and {len(mix or [])} parts")
+    if not mix:
+        sets = open_sets(task=task, channels=channels, seed=seed, **options)
+    else:
+        sets, missing = [], []
+        for name, entry in zip(check_mix(mix), mix, strict=True):
+            entry = {option: value for option, value in entry.items() if option not in FOR_TRAINING}
+            check_options(open_sets, entry, f"mix part {name}")
+            try:
+                part: dict[str, Any] = entry | {"name": name, "channels": channels, "seed": seed}
+                sets += open_sets(**part)
+            except (ValueError, OSError) as error:
+                missing.append(f"mix part {name}: {error}")
+        if missing:
+            raise ValueError("\n".join(missing))
+    names = [one.name for one in sets]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"data: two sets are called {' and '.join(sorted(twice))}; evaluate them one by one")
+    return sets
+
+
+def open_sets(
+    *,
+    task: str,
+    name: str | None = None,
+    data: str | Path | list[str] | list[Path] | None = None,
+    lq: str | Path | None = None,
+    gt: str | Path | None = None,
+    split: str = "test",
+    pair_by: PairBy = "stem",
+    layout: str | None = None,
+    degradation: Any = None,
+    scale: int = 1,
+    protocol: Mapping[str, Any] | None = None,
+    channels: int = 3,
+    seed: int = 0,
+) -> list[TestSet]:
+    """The sets of one task: pairs as they lie, or clean photos or procedural images that a degradation spoils.
+
+    A root that holds several published test sets gives each of them. With a `name` all is one set of that name.
+
+    Raises:
+        ValueError: if there are no images.
+    """
+    goal = adjusted(seen_with(find_task(task, scale), channels), protocol)
+    roots = as_paths(*data) if isinstance(data, list) else as_paths(data)
+    lq, gt = as_paths(lq, gt)
+    if degradation is not None and roots == [None]:
+        raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
+    spoil = None if degradation is None else parse_degradation(degradation)
+    grey, own = goal.sees == "grey", "dual_pixel" if goal.sees == "dual_pixel" else layout
+    sets: list[TestSet] = []
+    for root in roots:
+        title = name or (root or lq or Path("images")).resolve().name
+        folders = [folder.resolve().name for folder in (root, lq, lq and lq.parent) if folder]
+        known = tuple(found for found in (known_set(task, *folders), known_set(task, title)) if found)
+        if str(root) in SOURCES:
+            images, spoil = (
+                open_procedural(goal, str(root), degradation, None, seed).validation,
+                spoil or goal.degradation,
+            )
+            sets.append(TestSet(title, goal, images, (), spoil))
+        elif root is not None and spoil is not None:
+            photos = photos_as_seen(goal, find_photos(root, split))
+            images = WholePhotos(photos, spoil, scale=goal.scale, grey=grey, seed=seed)
+            sets.append(TestSet(title, goal, images, known, spoil))
+        else:
+            pairs = find_pairs(root, split, lq=lq, gt=gt, pair_by=pair_by, layout=own, scale=goal.scale)
+            groups = published_sets(pairs, task, root) if root is not None else {None: pairs}
+            if name is not None:  # one set, whatever it holds
+                known += tuple(group for group in groups if group)
+                groups = {None: pairs}
+            for group, members in groups.items():
+                images = WholePairs(as_seen(goal, members), grey=grey)
+                sets.append(TestSet(group or title, goal, images, (group,) if group else known))
+    return sets
+
+
+def published_sets(pairs: Sequence[Pair], task: str, root: Path) -> dict[str | None, list[Pair]]:
+    """Pairs by the published test set in whose folder below the root they lie; None: in none."""
+    groups: dict[str | None, list[Pair]] = {}
+    for pair in pairs:
+        folder = files_of(pair.lq)[0].parent.relative_to(root)
+        groups.setdefault(known_set(task, *reversed(folder.parts)), []).append(pair)
+    return groups
