@@ -30,7 +30,7 @@ def check_fit(net: Backbone, parts: Sequence[Part]) -> None:
         if net.in_channels != task.channels:
             raise ValueError(
                 f"{part.name}: the task gives images of {task.channels} channels ({task.sees}), and the network takes "
-                f"{net.in_channels}; choose another of them"
+                f"{net.in_channels}; --backbone_args.image_channels {task.channels} makes one that takes them"
             )
         if net.scale != task.scale:
             raise ValueError(
