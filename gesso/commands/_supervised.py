@@ -28,9 +28,13 @@ def check_fit(net: Backbone, parts: Sequence[Part]) -> None:
     for part in parts:
         task = part.task
         if net.in_channels != task.channels:
+            two = task.sees == "dual_pixel"
+            advice = (
+                "restormer_dual_pixel takes" if two else f"--backbone_args.image_channels {task.channels} makes it take"
+            )
             raise ValueError(
                 f"{part.name}: the task gives images of {task.channels} channels ({task.sees}), and the network takes "
-                f"{net.in_channels}; --backbone_args.image_channels {task.channels} makes one that takes them"
+                f"{net.in_channels}; {advice} them"
             )
         if net.scale != task.scale:
             raise ValueError(
