@@ -10,7 +10,7 @@ Maps (B, C, H, W) lie in memory channels last, so that the views (B, H, W, C) in
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -170,7 +170,8 @@ class NAFBlock(Block):
 
     def attention(self, x: Tensor) -> Tensor:
         """Simplified channel attention."""
-        return self.sca(x)
+        pool, conv = self.sca
+        return pointwise(cast(nn.Conv2d, conv), pool(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class BaselineBlock(Block):
