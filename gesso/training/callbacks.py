@@ -99,12 +99,14 @@ class Samples(Callback):
             self.draw(trainer, pl_module)
 
     def draw(self, trainer: Trainer, module: TrainingModule) -> None:
-        """Writes the sheet of the present step."""
+        """Writes the sheet of the present step, one image after the other: memory may not hold a batch."""
         batch = on_device(self.batch(), trainer, module)
         generator = generator_for(module.seed, "preview", device=module.device)
-        pictures = module.preview(batch, generator)
-        count = min(self.rows, min(len(images) for images in pictures.values()))
-        rows = [{label: images[i] for label, images in pictures.items()} for i in range(count)]
+        count = min(self.rows, *(len(values) for values in batch.values()))
+        rows = []
+        for i in range(count):
+            pictures = module.preview({name: values[i : i + 1] for name, values in batch.items()}, generator)
+            rows.append({label: images[0] for label, images in pictures.items()})
         write_sheet(self.folder / f"{module.step:06d}.png", rows)
 
 
