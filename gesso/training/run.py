@@ -152,6 +152,9 @@ def fit(
         seed=seed,
     )
     data = RunData(train, validations, sampler, workers_for(train, accelerator) if workers is None else workers)
+    together = parallel(strategy, module)
+    if precision == "float64":
+        module.double()  # Lightning would load a state into float32 first
     with claimed(out):
         state = prepare_folder(out, recipe, resume=resume, overwrite=overwrite)
         if state is not None:
@@ -162,7 +165,7 @@ def fit(
             accelerator=accelerator,
             devices=here.local_world,
             num_nodes=here.nodes,
-            strategy=parallel(strategy, module),
+            strategy=together,
             plugins=launcher(),
             precision=mixed_precision(precision, accelerator),
             max_epochs=1,
