@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import importlib
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from gesso._discovery import suggest
 from gesso.backbones._base import Backbone
+from gesso.functional.padding import round_up
 
 CHANNELS = (3, 1, 4, 6)  # what images may have, in the order in which it is tried
 MULTIPLES = (1, 2, 4, 6, 7, 8, 12, 14, 16, 24, 28, 32, 48, 56, 64, 96, 112, 128)
@@ -60,6 +62,7 @@ class Seam(NamedTuple):
     out_channels: int
     scale: int
     size_multiple: int
+    square: bool
     shuffle: int
     gain: float
     offset: tuple[float, ...]
@@ -151,7 +154,7 @@ class External(Backbone):
         return (
             f"{type(self.module).__name__}: last convolution {seam.last}, {self.channels[0]} channels before it; adds "
             f"{adds}{tail}; {seam.in_channels} -> {seam.out_channels} channels, scale {seam.scale}, sides multiples of "
-            f"{seam.size_multiple}"
+            f"{seam.size_multiple}{' and equal' if seam.square else ''}"
         )
 
     def get_submodule(self, target: str) -> nn.Module:
@@ -161,6 +164,13 @@ class External(Backbone):
     def set_submodule(self, target: str, module: nn.Module, strict: bool = False) -> None:
         """Replaces the module's part of this name."""
         self.module.set_submodule(target, module)
+
+    def padding(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """How far `pad` extends an image, to a square for a module that takes no other."""
+        if not self.seam.square:
+            return super().padding(height, width)
+        side = round_up(max(height, width), self.size_multiple)
+        return 0, side - width, 0, side - height
 
     def features(self, image: Tensor) -> list[Tensor]:
         """What enters the last convolution, alone; the module runs no further than that."""
@@ -274,24 +284,24 @@ def find_seam(module: nn.Module, last: str | None = None) -> Seam:
     module = copy.deepcopy(module).eval()
     reasons: list[str] = []
     with torch.no_grad():
-        for channels in CHANNELS:
+        for square, channels in itertools.product((False, True), CHANNELS):
+            if any(reason.startswith(SAYS) for reason in reasons):
+                break  # it runs on images, only not as it should
             for multiple in MULTIPLES:
                 if multiple not in AGAIN and any(reason.startswith(SAYS) for reason in reasons):
                     continue  # it runs on these images; other sides help where it pads them within
                 try:
-                    return try_seam(module, last, channels, multiple)
+                    return try_seam(module, last, channels, multiple, square)
                 except UnfitModuleError as error:
                     reasons.append(str(error))
                 except Exception as error:  # whatever a module says to an image that it does not take
                     reasons.append(f"{type(error).__name__}: {error}")
-            if any(reason.startswith(SAYS) for reason in reasons):
-                break  # these are its channels
     said = [reason for reason in reasons if reason.startswith(SAYS)]
     raise UnfitModuleError(f"{name}: {said[-1] if said else f'runs on no image that was tried; {reasons[0]}'}")
 
 
-def try_seam(module: nn.Module, last: str | None, channels: int, multiple: int) -> Seam:
-    """The seam of a module, if it takes images with these channels and sides.
+def try_seam(module: nn.Module, last: str | None, channels: int, multiple: int, square: bool) -> Seam:
+    """The seam of a module, if it takes images with these channels and sides, which differ unless `square`.
 
     Raises:
         UnfitModuleError: if it has none.
@@ -300,7 +310,7 @@ def try_seam(module: nn.Module, last: str | None, channels: int, multiple: int) 
     generator = torch.Generator().manual_seed(0)
     like = next(module.parameters())
     side = multiple * (-(-LEAST_SIDE // multiple) // 2 * 2 + 1)  # an odd number of times, to be divisible by no more
-    image = torch.rand(2, channels, side, side + 2 * multiple, generator=generator).to(like)
+    image = torch.rand(2, channels, side, side + 2 * multiple * (not square), generator=generator).to(like)
     first, order, output = run(module, image)
     scale = check_output(module, image, output)
     candidates = [last] if last is not None else list(dict.fromkeys(reversed(order)))
@@ -325,7 +335,7 @@ def try_seam(module: nn.Module, last: str | None, channels: int, multiple: int) 
                 shift = output.new_tensor(offset or (0.0,)).view(-1, 1, 1)
                 off = ((TAILS[tail](gain * shuffled + shift + added) - output).abs().max() / output.abs().max()).item()
                 if off < TOLERANCE:
-                    size = channels, output.shape[1], scale, multiple, shuffle
+                    size = channels, output.shape[1], scale, multiple, square, shuffle
                     return Seam(first, name, *size, gain, offset, skip, tail)
                 tried[name] = min(off, tried.get(name, math.inf))
     nearest = ", ".join(f"{name} (off by {off:.0%})" for name, off in tried.items()) or "none has its channels and size"

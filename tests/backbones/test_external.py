@@ -315,6 +315,30 @@ def test_a_mean_and_a_range_that_are_undone_at_the_end_are_found():
     assert net(image).shape == (2, 64, 21, 30)
 
 
+class Square(nn.Module):
+    """As Uformer has it: tokens of which it knows the number alone, and sides that have to divide by 4."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 4, stride=4), nn.Conv2d(4, 48, 3, padding=1)
+
+    def forward(self, x):
+        tokens = self.first(x).flatten(2)
+        side = round(tokens.shape[2] ** 0.5)
+        return x + F.pixel_shuffle(self.second(tokens.unflatten(2, (side, side))), 4)
+
+
+def test_a_network_for_squares_gets_squares():
+    torch.manual_seed(0)
+    net = wrap(Square())
+    assert (net.seam.square, net.size_multiple) == (True, 4)
+    assert "sides multiples of 4 and equal" in net.report
+    image = torch.rand(1, 3, 17, 30)
+    assert net(image).shape == image.shape
+    with torch.no_grad():
+        torch.testing.assert_close(net(image[..., :16, :16]), net.module(image[..., :16, :16]))
+
+
 def test_what_a_network_predicts_may_be_subtracted():
     net = wrap(Returns(lambda y, x: x - y))
     assert net.seam.gain == pytest.approx(-1)

@@ -60,9 +60,8 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {  # class: the package it comes 
     "RetinexFormer": (MAIN, {"n_feat": 16, "stage": 1}),
     "SAFMN": (MAIN, {"dim": 16, "n_blocks": 2, "upscaling_factor": 2}),
     "SAFMNBCIE": (MAIN, {"dim": 16, "n_blocks": 1, "num_layers": 1}),
-    "SCUNet": (MAIN, {"config": [1, 1, 1, 1, 1, 1, 1], "dim": 32}),
+    "SCUNet": (MAIN, {"config": [1, 1, 1, 1, 1, 1, 1]}),
     "SPAN": (MAIN, {"num_in_ch": 3, "num_out_ch": 3, "feature_channels": 16, "upscale": 2}),
-    "SeemoRe": (MAIN, {"num_layers": 1, "scale": 2}),
     "SwiftSRGAN": (MAIN, {"num_channels": 16, "num_blocks": 1, "upscale_factor": 2}),
     "Swin2SR": (MAIN, SWIN | {"upscale": 2, "upsampler": "pixelshuffle"}),
     "SwinIR": (MAIN, SWIN),
@@ -97,6 +96,7 @@ def deviation(module: nn.Module) -> tuple[str, float]:
     net = wrap(module).eval()
     side, worst = net.size_multiple, 0.0
     for height, width in ((max(96 // side, 1), max(64 // side, 1)), (max(48 // side, 1), max(80 // side, 1))):
+        height = width if net.seam.square else height
         image = torch.rand(1, net.in_channels, height * side, width * side)
         with torch.inference_mode():
             ours, theirs = net(image), module(image)

@@ -4,7 +4,7 @@ spandrel needs torchvision, which the project itself must not need, so this runs
 
     python -m venv /tmp/interop
     /tmp/interop/bin/pip install torch spandrel spandrel-extra-arches safetensors numpy psutil docstring-parser
-    PYTHONPATH=. /tmp/interop/bin/python tests/interop/spandrel_opens_exports.py
+    PYTHONPATH=. /tmp/interop/bin/python tests/interop/spandrel_opens_exports.py [NAME ...]
 
 Where torchvision is not to be had, two names that spandrel imports for networks not opened here are stood in for.
 """
@@ -75,7 +75,7 @@ def main() -> int:
     failures = 0
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, side in NAMES.items():
+        for name, side in ((name, NAMES[name]) for name in sys.argv[1:] or NAMES):
             try:
                 architecture, worst = deviation(name, side, Path(folder))
                 rows.append((name, architecture, f"{worst:.1e}", "same" if worst < TOLERANCE else "DIFFERS"))
