@@ -1,9 +1,11 @@
 """What restoring large images costs, and what tiles and bf16 change.
 
-    python benchmarks/restore.py                                          memory and time
-    python benchmarks/restore.py --checkpoint FILE --task derain --data FOLDER    quality
+    python benchmarks/restore.py restormer_tiny nafnet_tiny --megapixels 1 4 12 48 --tiles auto 256    cost
+    python benchmarks/restore.py --checkpoint FILE --task derain --data FOLDER                         quality
 
-Memory is the peak of the resident set of a process of its own, Python and torch included.
+Every row of the costs is a process of its own, Python and torch included. "beyond" is its peak resident memory without
+the image and its restoration, which stay in memory as float32. Seconds are CPU time of the process, which a loaded
+machine stretches less than the time on the clock, for each megapixel of the input.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 
@@ -24,30 +27,42 @@ from gesso.metrics import psnr
 from gesso.restorer import Restorer
 from gesso.tasks import find_task
 
-SIZES = {"12 MP": (3000, 4000), "48 MP": (6000, 8000)}
 
-
-def one(network: str, precision: str, height: int, width: int) -> None:
-    """Restores one random image and prints megabytes and seconds."""
+def one(network: str, precision: Any, tile: str, megapixels: float) -> None:
+    """Restores one random 4:3 image; prints its pixels, the first tile, peak bytes, bytes of both images, seconds."""
     torch.manual_seed(0)
-    restorer = Restorer(create_backbone(network), precision=precision, device="cpu")
-    image = torch.rand(3, height, width)
-    start = time.perf_counter()
-    restorer(image)
-    seconds = time.perf_counter() - start
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, seconds)
+    restorer = Restorer(create_backbone(network), precision=precision, tile=tile_option(tile), device="cpu")
+    height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
+    image = torch.rand(3, height, height * 4 // 3)
+    first = restorer._first_tile(*image.shape[-2:])
+    start = time.process_time()
+    restored = restorer(image)
+    seconds = time.process_time() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(image[0].numel(), min(first, max(image.shape)), peak, image.nbytes + restored.nbytes, seconds)
 
 
-def table(network: str) -> None:
-    """Memory and time for large images, each in a process of its own."""
-    print(f"\n{network} on the CPU, {torch.get_num_threads()} threads\n")
-    print("| image | precision | peak resident memory | seconds |\n| --- | --- | ---: | ---: |")
-    for name, (height, width) in SIZES.items():
-        for precision in ("float32", "bf16"):
-            words = [sys.executable, __file__, "--one", network, precision, str(height), str(width)]
-            output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-            megabytes, seconds = map(float, output.split())
-            print(f"| {name} | {precision} | {megabytes:,.0f} MB | {seconds:.0f} |", flush=True)
+def tile_option(tile: str) -> Any:
+    """The option of `Restorer` that a word on the command line means."""
+    return {"auto": "auto", "none": None}[tile] if tile in ("auto", "none") else int(tile)
+
+
+def costs(networks: list[str], precisions: list[str], tiles: list[str], megapixels: list[float]) -> None:
+    """Memory and time for large images."""
+    print(f"CPU, {torch.get_num_threads()} thread(s), torch {torch.__version__}\n")
+    print("| network | precision | tile | megapixels | peak resident MB | beyond | CPU s / megapixel |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    for network in networks:
+        for precision in precisions:
+            for tile in tiles:
+                for size in megapixels:
+                    words = [sys.executable, __file__, "--one", network, precision, tile, str(size)]
+                    output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+                    pixels, first, peak, images, seconds = map(float, output.split())
+                    what = f"{first:.0f}" if tile != "auto" else f"{first:.0f} by itself"
+                    memory = f"{peak / 1e6:,.0f} | {(peak - images) / 1e6:,.0f}"
+                    row = f"| `{network}` | {precision} | {what} | {size:g} | {memory}"
+                    print(f"{row} | {seconds / pixels * 1e6:.2f} |", flush=True)
 
 
 def quality(checkpoint: str, task: str, data: str, count: int) -> None:
@@ -74,7 +89,10 @@ def quality(checkpoint: str, task: str, data: str, count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", default="restormer_tiny")
+    parser.add_argument("networks", nargs="*", default=["restormer_tiny"])
+    parser.add_argument("--precisions", nargs="+", default=["float32", "bf16"], choices=["float32", "bf16"])
+    parser.add_argument("--tiles", nargs="+", default=["auto"], help="auto, none, or sides in pixels")
+    parser.add_argument("--megapixels", nargs="+", type=float, default=[1.0, 12.0, 48.0])
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--checkpoint")
     parser.add_argument("--task", default="derain")
@@ -82,12 +100,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=6, help="images to measure")
     options = parser.parse_args()
     if options.one:
-        network, precision, height, width = options.one
-        one(network, precision, int(height), int(width))
+        network, precision, tile, megapixels = options.one
+        one(network, precision, tile, float(megapixels))
     elif options.checkpoint:
         quality(options.checkpoint, options.task, options.data, options.count)
     else:
-        table(options.network)
+        costs(options.networks, options.precisions, options.tiles, options.megapixels)
 
 
 if __name__ == "__main__":

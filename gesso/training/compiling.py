@@ -1,0 +1,51 @@
+"""Networks whose features are compiled for training."""
+
+import importlib.util
+import os
+import shutil
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gesso.backbones import Backbone
+
+Mode = Literal["default", "reduce-overhead"]
+
+
+class CompiledFeatures:
+    """`features` of a network under `torch.compile`, in its place.
+
+    Only while gradients are recorded: images to measure on have many sizes, each of which would be compiled anew.
+    Copies of the network are as they were without.
+    """
+
+    def __init__(self, network: Backbone, mode: Mode) -> None:
+        self.network, self.plain = network, network.features
+        self.compiled = torch.compile(self.plain, mode=mode, dynamic=False)
+
+    def __call__(self, image: Tensor) -> list[Tensor]:
+        """What `features` returns."""
+        return (self.compiled if torch.is_grad_enabled() else self.plain)(image)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return type(self.network).features.__get__(memo[id(self.network)])
+
+
+def compile_features(network: Backbone, mode: Mode, device: torch.device) -> None:
+    """Has the features of a network compiled when they are first computed.
+
+    Args:
+        network: what is trained.
+        mode: "default", or "reduce-overhead", which records CUDA graphs on a GPU.
+        device: where it is trained.
+
+    Raises:
+        ValueError: if what compiles for the device is not installed.
+    """
+    if device.type == "cuda":
+        if importlib.util.find_spec("triton") is None:
+            raise ValueError("compile: needs triton to compile for a GPU, found none; install it, or leave compile out")
+    elif not any(shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name):
+        raise ValueError("compile: needs a C++ compiler, found none; install g++ or clang, or leave compile out")
+    network.features = CompiledFeatures(network, mode)
