@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import gesso
-from gesso.commands.probe import neighbour_accuracies, squared_distances
+from gesso.commands.probe import clean_images, neighbour_accuracies, squared_distances
 
 SMALL = {
     "backbone": "nafnet_tiny",
@@ -51,11 +51,28 @@ def test_checkpoints_stand_beside_random_weights(tmp_path, capsys):
     assert "52±1" in capsys.readouterr().out
 
 
+def test_photos_are_cut_in_the_middle(tmp_path):
+    photo = torch.zeros(3, 10, 15)
+    photo[:, 3:7, 5:9] = 1
+    gesso.write_image(tmp_path / "photo.png", photo)
+    assert clean_images(str(tmp_path), 1, 4, seed=0)[0].min() == 1
+    assert clean_images(str(tmp_path), 1, 12, seed=0)[0].shape == (3, 12, 12)
+
+
+def test_each_class_may_have_its_own_images():
+    """Two classes that nothing tells apart: with shared images the neighbours are the other version, and wrong."""
+    alike = SMALL | {"degradations": [{"name": "compose"}, {"name": "compose"}], "count": 40, "neighbours": 1}
+    (shared,), (own,) = gesso.probe(**alike), gesso.probe(**alike, own_images=True)
+    assert shared.mean < 0.4
+    assert 0.3 < own.mean < 0.7
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"backbone": None}, "expected a backbone"),
         ({"degradations": ["rain"]}, "two classes"),
+        ({"count": 2}, "three images in each, got 2 and 2"),
         ({"images": "noise"}, "noise"),
     ],
 )
