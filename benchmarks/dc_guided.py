@@ -21,12 +21,14 @@ import gesso
 from gesso._discovery import ROOT
 
 TASKS = {"derain": "rain", "denoise": {"name": "gaussian_noise", "sigma": 25}, "deblur": "motion_blur"}
+PAIRS = [f"{source}-{target}" for source in TASKS for target in TASKS if source != target]
 VARIANTS = {"plain": (False, None), "clipped": (False, 0.01), "critic": (True, None), "critic, clipped": (True, 0.01)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/dc_guided"))
+    parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=PAIRS)
     parser.add_argument("--backbone", default="nafnet_tiny")
     parser.add_argument("--source_steps", type=int, default=400, help="of each of the three networks")
     parser.add_argument("--steps", type=int, default=200, help="of each critic and each pair")
@@ -37,9 +39,10 @@ def main() -> None:
     torch.set_num_threads(1)
     small = {"steps": arguments.steps, "crop_size": arguments.crop_size, "batch_size": arguments.batch_size}
     small |= {"backbone": arguments.backbone, "precision": "float32", "overwrite": True, "sample_every": 0}
-    for source, spoil in TASKS.items():
+    pairs = [tuple(name.split("-")) for name in arguments.pairs]
+    for source in dict.fromkeys(source for source, _ in pairs):
         first = small | {"steps": arguments.source_steps}
-        finetune(arguments.out / source, task=source, degradation=spoil, init="random", **first)
+        finetune(arguments.out / source, task=source, degradation=TASKS[source], init="random", **first)
         critic = read_recipe("pretrain/dc_critic") | small
         critic["pretext_args"] |= {"preset": {5: "five", 2: "two"}[arguments.classes]}
         init = arguments.out / source / "backbone.safetensors"
@@ -48,16 +51,15 @@ def main() -> None:
     plan = f"{arguments.source_steps} steps on the source, {arguments.steps} on the target"
     print(f"{arguments.backbone}, {plan}, critic of {arguments.classes} classes: PSNR in dB\n")
     print(f"| source -> target | before | {' | '.join(VARIANTS)} |\n|---|---|{'---|' * len(VARIANTS)}")
-    for source in TASKS:
-        for target, spoil in TASKS.items():
-            if source != target:
-                row = [pair(arguments, source, target, spoil, small, *variant) for variant in VARIANTS.values()]
-                before = finetune(
-                    arguments.out / "before", task=target, degradation=spoil, **still(arguments, source, small)
-                )
-                print(
-                    f"| {source} -> {target} | {before:.2f} | {' | '.join(f'{psnr:.2f}' for psnr in row)} |", flush=True
-                )
+    for source, target in pairs:
+        print_row(arguments, source, target, small)
+
+
+def print_row(arguments: argparse.Namespace, source: str, target: str, small: dict[str, Any]) -> None:
+    spoil = TASKS[target]
+    before = finetune(arguments.out / "before", task=target, degradation=spoil, **still(arguments, source, small))
+    row = [pair(arguments, source, target, spoil, small, *variant) for variant in VARIANTS.values()]
+    print(f"| {source} -> {target} | {before:.2f} | {' | '.join(f'{psnr:.2f}' for psnr in row)} |", flush=True)
 
 
 def pair(
