@@ -52,7 +52,7 @@ def export(source: Backbone | str | Path, out: str | Path, format: Format = "off
     else:
         files = {out: {"official": _official, "basicsr": _basicsr, "encoder": _encoder}[format](backbone)}
     for path, content in files.items():
-        with atomic_path(path) as temporary:
+        with atomic_path(path, RuntimeError) as temporary:
             torch.save(content, temporary)
     return list(files)
 

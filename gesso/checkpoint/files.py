@@ -67,7 +67,7 @@ def save_state(state: Mapping[str, Tensor], path: str | Path, **facts: Any) -> N
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     header = plain({**facts, "format": FORMAT, "gesso": __version__})
     header["checksum"] = checksum(header, state)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, SafetensorError) as temporary:
         save_file(untied(state), temporary, metadata={"format": "pt", "gesso": json.dumps(header)})
 
 

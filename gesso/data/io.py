@@ -142,11 +142,15 @@ def as_paths(*names: str | Path | None) -> list[Path | None]:
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *failures: type[Exception]) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, that takes its name once the block has ended without error.
 
     The folder is created where it is missing. Whatever happens, `path` holds the old content, the whole new one, or
     nothing.
+
+    Args:
+        path: the file.
+        failures: what the writer in the block raises, besides OSError, where the disk is full.
 
     Raises:
         OSError: if the folder or the file cannot be written (no permission, disk full); it names `path`.
@@ -159,8 +163,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        raise OSError(error.errno or errno.EIO, f"could not write {path}: {error.strerror or error}") from error
+    except (OSError, *failures) as error:
+        number, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (None, None)
+        raise OSError(number or errno.EIO, f"could not write {path}: {reason or error}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

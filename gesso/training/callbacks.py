@@ -73,7 +73,11 @@ class Keep(Callback):
         """Writes both files; on many devices every rank takes part and rank 0 writes."""
         self.saved = module.batches_done
         temporary = self.out / "last.ckpt.part"
-        trainer.save_checkpoint(temporary)
+        try:
+            trainer.save_checkpoint(temporary)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OSError(error.errno, f"could not write {self.out / 'last.ckpt'}: {error.strerror}") from error
         if trainer.is_global_zero:
             temporary.replace(self.out / "last.ckpt")
             facts = module.facts | {"step": module.step}

@@ -1,7 +1,6 @@
 """A run in its folder: data, devices, resuming, and what it leaves behind."""
 
 import contextlib
-import csv
 import fcntl
 import logging
 import os
@@ -19,6 +18,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasti
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from gesso.checkpoint.files import read_pickle
 from gesso.data.datasets import NoiseDataset
 from gesso.data.io import atomic_path
 from gesso.functional.processes import place, share_of, under_slurm
@@ -26,11 +26,13 @@ from gesso.report.console import say
 from gesso.restorer import computes_in_bf16
 from gesso.training._module import TrainingError, TrainingModule
 from gesso.training.callbacks import Estimate, Keep, ProgressLine, Samples, StoppedError, StopRequest
+from gesso.training.compiling import Mode, compile_features
 from gesso.training.sampling import Stage, StepSampler
 from gesso.training.schedules import schedule as schedule_by_name
+from gesso.training.table import Table
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-MAY_CHANGE = {"devices", "num_nodes", "strategy", "accelerator", "workers", "save_every"}
+MAY_CHANGE = {"devices", "num_nodes", "strategy", "accelerator", "workers", "compile", "save_every"}
 
 
 class RunData(LightningDataModule):
@@ -87,6 +89,7 @@ def fit(
     accelerator: str = "auto",
     strategy: str = "auto",
     workers: int | None = None,
+    compile: Mode | None = None,
     log_every: int = 10,
     sample_every: int = 500,
     save_every: int = 500,
@@ -125,6 +128,8 @@ def fit(
         accelerator: "auto", "cpu" or "gpu".
         strategy: "auto" or "ddp": every device holds the whole network; or a name that Lightning knows.
         workers: processes that load samples; none: 0 on the CPU, up to 8 beside a GPU. Results do not depend on it.
+        compile: "default" compiles the network's features by torch.compile, which takes minutes once; on a GPU,
+            "reduce-overhead" records them as CUDA graphs, too; none: no compilation.
         log_every: steps between two lines of metrics.csv.
         sample_every: steps between two sample sheets; 0: only at the end.
         save_every: steps between two saved states; 0: only at the end.
@@ -158,7 +163,7 @@ def fit(
     with claimed(out):
         state = prepare_folder(out, recipe, resume=resume, overwrite=overwrite)
         if state is not None:
-            sampler.first = torch.load(state, weights_only=True, map_location="cpu", mmap=True)["gesso"]["batches_done"]
+            sampler.first = read_pickle(state)["gesso"]["batches_done"]
             say(f"going on at step {sampler.first // accumulate} of {steps}")
         keep = Keep(out, save_every)
         trainer = Trainer(
@@ -185,6 +190,8 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        if compile is not None:
+            compile_features(module.backbone, compile, trainer.strategy.root_device)
         try:
             trainer.fit(module, data, ckpt_path=state, weights_only=True)
         except StoppedError:
@@ -279,6 +286,8 @@ def claimed(out: Path) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ValueError(f"{out}: another run is writing here; wait for it, or choose another folder") from None
+            for part in (out / "last.ckpt.part", *out.glob(".*.tmp*")):  # of a run that was killed while it wrote
+                part.unlink(missing_ok=True)
         yield
 
 
@@ -321,10 +330,6 @@ def plain(value: Any) -> Any:
 
 def loggers(out: Path, step: int) -> list[Any]:
     """metrics.csv and TensorBoard events; rows after `step`, which a resumed run will write again, are dropped."""
-    metrics, rows = out / "metrics.csv", []
-    if metrics.exists():
-        with metrics.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
     table = CSVLogger(out, name="", version="")
-    table.experiment.metrics = rows
+    table._experiment = Table(out / "metrics.csv", step)
     return [table, TensorBoardLogger(out, name="", version="")]
