@@ -63,6 +63,7 @@ class Seam(NamedTuple):
     scale: int
     size_multiple: int
     square: bool
+    writes: bool  # into the image that it is given, which then has to be a copy
     shuffle: int
     gain: float
     offset: tuple[float, ...]
@@ -175,7 +176,7 @@ class External(Backbone):
     def features(self, image: Tensor) -> list[Tensor]:
         """What enters the last convolution, alone; the module runs no further than that."""
         self.module.training = self.training
-        return [before(self.module, self.last, image)]
+        return [before(self.module, self.last, image.clone() if self.seam.writes else image)]
 
     def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
         """The last convolution and what the module does after it, but no clamp in training: it stops gradients."""
@@ -311,18 +312,22 @@ def try_seam(module: nn.Module, last: str | None, channels: int, multiple: int, 
     like = next(module.parameters())
     side = multiple * (-(-LEAST_SIDE // multiple) // 2 * 2 + 1)  # an odd number of times, to be divisible by no more
     image = torch.rand(2, channels, side, side + 2 * multiple * (not square), generator=generator).to(like)
-    first, order, output = run(module, image)
+    given = image.clone()
+    first, order, output = run(module, given)
+    writes = not torch.equal(given, image)
     scale = check_output(module, image, output)
     candidates = [last] if last is not None else list(dict.fromkeys(reversed(order)))
+    # One of three channels may shift the mean or mix the colours of an image that is there already.
+    candidates.sort(key=lambda name: convolution_of(module, name).in_channels <= output.shape[1])
     tried: dict[str, float] = {}
     for name in candidates:
         convolution = convolution_of(module, name)
         shuffle = math.isqrt(convolution.out_channels // output.shape[1])
         if convolution.out_channels != output.shape[1] * shuffle**2:
             continue
-        with disturbed(convolution, before(module, convolution, image), generator):
-            output = module(image)
-            shuffled = F.pixel_shuffle(convolution(before(module, convolution, image)), shuffle)
+        with disturbed(convolution, before(module, convolution, image.clone()), generator):
+            output = module(image.clone())
+            shuffled = F.pixel_shuffle(convolution(before(module, convolution, image.clone())), shuffle)
         shuffled = inner(shuffled, output)
         if shuffled.shape != output.shape:
             continue
@@ -335,7 +340,7 @@ def try_seam(module: nn.Module, last: str | None, channels: int, multiple: int, 
                 shift = output.new_tensor(offset or (0.0,)).view(-1, 1, 1)
                 off = ((TAILS[tail](gain * shuffled + shift + added) - output).abs().max() / output.abs().max()).item()
                 if off < TOLERANCE:
-                    size = channels, output.shape[1], scale, multiple, square, shuffle
+                    size = channels, output.shape[1], scale, multiple, square, writes, shuffle
                     return Seam(first, name, *size, gain, offset, skip, tail)
                 tried[name] = min(off, tried.get(name, math.inf))
     nearest = ", ".join(f"{name} (off by {off:.0%})" for name, off in tried.items()) or "none has its channels and size"
@@ -415,7 +420,7 @@ def check_output(module: nn.Module, image: Tensor, output: Any) -> int:
     (height, rest), (width, more) = (divmod(o, i) for o, i in zip(output.shape[2:], image.shape[2:], strict=True))
     if rest or more or height != width or height < 1:
         raise UnfitModuleError(f"{SAYS} of the size of its input or a multiple of it, but {seen}")
-    if not torch.equal(module(image), output):
+    if not torch.equal(module(image.clone()), output):
         raise UnfitModuleError(f"{SAYS}, but another one each time, also in evaluation mode")
     return height
 

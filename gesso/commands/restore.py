@@ -86,7 +86,7 @@ def restore(
     restorer = Restorer(found.network, tile, overlap, ensemble, precision, device, blend)
     channels = restorer.network.in_channels
     if channels not in (1, 3, 4):
-        raise ValueError(f"{checkpoint}: expected a network for 1, 3 or 4 channels, this takes {channels}")
+        raise ValueError(f"{checkpoint}: expected a network for images of 1, 3 or 4, this has {channels} channels")
     targets = plan(input, out)
     join()
     if not overwrite:

@@ -315,6 +315,36 @@ def test_a_mean_and_a_range_that_are_undone_at_the_end_are_found():
     assert net(image).shape == (2, 64, 21, 30)
 
 
+class Writing(nn.Module):
+    """Scales the image that it is given in place, and mixes the colours of its output."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.mix = (
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.Conv2d(8, 3, 3, padding=1),
+            nn.Conv2d(3, 3, 1),
+        )
+        nn.init.dirac_(self.mix.weight)
+
+    def forward(self, x):
+        x *= 255
+        return self.mix(self.second(self.first(x).relu())) / 255
+
+
+def test_a_network_that_writes_into_its_input_is_given_a_copy():
+    torch.manual_seed(0)
+    net = wrap(Writing())
+    assert net.seam.writes
+    assert net.seam.last == "second"  # not the one of three channels behind it
+    image = torch.rand(1, 3, 12, 12)
+    kept = image.clone()
+    with torch.no_grad():
+        restored = net(image)
+        assert torch.equal(image, kept)
+        torch.testing.assert_close(restored, net.module(image.clone()), rtol=1e-4, atol=1e-4)
+
+
 class Square(nn.Module):
     """As Uformer has it: tokens of which it knows the number alone, and sides that have to divide by 4."""
 
