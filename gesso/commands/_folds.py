@@ -50,6 +50,7 @@ def open_folds(
     pair_by: PairBy = "stem",
     layout: str | None = None,
     degradation: Any = None,
+    scale: int = 1,
     folds: int | None = None,
     made: Path = Path(),
 ) -> list[Fold]:
@@ -65,14 +66,14 @@ def open_folds(
     root = None if data is None else Path(data)
     pairs = None
     if degradation is None:
-        pairs = pairs_if_any(root, "train", lq=lq, gt=gt, pair_by=pair_by, layout=layout)
+        pairs = pairs_if_any(root, "train", lq=lq, gt=gt, pair_by=pair_by, layout=layout, scale=scale)
     elif root is None:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
 
     def find(split: str) -> Sequence[Pair]:
         if pairs is None:
             return spoilt_photos(Path(data or ""), split, made)
-        return find_pairs(root, split, pair_by=pair_by, layout=layout)
+        return find_pairs(root, split, pair_by=pair_by, layout=layout, scale=scale)
 
     what = "photos" if pairs is None else "pairs"
     train = pairs or find("train")

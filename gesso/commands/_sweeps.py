@@ -61,17 +61,25 @@ class Sweep:
         names = sorted({name for point in self.points for name in point.options})
         varying = [name for name in names if len({str(point.options.get(name)) for point in self.points}) > 1]
         for option in varying:
-            lines: dict[str, Line] = {}
+            lines: dict[tuple[str, ...], Line] = {}
             for point in self.points:
-                others = [f"{n.split('.')[-1]} {point.options.get(n)}" for n in varying if n != option]
-                name = ", ".join([*others, f"after {point.step} steps"])
                 value = point.options.get(option)
                 if value is not None:
-                    line = lines.setdefault(name, {})
-                    line[value if isinstance(value, int | float) else str(value)] = point.value, point.low, point.high
-            lines = {name: line for name, line in lines.items() if len(line) > 1}
+                    others = [f"{name.split('.')[-1]} {point.options.get(name)}" for name in varying if name != option]
+                    key = (*others, f"after {point.step} fine-tuning steps")
+                    value = value if isinstance(value, int | float) else str(value)
+                    lines.setdefault(key, {})[value] = point.value, point.low, point.high
+            lines = {key: dict(sorted(line.items(), key=by_size)) for key, line in lines.items() if len(line) > 1}
             if lines:
-                yield option, lines
+                last = len(varying) - 1
+                tells = [i for i in range(last) if len({key[i] for key in lines}) > 1] + [last]
+                yield option, {", ".join(key[i] for i in tells): line for key, line in lines.items()}
+
+
+def by_size(item: tuple[Any, Any]) -> tuple[bool, float, str]:
+    """A key that sorts (option, value) by the option: numbers by size, and before words."""
+    is_number = isinstance(item[0], int | float)
+    return not is_number, float(item[0]) if is_number else 0.0, str(item[0])
 
 
 def read_sweep(folders: Sequence[Path]) -> Sweep:

@@ -147,11 +147,13 @@ def compare(
     out = Path(out)
     check_positive(steps=steps, devices=devices, crop_size=crop_size, batch_size=batch_size, scale=scale)
     goal = find_task(task, scale=scale)
+    if goal.sees != "rgb":
+        raise ValueError(f"{task}: a comparison shows its images in colour, and this task has {goal.sees} ones")
     network = {"backbone": backbone, "backbone_args": backbone_args or {}}
     compared = find_starts(listed(starts), network, pretrain_args or {}, start_args or {})
     spoil = goal.degradation if degradation is None else parse_degradation(degradation)
     splits = open_folds(
-        data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, folds=folds,
+        data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, scale=scale, folds=folds,
         made=out / "data" / "spoilt",
     )  # fmt: skip
     counts = check_counts([int(count) for count in listed(pairs)], splits)

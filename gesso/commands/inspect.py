@@ -368,7 +368,7 @@ class View:
             restored = own.restore(lq)
         share = 1 - float((restored - noise).square().sum() / (lq - noise).square().sum())
         named = {"the noise it was trained on": noise, f"without {mask_ratio:.0%} of the rings": lq,
-                 f"{self.origin.label} by itself: {share:.0%} back": restored}  # fmt: skip
+                 f"{self.origin.label} by itself: {share:.0%} less error": restored}  # fmt: skip
         return {name: enlarged(unit_range(picture, noise)[0]) for name, picture in named.items()}
 
     def without_rings(self, image: Tensor, mask_ratio: float, number: int) -> Tensor:

@@ -337,7 +337,7 @@ def position_picture(similarities: Tensor) -> str:
     ]
     y = WIDTH + 34
     scale.append(f'<text x="{RIGHT}" y="{y}">−1</text><text x="{RIGHT + 132}" y="{y}" text-anchor="end">1</text>')
-    words = "cosine with the token in whose place the map stands"
+    words = "cosine with the token in the map's own place"
     scale.append(f'<text x="{RIGHT + 146}" y="{WIDTH + 17}">{words}</text>')
     return svg("Similarities of position embeddings", [image, *scale], height=WIDTH + 44)
 
@@ -361,9 +361,12 @@ def sweep_chart(
         lines: (value, low, high) by the option's value, by group.
         y_label: what the value is.
         baseline: the value of random weights; 0 where the value is a gain.
+
+    Of more than two lines only the first has a band.
     """
-    values = sorted({value for line in lines.values() for value in line}, key=sortable)
+    values = list(dict.fromkeys(value for line in lines.values() for value in line))
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    values = sorted(values) if numeric else values
     wide = numeric and min(values) > 0 and max(values) / min(values) >= 8  # doublings are then evenly spaced
     where = {v: (math.log(v) if wide else float(v)) if numeric else float(i) for i, v in enumerate(values)}
     ticks = {where[v]: number(v) if numeric else str(v) for v in values}
@@ -371,15 +374,10 @@ def sweep_chart(
     for i, (name, line) in enumerate(lines.items()):
         found = [(where[v], *line[v]) for v in values if v in line]
         x, y, low, high = (list(column) for column in zip(*found, strict=True))
-        series.append(Series(name, figures.tone(i), x, y, low, high, dashed=i > 0))
+        band = (low, high) if i == 0 or len(lines) < 3 else (None, None)
+        series.append(Series(name, figures.tone(i), x, y, *band, dashed=i > 0))
         series.append(Series(name, figures.tone(i), x, y, titles=[f"{name} {v}: {line[v][0]:.2f}" for v in line]))
     ends = [where[values[0]], where[values[-1]]]
     random = [] if baseline is None else [Series("random weights", 0, ends, [baseline, baseline], dashed=True)]
-    drawing = chart(f"{y_label} over {option}", [*random, *series], option, y_label, x_ticks=ticks)
+    drawing = chart(f"{y_label} over {option}", [*random, *series], f"{option} of pre-training", y_label, x_ticks=ticks)
     return panels(f"{y_label} over {option}", [[("", drawing)]], [*random, *series[::2]])
-
-
-def sortable(value: Any) -> tuple[bool, float, str]:
-    """A key that sorts numbers by size, and before words."""
-    is_number = isinstance(value, int | float)
-    return not is_number, float(value) if is_number else 0.0, str(value)

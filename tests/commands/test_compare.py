@@ -260,6 +260,7 @@ def test_clean_photos_are_spoilt_anew_in_training_and_once_for_measurements(tmp_
         ({"pairs": "2,9"}, "from 1 to 2"),
         ({"steps": 0}, "steps"),
         ({"task": "derian"}, "did you mean derain"),
+        ({"task": "denoise_grey"}, "grey"),
         ({"degradation": "gaussian_nois"}, "did you mean gaussian_noise"),
         ({"data": None, "lq": "a", "gt": "b", "degradation": "rain"}, "a folder of them is needed"),
     ],

@@ -14,7 +14,7 @@ from gesso.backbones import create_backbone
 from gesso.commands import _diagnosis
 from gesso.commands._diagnosis import own_response, part_of, weight_changes
 from gesso.commands._origins import open_origin, own_output, random_start
-from gesso.commands._sweeps import read_sweep
+from gesso.commands._sweeps import Measured, Sweep, read_sweep
 from gesso.commands.inspect import inspect
 from gesso.functional.random import generator_for
 from gesso.report import diagnosis
@@ -218,11 +218,20 @@ def test_a_sweep_shows_the_gain_over_the_option_that_varies(swept, tmp_path):
     found = inspect(sweep=str(swept), out=tmp_path / "out")["sweep"]
     assert list(found["options"]) == ["pretext_args.mask_ratio"]
     lines = found["options"]["pretext_args.mask_ratio"]
-    assert list(lines) == ["after 200 steps", "after 100 steps", "after 50 steps"]
-    middle = {value: numbers[0] for value, numbers in lines["after 200 steps"].items()}
+    assert list(lines) == [f"after {step} fine-tuning steps" for step in (200, 100, 50)]
+    middle = {value: numbers[0] for value, numbers in lines["after 200 fine-tuning steps"].items()}
     assert middle["0.75"] > middle["0.25"] > middle["0.9"]  # 0.75 is the default of the pretext, which is not said
     assert middle["0.75"] == pytest.approx(0.6, abs=0.2)
     assert (tmp_path / "out" / "sweep-mask_ratio.svg").exists()
+
+
+def test_lines_are_named_after_what_sets_them_apart():
+    made = [({"mask_ratio": ratio, "steps": steps, "count": count}, 0.1 * ratio) for ratio, steps, count in
+            ((0.25, 10, 1), (0.75, 10, 1), (0.25, 20, 1), (0.75, 20, 1), (0.75, 20, 100))]  # fmt: skip
+    sweep = Sweep([Measured(options, value, value, value, 9) for options, value in made], "gain", 0.0)
+    lines = {option: list(lines) for option, lines in sweep.charts()}
+    assert lines["mask_ratio"] == [f"steps {steps}, after 9 fine-tuning steps" for steps in (10, 20)]
+    assert lines["count"] == ["after 9 fine-tuning steps"]
 
 
 def test_a_sweep_may_have_been_moved(swept, tmp_path):
@@ -244,7 +253,7 @@ def test_fine_tuning_runs_are_a_sweep_too(tmp_path):
     ((option, lines),) = sweep.charts()
     assert option == "steps"
     expected = {100: (20.2, 20.0, 20.4), 1000: (21.1, 21.0, 21.2)}
-    assert {value: pytest.approx(numbers) for value, numbers in lines["after 9 steps"].items()} == expected
+    assert {value: pytest.approx(numbers) for value, numbers in lines["after 9 fine-tuning steps"].items()} == expected
 
 
 def test_words_and_numbers_can_be_swept():

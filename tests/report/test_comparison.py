@@ -124,7 +124,7 @@ def test_the_page_is_well_formed_and_every_control_has_a_label(page):
         assert tag != "img" or attributes["alt"]
     inside = re.findall(r"<label[^>]*>\s*([\w ]+?)\s*<(input|select)", page.read_text())
     viewer = [("Left", "select"), ("Right", "select"), ("Divider", "input"), ("Zoom", "input")]
-    assert inside == [("Images of", "select"), *viewer * page.read_text().count('class="viewer"')]
+    assert inside == [("Images chosen for", "select"), *viewer * page.read_text().count('class="viewer"')]
     assert page.read_text().count("<select") + page.read_text().count("<input") == len(inside)
     charts = [attributes for tag, attributes in reader.elements if tag == "svg"]
     assert all(attributes.get("role") == "img" for attributes in charts)
