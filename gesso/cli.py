@@ -157,7 +157,10 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"gesso {words[0]}: {error}\n")
         return BAD_INPUT
     except RuntimeError as error:
-        if type(error).__name__ not in ("TrainingError", "ProcessError"):
+        lost = "RANK" in os.environ and any(word in str(error) for word in ("gloo", "NCCL"))
+        if lost:  # under torchrun; the device that has failed says why
+            error = RuntimeError(f"another device has left the run ({str(error).splitlines()[0]})")
+        elif type(error).__name__ not in ("TrainingError", "ProcessError"):
             raise
         sys.stderr.write(f"gesso {words[0]}: {error}\n")
         return 1
