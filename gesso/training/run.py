@@ -262,6 +262,7 @@ def quieten() -> None:
     for part in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning.*")
+    warnings.filterwarnings("ignore", message="Grad strides do not match")  # DDP copies gradients then, no more
 
 
 def mixed_precision(precision: str, accelerator: str) -> Any:
