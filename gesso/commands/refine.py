@@ -16,6 +16,7 @@ from gesso.data.datasets import PairDataset
 from gesso.data.io import atomic_path
 from gesso.data.mixes import Part, Sampling, mixed
 from gesso.data.origins import Block, Origin, files_of, read_image
+from gesso.functional.processes import place
 from gesso.functional.random import seed_for
 from gesso.losses import find_loss
 from gesso.refiner import PTGRM, Prior, Refined, View, open_prior
@@ -132,7 +133,8 @@ def refine(
 
     datasets: list[Any] = [part.samples.train for part in parts]
     if net.prior is not None:
-        net.prior.to("cuda" if torch.cuda.is_available() and run.get("accelerator") != "cpu" else "cpu")
+        on_gpu = torch.cuda.is_available() and run.get("accelerator") != "cpu"
+        net.prior.to(f"cuda:{place().local_rank}" if on_gpu else "cpu")
     if net.prior is not None and net.prior_view == "image":
         datasets = [with_features(net.prior, part, Path(prior_cache or out)) for part in parts]
     batches = [stage.batch_size for stage in plan]
