@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from gesso.data.origins import Block, Origin, Planes, Views, declared, read_pixels
+from gesso.functional.memory import free_memory
 
 
 class Decoded:
@@ -54,17 +54,6 @@ class Decoded:
 
     def __reduce__(self) -> tuple[type["Decoded"], tuple[list[Path | Views | Planes], int]]:
         return Decoded, (self._origins, 0)
-
-
-def free_memory() -> int:
-    """Bytes of memory that this process may still take: what the machine has free, or its control group allows."""
-    free = psutil.virtual_memory().available
-    group = Path("/sys/fs/cgroup")
-    try:
-        allowed, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return free if allowed == "max" else min(free, int(allowed) - int(used))
-    except (OSError, ValueError):  # no control groups here
-        return free
 
 
 def _lay_out(origins: Sequence[Path | Views | Planes], budget: int) -> list[tuple[int, int, type]]:
