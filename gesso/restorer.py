@@ -212,11 +212,12 @@ def in_bf16(backbone: Backbone, device: torch.device) -> Backbone:
     """
     network = copy.deepcopy(backbone).to(device, torch.bfloat16)
     state = backbone.state_dict()
+    within = getattr(network, "backbone", network)  # a network with layers or a refiner behind it
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        if network.is_head(name):
+        if network.is_head(name) or within.is_head(name.removeprefix("backbone.")):
             tensor.data = state[name].to(device, torch.float32)
-    body = network.features
-    network.features = lambda image: [body(image.bfloat16())[-1].float()]
+    body = within.features
+    within.features = lambda image: [body(image.bfloat16())[-1].float()]
     return network
 
 

@@ -16,10 +16,11 @@ from gesso.data.datasets import PairDataset
 from gesso.data.io import atomic_path
 from gesso.data.mixes import Part, Sampling, mixed
 from gesso.data.origins import Block, Origin, files_of, read_image
+from gesso.functional.checks import check_choice
 from gesso.functional.processes import place
 from gesso.functional.random import seed_for
 from gesso.losses import find_loss
-from gesso.refiner import PTGRM, Prior, Refined, View, open_prior
+from gesso.refiner import ABLATIONS, PTGRM, Ablation, Prior, Refined, View, open_prior
 from gesso.report.console import say, track, warn
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.refine_module import PriorDataset, RefineModule
@@ -51,6 +52,7 @@ def refine(
     prior_view: View | None = None,
     prior_cache: str | Path | None = None,
     refiner_args: dict[str, Any] | None = None,
+    ablation: Ablation = "full",
     freeze_restorer: bool = False,
     restored_weight: float = 1.0,
     loss: str | None = None,
@@ -95,6 +97,9 @@ def refine(
             are degraded on the fly; none: "crop", or what a refined checkpoint was trained with.
         prior_cache: folder for what the prior says of whole images, to be shared between runs; none: `out`.
         refiner_args: options of `PTGRM`, such as `--refiner_args.image_mask true`.
+        ablation: a row of the paper's table 3: "full"; without spatial-varying enhancement ("no_sve"), channel-spatial
+            attention ("no_csa", or either: "no_channel", "no_spatial") or position ("no_position"); or "larger", a
+            larger refiner that nothing guides, with the prior "none".
         freeze_restorer: train the refiner only.
         restored_weight: factor of the loss of the restorer's own output beside that of the refined image.
         loss: "l1", "charbonnier", "mse" or "psnr"; none: that of the task.
@@ -126,7 +131,14 @@ def refine(
         holdout=holdout, seed=seed,
     )  # fmt: skip
     torch.manual_seed(seed_for(seed, "weights"))
-    net = start(checkpoint, prior, prior_view, refiner_args or {}, weights=weights, **(backbone_args or {}))
+    net = start(
+        checkpoint,
+        prior,
+        prior_view,
+        refiner_options(ablation, prior, refiner_args),
+        weights=weights,
+        **(backbone_args or {}),
+    )
     net.backbone.requires_grad_(not freeze_restorer)
     check_fit(net, parts)
     introduce(net)
@@ -188,6 +200,18 @@ def start(
     net = checkpoints.load(checkpoint, prior=prior, **facts)
     assert isinstance(net, Refined)
     return net
+
+
+def refiner_options(ablation: Ablation, prior: str, given: dict[str, Any] | None) -> dict[str, Any]:
+    """Options of `PTGRM` that an ablation stands for, and those that are given.
+
+    Raises:
+        ValueError: for an unknown ablation, or a prior where nothing shall guide.
+    """
+    check_choice("ablation", ablation, Ablation)
+    if ablation == "larger" and prior != "none":
+        raise ValueError(f"ablation: the larger refiner is guided by nothing; pass the prior none, got {prior}")
+    return ABLATIONS[ablation] | (given or {})
 
 
 def introduce(net: Refined) -> None:

@@ -1,7 +1,7 @@
 """PTG-RM: a light refiner behind a restorer, guided by a frozen pre-trained model."""
 
 from gesso.refiner.priors import Prior, open_prior
-from gesso.refiner.ptg_rm import PTGRM
+from gesso.refiner.ptg_rm import ABLATIONS, PTGRM, Ablation
 from gesso.refiner.refined import Refined, View
 
-__all__ = ["PTGRM", "Prior", "Refined", "View", "open_prior"]
+__all__ = ["ABLATIONS", "PTGRM", "Ablation", "Prior", "Refined", "View", "open_prior"]

@@ -11,7 +11,7 @@ Names of submodules are those of the official code. Convolutions over the prior 
 constant map is a vector times a map of ones.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,22 @@ from gesso.functional.checks import check_choice
 from gesso.functional.padding import pad, round_up
 
 MaskSign = Literal["code", "paper"]
+Ablation = Literal["full", "no_sve", "no_csa", "no_channel", "no_spatial", "no_position", "larger"]
 STRIDE = 4  # the map is this much smaller than the image
 PRIOR_HIDDEN, PRIOR_WIDTH = 256, 64  # T_m and T_c
+
+NO_CSA = {"channel_attention": False, "spatial_attention": False}
+ABLATIONS: dict[Ablation, dict[str, Any]] = {
+    "full": {},
+    "no_sve": {"spatial_varying": False},
+    "no_csa": NO_CSA,
+    "no_channel": {"channel_attention": False},
+    "no_spatial": {"spatial_attention": False},
+    "no_position": {"position": False},
+    # Without prior about as many parameters as the guided one has; the size of the paper's is not published.
+    "larger": {"width": 62, "spatial_varying": False, "position": False, **NO_CSA},
+}
+"""Rows of the paper's table 3, as options of `PTGRM`."""
 
 
 class PTGRM(nn.Module):

@@ -128,11 +128,10 @@ class Refined(Backbone):
 
     def restore(self, image: Tensor) -> Tensor:
         """What the restorer alone makes of `image`; padding is cropped before anything is refined."""
-        height, width = image.shape[-2:]
-        left, _, top, _ = self.padding(height, width)
+        if type(self.backbone).forward is not Backbone.forward:  # IPT stitches patches
+            return self.backbone(image)
         padded = self.pad(image)
-        restored = self.backbone.reconstruct(self.features(padded)[-1], padded)
-        return restored[..., top : top + height, left : left + width]
+        return self.backbone.crop(self.backbone.reconstruct(self.features(padded)[-1], padded), image)
 
     def refine(self, restored: Tensor, image: Tensor, prior: Tensor | None = None) -> Tensor:
         """The refined image; `prior` (B, D) is computed from `image` where it is not known yet."""

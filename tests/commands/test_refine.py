@@ -146,11 +146,15 @@ def test_a_refined_file_is_trained_further_with_its_prior_or_with_the_mean(place
 
 
 def test_a_larger_refiner_without_prior_by_its_recipe(place):
-    words = ["refine", "--config", "ptg_rm_larger", "--out", str(place / "run"), "--task", "derain"]
+    words = ["refine", "--config", "ptg_rm", "--ablation", "larger", "--prior", "none", "--task", "derain"]
+    words += ["--out", str(place / "run")]
     words += ["--checkpoint", str(place / "restorer.safetensors"), "--data", str(place / "data"), "--steps", "2"]
     words += ["--crop_size", "16", "--batch_size", "2", "--refiner_args.width", "4", "--val_every", "0"]
     assert cli.main(words) == 0
-    assert checkpoint.load(place / "run/backbone.safetensors").options["prior"] == "none"
+    net = checkpoint.load(place / "run/backbone.safetensors")
+    assert net.options["prior"] == "none"
+    assert net.refiner.r1.out_channels == 4, "options that are given win"
+    assert not net.refiner.spatial_varying
 
 
 @pytest.mark.parametrize(
@@ -161,6 +165,8 @@ def test_a_larger_refiner_without_prior_by_its_recipe(place):
         ({"prior": "no_such_module:Class"}, "no module either"),
         ({"prior": "mean"}, "is not refined, so it holds no mean feature"),
         ({"refiner_args": {"widht": 8}}, "did you mean width"),
+        ({"ablation": "no_prior"}, "ablation: expected full, no_sve"),
+        ({"ablation": "larger"}, "guided by nothing; pass the prior none"),
         ({"refiner_args": {"prior_dim": 512}}, "prior_dim: 512, but the prior says 80 numbers"),
         ({"checkpoint": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"prior_view": "image", "degradation": "gaussian_noise"}, "degrades photos anew in every step"),

@@ -57,7 +57,7 @@ def test_refines_what_the_restorer_returns(net):
     assert not torch.allclose(net(image), net.backbone(image))
 
 
-@pytest.mark.parametrize("name", ["nafnet_tiny", "swinir_tiny", "uformer_tiny"])
+@pytest.mark.parametrize("name", ["nafnet_tiny", "swinir_tiny", "uformer_tiny", "promptir_tiny", "ipt_tiny"])
 def test_behind_other_networks(name):
     torch.manual_seed(0)
     net = refined(create_backbone(name), Prior(Brightness(), BRIGHTNESS))

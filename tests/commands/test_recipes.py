@@ -1,0 +1,56 @@
+"""Recipes that run anywhere do run, and those that need data say which."""
+
+import pytest
+import yaml
+
+from gesso import _discovery, cli
+from gesso.data.procedural import WholeProcedural
+
+QUICK = ["--steps", "2", "--crop_size", "16", "--batch_size", "2", "--val_every", "0", "--precision", "float32"]
+
+
+def settings(verb, name):
+    return yaml.safe_load(_discovery.recipe_file(verb, name).read_text())
+
+
+@pytest.mark.parametrize("name", ["all_in_one_small", "mixed_small"])
+def test_recipes_on_procedural_images_run_anywhere(tmp_path, name, capsys, monkeypatch):
+    monkeypatch.setattr(WholeProcedural, "__len__", lambda self: 1)  # fewer images to validate on
+    assert cli.main(["finetune", "--config", name, "--out", str(tmp_path / "run"), *QUICK]) == 0
+    assert (tmp_path / "run/backbone.safetensors").exists()
+    assert "procedural images (leaves)" in capsys.readouterr().out
+
+
+def test_recipes_that_need_data_name_every_folder_that_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for verb, name, parts in (("finetune", "all_in_one_ten", 10), ("evaluate", "mixed", 11)):
+        words = [verb, "--config", name, *(["--out", "run"] if verb == "finetune" else [])]
+        assert cli.main(words) == cli.BAD_INPUT
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        for part in settings(verb, name)["mix"]:
+            folders = [part[side] for side in ("data", "val", "lq") if side in part]
+            assert any(f"mix part {part['name']}: {folder}: no such folder" in error for folder in folders)
+        assert len(settings(verb, name)["mix"]) == parts
+
+
+def test_tasks_of_a_mix_are_measured_as_they_are_trained():
+    for name in ("all_in_one_five", "all_in_one_ten"):
+        train, test = (settings(verb, name)["mix"] for verb in ("finetune", "evaluate"))
+        assert [part["task"] for part in train] == [part["task"] for part in test]
+        assert [part.get("protocol") for part in train] == [part.get("protocol") for part in test]
+
+
+@pytest.mark.parametrize("words", [
+    ["evaluate", "--task", "realnoise", "--data", "blocks"],
+    ["check-data", "--data", "blocks"],
+])  # fmt: skip
+def test_a_matlab_file_of_something_else_is_explained(tmp_path, monkeypatch, capsys, words):
+    scipy_io = pytest.importorskip("scipy.io")
+    (tmp_path / "blocks").mkdir()
+    for side in ("Noisy", "Gt"):
+        scipy_io.savemat(tmp_path / f"blocks/Validation{side}BlocksSrgb.mat", {"other": [[1]]})
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) != 0
+    said = capsys.readouterr()
+    assert "expected a variable ValidationNoisyBlocksSrgb" in said.err + said.out
