@@ -25,6 +25,7 @@ Blend = Literal["smooth", "uniform"]
 Watch = Callable[[Sequence[Any]], Iterable[Any]]
 
 PROBE = 96  # side of the image on which a network's hunger for memory is measured
+WHOLE = 2**20  # pixels up to which an image is restored whole where memory allows, as published protocols measure
 CPU_TILE = 256  # least side of automatic tiles on a CPU where memory allows: smaller ones would be mostly overlap
 CPU_BYTES = 2**28  # what a tile's tensors take on a CPU beyond that: larger ones are slower, allocating and clearing
 
@@ -175,7 +176,7 @@ class Restorer:
             sample = torch.zeros(self.network.in_channels, probe, probe, device=self.device)
             self._bytes_per_pixel = peak_bytes(lambda: self._run(sample)) / probe**2
         pixels = free_bytes(self.device) / self._bytes_per_pixel
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and height * width > WHOLE:
             pixels = min(pixels, max(CPU_TILE**2, CPU_BYTES / self._bytes_per_pixel))
         if height * width <= pixels:
             return whole
