@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test test-min check format clean
 
 # pip installs exactly what was tested; the stamp is renewed when the lists of packages change
 .venv/installed: pyproject.toml constraints.txt
@@ -16,6 +16,15 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
+# the oldest version of everything that pyproject.toml allows
+.venv-min/installed: pyproject.toml constraints-min.txt
+	test -d .venv-min || $(PYTHON) -m venv .venv-min
+	.venv-min/bin/pip install --quiet --disable-pip-version-check --constraint constraints-min.txt --editable ".[dev]"
+	touch $@
+
+test-min: .venv-min/installed
+	.venv-min/bin/pytest --numprocesses 2 --dist loadfile
+
 check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -27,4 +36,4 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv build dist *.egg-info runs/demo
+	rm -rf .venv .venv-min build dist *.egg-info runs/demo
