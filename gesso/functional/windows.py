@@ -66,7 +66,8 @@ def move(rows: Tensor, here: Windows, there: Windows) -> Tensor:
     """Pixels (B*H*W, C) in the order of `there`, from the order of `here`, without the way through the maps."""
     if here is there:
         return rows
-    return reorder(rows, here.inverse[there.order], there.inverse[here.order])
+    # `index_select`, for indexing by int32 is no valid ONNX.
+    return reorder(rows, here.inverse.index_select(0, there.order), there.inverse.index_select(0, here.order))
 
 
 class _Reorder(torch.autograd.Function):
