@@ -51,7 +51,7 @@ def case(number: int, seed: int, folder: Path) -> str:
     path = folder / "recipe.yaml"
     path.write_bytes(data)
     try:
-        options = cli.read_options(name, *verb(name), ["--config", str(path), *REQUIRED[name]])
+        options = cli.read_options(name, *verb(name), ["--config", str(path), *REQUIRED.get(name, [])])
         if isinstance(options.get("stages"), list):
             parse_stages(options["stages"])
         if options.get("degradation") is not None:

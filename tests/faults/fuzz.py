@@ -120,7 +120,7 @@ def kinds() -> Iterator[tuple[str, int, Case]]:
     """What is fuzzed, how many cases belong to a whole run, and what makes and judges one."""
     from tests.faults import _checkpoints, _images, _recipes
 
-    for name in _recipes.REQUIRED:
+    for name in {verb for verb, _ in _recipes.corpus()}:
         _recipes.verb(name)  # its imports shall not count
     yield "images", 10_000, _images.case
     yield "checkpoints", 2_000, _checkpoints.case
