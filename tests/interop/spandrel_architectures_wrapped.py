@@ -30,7 +30,7 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {  # class: the package it comes 
     "CRAFT": (MAIN, {"embed_dim": 24, "depths": [2], "num_heads": [6], "upscale": 2}),
     "Compact": (MAIN, {"num_feat": 16, "num_conv": 4, "upscale": 2}),
     "DAT": (MAIN, {"embed_dim": 16, "depth": [2], "num_heads": [2], "split_size": [8, 8]}),
-    "DCTLSA": (MAIN, {"num_modules": 2, "upscale": 2}),
+    "DCTLSA": (MAIN, {"upscale": 2}),
     "DITN": (MAIN, {"dim": 16, "ITL_blocks": 1, "SAL_blocks": 1, "upscale": 2}),
     "DRCT": (MAIN, SWIN | {"upscale": 2, "upsampler": "pixelshuffle", "gc": 8}),
     "DRUNet": (MAIN, {"in_nc": 3, "out_nc": 3, "nc": [8, 16, 32, 64], "nb": 1}),
