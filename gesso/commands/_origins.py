@@ -66,6 +66,7 @@ def open_origin(what: str, options: dict[str, Any], seed: int | None = None) -> 
 
     Raises:
         UnknownNameError: if it is none of these.
+        ValueError: if it takes other images than RGB ones.
         FileNotFoundError: if it looks like a file that does not exist.
     """
     path = Path(what)
@@ -74,9 +75,20 @@ def open_origin(what: str, options: dict[str, Any], seed: int | None = None) -> 
     if path.suffix or path.exists():
         network = checkpoints.load(path, **options)
         name = label(str(path)).removesuffix("/backbone")
-        return Origin(name, network.eval(), path, read_recipe(path.parent), options)
+        return Origin(name, in_colour(network, what).eval(), path, read_recipe(path.parent), options)
     torch.manual_seed(seed_for(seed or 0, "weights"))
-    return Origin("random start", create_backbone(what, **options).eval(), None, {}, options)
+    return Origin("random start", in_colour(create_backbone(what, **options), what).eval(), None, {}, options)
+
+
+def in_colour(network: Backbone, what: str) -> Backbone:
+    """The network, if it takes colour images.
+
+    Raises:
+        ValueError: if not.
+    """
+    if network.in_channels != 3:
+        raise ValueError(f"{what}: takes images of {network.in_channels} channels; expected a network for RGB images")
+    return network
 
 
 def read_recipe(folder: Path) -> dict[str, Any]:
