@@ -1,9 +1,9 @@
 """Make pairs for training or testing from clean photos."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
+from gesso.commands._written import Written, check_free
 from gesso.data.io import Picture, read_picture, write_picture
 from gesso.data.layouts import find_images
 from gesso.degradations import parse_degradation
@@ -14,24 +14,6 @@ from gesso.report.console import say, track, warn
 KEPT = (".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm")
 
 
-@dataclasses.dataclass(frozen=True)
-class Degraded:
-    """What `degrade` did.
-
-    Attributes:
-        written: degraded files, in the order of the photos.
-        failed: why a photo could not be degraded, by its path.
-    """
-
-    written: tuple[Path, ...]
-    failed: dict[Path, str]
-
-    @property
-    def exit_code(self) -> int:
-        """1 if a photo failed, else 0."""
-        return int(bool(self.failed))
-
-
 def degrade(
     input: str | Path,
     out: str | Path,
@@ -40,7 +22,7 @@ def degrade(
     seed: int = 0,
     pairs: bool = True,
     overwrite: bool = False,
-) -> Degraded:
+) -> Written:
     """Writes degraded photos into `out/input` and the clean ones into `out/target`; returns what was done.
 
     Names and folders below `input` are kept; JPEG and PGM become PNG, so that nothing but the degradation spoils them.
@@ -81,7 +63,7 @@ def degrade(
     say(f"{len(written)} {'pairs' if pairs else 'photos'} in {out}, seed {seed}: {spoil}")
     if failed:
         warn(f"{len(failed)} of {len(photos)} photos could not be degraded")
-    return Degraded(tuple(written), failed)
+    return Written(tuple(written), failed)
 
 
 def find_clean(source: Path, out: Path) -> dict[Path, Path]:
@@ -107,14 +89,3 @@ def find_clean(source: Path, out: Path) -> dict[Path, Path]:
             raise ValueError(f"{photo} and {named[name]} would both be written as {name}; rename one")
         named[name] = photo
     return named
-
-
-def check_free(paths: list[Path]) -> None:
-    """Checks that no file is in the way.
-
-    Raises:
-        FileExistsError: naming the first that is.
-    """
-    taken = [path for path in paths if path.exists()]
-    if taken:
-        raise FileExistsError(f"{len(taken)} files exist already, such as {taken[0]}; pass overwrite to replace them")

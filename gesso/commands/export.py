@@ -5,7 +5,7 @@ from typing import Any
 
 from gesso import checkpoint as checkpoints
 from gesso.checkpoint.export import Format, degae_paths
-from gesso.commands.degrade import check_free
+from gesso.commands._written import check_free
 from gesso.report.console import say
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gesso import checkpoint as checkpoints
-from gesso.commands.degrade import check_free
+from gesso.commands._written import Written, check_free
 from gesso.data.io import SUFFIXES, Picture, read_picture, write_picture
 from gesso.data.layouts import find_images
 from gesso.functional.processes import all_shares, from_all, share_of
@@ -14,24 +14,6 @@ from gesso.functional.resize import imresize
 from gesso.report.console import say, track, warn
 from gesso.restorer import Blend, Precision, Restorer, Watch
 from gesso.training.launch import has_to_launch, join, launch
-
-
-@dataclasses.dataclass(frozen=True)
-class Restored:
-    """What `restore` did.
-
-    Attributes:
-        written: restored files, in the order of the images.
-        failed: why an image could not be restored, by its path.
-    """
-
-    written: tuple[Path, ...]
-    failed: dict[Path, str]
-
-    @property
-    def exit_code(self) -> int:
-        """1 if an image failed, else 0."""
-        return int(bool(self.failed))
 
 
 def restore(
@@ -49,7 +31,7 @@ def restore(
     device: str = "auto",
     devices: int = 1,
     overwrite: bool = False,
-) -> Restored:
+) -> Written:
     """Writes restored images into `out` under their names; returns what was done.
 
     Bit depth, alpha and greyness are kept, and a rotation that a JPEG asks for is done. A network of four channels
@@ -114,7 +96,7 @@ def restore(
     say(f"{len(written)} images in {out}")
     if failed:
         warn(f"{len(failed)} of {len(targets)} images could not be restored")
-    return Restored(tuple(written), failed)
+    return Written(tuple(written), failed)
 
 
 def plan(input: Path, out: Path) -> dict[Path, Path]:
