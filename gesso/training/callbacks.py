@@ -72,6 +72,8 @@ class Keep(Callback):
     def save(self, trainer: Trainer, module: TrainingModule) -> None:
         """Writes both files; on many devices every rank takes part and rank 0 writes."""
         self.saved = module.batches_done
+        for logger in trainer.loggers:
+            logger.save()  # what a state has behind it stands in metrics.csv, even if the run is killed next
         temporary = self.out / "last.ckpt.part"
         try:
             trainer.save_checkpoint(temporary)

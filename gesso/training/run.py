@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from gesso.checkpoint.files import read_pickle
 from gesso.data.datasets import NoiseDataset
 from gesso.data.io import atomic_path
+from gesso.functional.memory import is_out_of_memory
 from gesso.functional.processes import place, share_of, under_slurm
 from gesso.report.console import say
 from gesso.restorer import computes_in_bf16
@@ -197,13 +198,12 @@ def fit(
         except StoppedError:
             say(f"stopped at step {module.step}; --resume goes on from here")
             raise KeyboardInterrupt from None
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except TrainingError:
+            raise
+        except (RuntimeError, MemoryError) as error:
+            if not (why := explained(error)):
                 raise
-            raise TrainingError(
-                f"a process that loads samples died at step {module.step}, perhaps for want of memory ({error}); "
-                "take fewer --workers. --resume goes on from the last saved state"
-            ) from error
+            raise TrainingError(f"{why}, at step {module.step}. --resume goes on from the last saved state") from error
         if validations and val_every and steps % val_every:
             trainer.validate(module, data, verbose=False)
         (out / "hparams.yaml").unlink(missing_ok=True)  # Lightning's, and empty
@@ -221,6 +221,15 @@ def check_positive(**numbers: float) -> None:
     for name, value in numbers.items():
         if value <= 0:
             raise ValueError(f"{name}: expected a positive number, got {value}")
+
+
+def explained(error: Exception) -> str:
+    """What has gone wrong and what to do, where it is known; else nothing."""
+    if "DataLoader worker" in str(error):
+        return f"a process that loads samples died, perhaps for want of memory ({error}); take fewer --workers"
+    if is_out_of_memory(error):
+        return f"out of memory beside the training itself ({str(error).splitlines()[0]}); lower crop_size or batch_size"
+    return ""
 
 
 def workers_for(train: Dataset[Any], accelerator: str) -> int:

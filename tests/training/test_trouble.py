@@ -105,7 +105,7 @@ def test_a_dead_worker_ends_the_run_which_goes_on_from_where_it_stood(tmp_path, 
         return load(self, key)
 
     monkeypatch.setattr(PairDataset, "__getitem__", deadly)
-    with pytest.raises(TrainingError, match=r"a process that loads samples died at step \d, .*take fewer --workers"):
+    with pytest.raises(TrainingError, match=r"a process that loads samples died, .*take fewer --workers, at step \d"):
         finetune(tmp_path / "run", data, workers=1, **options)
     capsys.readouterr()
     assert distance(unbroken, finetune(tmp_path / "run", data, workers=0, resume=True, **options)) == 0
