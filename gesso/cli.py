@@ -158,8 +158,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     except RuntimeError as error:
         lost = "RANK" in os.environ and any(word in str(error) for word in ("gloo", "NCCL"))
-        if lost:  # under torchrun; the device that has failed says why
-            error = RuntimeError(f"another device has left the run ({str(error).splitlines()[0]})")
+        if lost:
+            error = RuntimeError("another device has left the run; its own message says why")
         elif type(error).__name__ not in ("TrainingError", "ProcessError"):
             raise
         sys.stderr.write(f"gesso {words[0]}: {error}\n")
