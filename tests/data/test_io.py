@@ -302,7 +302,7 @@ def test_nothing_is_overwritten_unless_asked(tmp_path):
         ("x.png", Picture(torch.zeros(3, 2, 2), bits=32), r"cannot hold 32 bits; write .*\.tif"),
         ("x.jpg", Picture(torch.zeros(3, 2, 2), alpha=torch.ones(2, 2)), "cannot hold alpha"),
         ("x.txt", Picture(torch.zeros(3, 2, 2)), r"ends in \.png"),
-        ("x.png", Picture(torch.zeros(1, 2, 2)), r"expected an image \(3, height, width\)"),
+        ("x.png", Picture(torch.zeros(2, 2, 2)), r"expected an image \(3, height, width\)"),
         ("x.png", Picture(torch.full((3, 2, 2), torch.nan)), "NaN or infinite"),
     ],
 )

@@ -1,5 +1,6 @@
 """A part of `python -m tests.faults.fuzz` that is the same every time."""
 
+import mmap
 import signal
 from itertools import pairwise
 
@@ -26,7 +27,7 @@ def test_crashes_hangs_and_greed_are_seen(monkeypatch):
         if number == 4:
             signal.raise_signal(signal.SIGALRM)  # as the alarm does
         if number == 6:
-            bytearray(80 << 20)
+            mmap.mmap(-1, 80 << 20).write(bytes(80 << 20))  # new pages, whatever the process has lying free
         if number == 8:
             raise KeyError("unexpected")
         return "refused"
