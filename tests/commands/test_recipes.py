@@ -13,7 +13,7 @@ def settings(verb, name):
     return yaml.safe_load(_discovery.recipe_file(verb, name).read_text())
 
 
-@pytest.mark.parametrize("name", ["all_in_one_small", "mixed_small"])
+@pytest.mark.parametrize("name", ["all_in_one_small", "all_in_one_ten_small", "mixed_small"])
 def test_recipes_on_procedural_images_run_anywhere(tmp_path, name, capsys, monkeypatch):
     monkeypatch.setattr(WholeProcedural, "__len__", lambda self: 1)  # fewer images to validate on
     assert cli.main(["finetune", "--config", name, "--out", str(tmp_path / "run"), *QUICK]) == 0
