@@ -233,11 +233,11 @@ class TrainingModule(LightningModule):
     def optimise(self, names: list[str]) -> None:
         """One optimiser step, or none where the gradient is not finite; `names` are the samples of the step."""
         optimizer = cast(torch.optim.Optimizer, self.optimizers())
-        trained = [parameter for parameter in self.trained() if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in trained])
+        gradients = [parameter.grad for parameter in self.trained() if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
         if torch.isfinite(norm):
             if self.clip_norm is not None:
-                torch.nn.utils.clip_grads_with_norm_(trained, self.clip_norm, norm)
+                torch.nn.utils.clip_grads_with_norm_(self.trained(), self.clip_norm, norm)
             for group in optimizer.param_groups:
                 group["lr"] = self.rate * group.get("lr_factor", 1)
             optimizer.step()
