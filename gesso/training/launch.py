@@ -95,7 +95,9 @@ def launch(function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
         raise KeyboardInterrupt
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if failed:
-        raise failed[0].error  # pyright: ignore[reportGeneralTypeIssues]
+        # a process that died without a word may be missed by another before its end is seen here
+        cause = min(failed, key=lambda outcome: not isinstance(outcome.error, ProcessError))
+        raise cause.error  # pyright: ignore[reportGeneralTypeIssues]
     return next(outcome.value for outcome in outcomes if outcome.rank == 0)
 
 
