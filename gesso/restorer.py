@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +15,7 @@ from gesso.backbones import Backbone
 from gesso.functional import tiles
 from gesso.functional.checks import check_choice
 from gesso.functional.dihedral import dihedral, undo_dihedral
-from gesso.functional.memory import is_out_of_memory, peak_bytes
+from gesso.functional.memory import free_memory, is_out_of_memory, peak_bytes
 from gesso.functional.padding import round_up
 from gesso.functional.processes import place
 
@@ -186,7 +185,7 @@ class Restorer:
 def free_bytes(device: torch.device) -> float:
     """Bytes that a computation may take: half of what is free, torch's reserve included, and on a CPU a fair share."""
     if device.type != "cuda":
-        return psutil.virtual_memory().available / 2 / place().local_world
+        return free_memory() / 2 / place().local_world
     reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return (torch.cuda.mem_get_info(device)[0] + reserve) / 2
 

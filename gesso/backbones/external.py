@@ -90,6 +90,7 @@ class External(Backbone):
     """
 
     pad_mode = "reflect"
+    idle_parameters = True
 
     def __init__(
         self,

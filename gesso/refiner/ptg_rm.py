@@ -281,7 +281,7 @@ def conv_of_constant(weight: Tensor, vector: Tensor, feature: Tensor) -> Tensor:
 
     The convolution of a map of ones with the kernel that `weight` (O, D, 3, 3) and the vector make together.
     """
-    kernel = F.linear(vector, weight.movedim(1, -1).flatten(0, 2)).unflatten(1, (-1, *weight.shape[2:]))
+    kernel = torch.einsum("odyx,bd->boyx", weight, vector)
     ones = torch.ones_like(feature[:1, :1])
     return F.conv2d(ones, kernel.flatten(0, 1)[:, None], padding=1).unflatten(1, kernel.shape[:2])[0]
 

@@ -10,11 +10,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gesso.backbones._base import Backbone
-from gesso.backbones.external import External
 from gesso.functional.memory import is_out_of_memory
 from gesso.functional.processes import from_all, mean_over_processes, place
 from gesso.functional.random import Draws, Generators, generator_for, part_of_batch, seed_for
-from gesso.pretext.ipt import MultiTask
 from gesso.report.console import warn
 from gesso.training.sampling import StepSampler
 from gesso.training.schedules import Schedule
@@ -94,8 +92,8 @@ class TrainingModule(LightningModule):
 
     @property
     def idle_parameters(self) -> bool:
-        """Whether a step may leave parameters without gradient: heads of other tasks, or parts of a user's network."""
-        return isinstance(self.backbone, MultiTask | External)
+        """Whether a step may leave parameters without gradient."""
+        return self.backbone.idle_parameters
 
     def keepsakes(self) -> dict[str, nn.Module]:
         """What else is worth keeping of a run, by file name."""
