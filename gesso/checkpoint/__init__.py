@@ -3,6 +3,7 @@
 from gesso.checkpoint.export import export
 from gesso.checkpoint.files import CheckpointError, read_header, read_state, save, save_state
 from gesso.checkpoint.loading import Recognised, Report, load, load_features, recognise
+from gesso.checkpoint.softening import soften
 
 __all__ = [
     "CheckpointError",
@@ -16,4 +17,5 @@ __all__ = [
     "recognise",
     "save",
     "save_state",
+    "soften",
 ]

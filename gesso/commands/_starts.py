@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from gesso.report.statistics import BASELINE
 
 IMAGES = ("noise", "leaves", "pink")
 RECIPES = (".yaml", ".yml")
+TRANSFERS = ("keep_last", "shrink", "rescale", "features_lr", "freeze_features")  # what a start may do in its own way
 
 
 @dataclass(frozen=True)
@@ -26,19 +27,36 @@ class Start:
         name: what the user calls it.
         file: weights to start from; None for random weights and where they are pre-trained first.
         options: options of `gesso pretrain`; None where there is nothing to pre-train.
+        transfer: options of `gesso finetune` of this start alone, of those in `TRANSFERS`.
     """
 
     name: str
     file: Path | None = None
     options: dict[str, Any] | None = None
+    transfer: dict[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
-        """A folder name that changes with the recipe or the file, so that no run is taken for another's."""
+        """A folder name that changes with the recipe, the file or the transfer: no run is taken for another's."""
         if self.name == BASELINE:
             return BASELINE
-        content = self.file.read_bytes() if self.file else json.dumps(self.options, sort_keys=True).encode()
-        return f"{file_stem(self.name)}-{hashlib.blake2b(content, digest_size=4).hexdigest()}"
+        content = self.file.read_bytes() if self.file else spelled(self.options)
+        return f"{file_stem(self.name)}-{digest(content + (spelled(self.transfer) if self.transfer else b''))}"
+
+    @property
+    def pretraining_folder(self) -> str:
+        """A folder name that changes with the recipe alone: starts of one recipe share their pre-training."""
+        return f"{(self.options or {})['pretext']}-{digest(spelled(self.options))}"
+
+
+def spelled(options: Any) -> bytes:
+    """Options in a form that depends on nothing but their values."""
+    return json.dumps(options, sort_keys=True).encode()
+
+
+def digest(content: bytes) -> str:
+    """Eight letters that stand for the content."""
+    return hashlib.blake2b(content, digest_size=4).hexdigest()
 
 
 def find_starts(
@@ -56,11 +74,13 @@ def find_starts(
         names: of the starts.
         network: `backbone` and `backbone_args`, which replace those of a recipe.
         pretrain_args: options of `gesso pretrain` for every start.
-        start_args: likewise for single starts, by name.
+        start_args: likewise for single starts, by name. As in a YAML file, `finetune` among them holds options of
+            `gesso finetune` for this start.
 
     Raises:
         UnknownNameError: for a name that is none of these, or options for a start that is not compared.
-        ValueError: if there is nothing to compare, or two starts would have one name.
+        ValueError: for an option that a start cannot have; if there is nothing to compare, or two starts would have
+            one name.
     """
     chosen = [name for name in dict.fromkeys(names) if name != BASELINE]
     if not chosen:
@@ -68,7 +88,7 @@ def find_starts(
     for name in start_args:
         if name not in chosen:
             raise UnknownNameError(f"start_args: no start is called {name!r}; {suggest(name, chosen)}")
-    starts = [find_start(name, network, {**pretrain_args, **start_args.get(name, {})}) for name in chosen]
+    starts = [find_start(name, network, pretrain_args, start_args.get(name, {})) for name in chosen]
     stems = [file_stem(name) for name in chosen]
     if len(set(stems)) < len(stems):
         raise ValueError(
@@ -77,21 +97,40 @@ def find_starts(
     return [Start(BASELINE), *starts]
 
 
-def find_start(name: str, network: Mapping[str, Any], options: Mapping[str, Any]) -> Start:
-    """The start of this name, see `find_starts`.
+def find_start(
+    name: str, network: Mapping[str, Any], pretrain_args: Mapping[str, Any], own: Mapping[str, Any]
+) -> Start:
+    """The start of this name, see `find_starts`; `own` are the options of this one alone.
 
     Raises:
         UnknownNameError: if there is none.
         FileNotFoundError: if it is a file that does not exist.
+        ValueError: for an option that it cannot have.
     """
     path = Path(name)
     if path.suffix and path.suffix not in RECIPES:
         if not path.is_file():
             raise FileNotFoundError(f"starts: there is no file {path}")
-        return Start(name, file=path.resolve())
+        options, transfer = divided(name, own)
+        if options:
+            raise ValueError(f"start_args: {name} is not pre-trained, so it cannot have {', '.join(sorted(options))}")
+        return Start(name, file=path.resolve(), transfer=transfer)
     images, method = split_images(name)
-    recipe = {**read_recipe(method), **network, **options}
-    return Start(name, options=recipe | ({"images": images} if images else {}))
+    options, transfer = divided(name, {**read_recipe(method), **network, **pretrain_args, **own})
+    return Start(name, options=options | ({"images": images} if images else {}), transfer=transfer)
+
+
+def divided(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of `gesso pretrain`, and those of `gesso finetune`, which stand under `finetune`.
+
+    Raises:
+        ValueError: for an option of fine-tuning that starts must have in common.
+    """
+    transfer = options.get("finetune") or {}
+    unknown = sorted(set(transfer) - set(TRANSFERS))
+    if unknown:
+        raise ValueError(f"{name}: finetune: expected some of {', '.join(TRANSFERS)}, got {', '.join(unknown)}")
+    return {key: value for key, value in options.items() if key != "finetune"}, dict(transfer)
 
 
 def split_images(name: str) -> tuple[str | None, str]:
@@ -101,7 +140,7 @@ def split_images(name: str) -> tuple[str | None, str]:
 
 
 def read_recipe(method: str) -> dict[str, Any]:
-    """Options of `gesso pretrain`: those of a recipe by name or YAML file, or a pretext with all its defaults.
+    """Options of a start: those of a recipe by name or YAML file, or a pretext with all its defaults.
 
     Raises:
         UnknownNameError: if the name is neither.

@@ -104,8 +104,8 @@ def compare(
     """Writes `comparison.html`, `comparison.md` and `comparison.csv` into `out`: does a start beat random weights?
 
     For one seed, every start sees the same batches, crops, augmentations, new last layer, schedule and number of steps;
-    only the weights of the body differ. Given again, the command does only what is missing: after an interruption, or
-    for more seeds, starts or numbers of pairs.
+    only the weights of the body differ, unless a start says how it wants to be transferred. Given again, the command
+    does only what is missing: after an interruption, or for more seeds, starts or numbers of pairs.
 
     Args:
         out: folder of the comparison.
@@ -135,7 +135,8 @@ def compare(
         schedule: learning rate over a fine-tuning run: "constant", "cosine", or Restormer's "two_phase".
         finetune_args: further options of `gesso finetune` for every run, such as `--finetune_args.warmup_steps 20`.
         pretrain_args: options of `gesso pretrain` for every start, such as `--pretrain_args.steps 2000`.
-        start_args: options of `gesso pretrain` for single starts, by name.
+        start_args: options of `gesso pretrain` for single starts, by name; `finetune` among them holds how this start
+            is transferred: keep_last, shrink, rescale, features_lr or freeze_features.
         cache: folder of pre-trained starts, by recipe, which comparisons can share; none: `starts` in `out`.
         devices: runs side by side, each on a GPU of its own or on its share of the processor.
 
@@ -159,9 +160,7 @@ def compare(
     counts = check_counts([int(count) for count in listed(pairs)], splits)
     for start in compared:
         if start.file:  # weights of another network are refused before anything is trained
-            starting_network(
-                create_backbone(backbone, **network["backbone_args"]), str(start.file), transfer, keep_last=False
-            )
+            starting_network(create_backbone(backbone, **network["backbone_args"]), str(start.file), transfer)
     options = {
         "task": task, "scale": scale, **network, "transfer": transfer, "crop_size": crop_size, "batch_size": batch_size,
         "steps": steps, "val_every": val_every or max(1, steps // 10), "lr": lr, "schedule": schedule,
@@ -171,7 +170,7 @@ def compare(
         claim(out, recipe)
         write_tests(splits, spoil, goal.scale)
         primings = {start.name: priming(start, Path(cache or out / "starts")) for start in compared if start.options}
-        why = run_jobs(list(primings.values()), devices)
+        why = run_jobs(list({job.name: job for job in primings.values()}.values()), devices)
         failures = {name: f"pre-training: {why[job.name]}" for name, job in primings.items() if job.name in why}
         runs = [
             finetuning(out, start, primings.get(start.name), seed, number, fold, count, options)
@@ -229,9 +228,8 @@ def claim(out: Path, recipe: Mapping[str, Any]) -> None:
 
 def priming(start: Start, cache: Path) -> Job:
     """The pre-training of a start."""
-    return Job(
-        f"pre-training {start.name}", "pretrain", cache / start.folder, {"sample_every": 0, **(start.options or {})}
-    )
+    folder = start.pretraining_folder
+    return Job(f"pre-training {folder}", "pretrain", cache / folder, {"sample_every": 0, **(start.options or {})})
 
 
 def finetuning(
@@ -244,9 +242,9 @@ def finetuning(
     source = link_training(drawn(fold.train, count, run_seed), train)
     link(fold.test, test)
     init = primed.folder / "backbone.safetensors" if primed else start.file or "random"
-    paths = {**source, "val": str(test), "init": str(init)}
+    own = {**source, "val": str(test), "init": str(init), **start.transfer}
     name = f"{start.name}, seed {seed}, fold {number}, {count} pairs"
-    job = Job(name, "finetune", out / "runs" / place / start.folder, {**options, **paths, "seed": run_seed})
+    job = Job(name, "finetune", out / "runs" / place / start.folder, {**options, **own, "seed": run_seed})
     return Run(start, seed, number, count, job)
 
 

@@ -43,6 +43,9 @@ def finetune(
     init: str = "random",
     transfer: Literal["network", "paper"] = "network",
     keep_last: bool = False,
+    shrink: float = 1.0,
+    rescale: bool = False,
+    features_lr: float = 1.0,
     freeze_features: bool = False,
     critic: str | Path | None = None,
     critic_target: int | None = None,
@@ -89,6 +92,10 @@ def finetune(
         init: "random", or a file to start from (of gesso or of the authors).
         transfer: "network" or "paper", see above.
         keep_last: take the last convolution from `init` too, to go on with a network that restores already.
+        shrink: share of the weights of `init` in those that training starts from, in (0, 1]; the rest is random weights
+            (shrink and perturb: Ash & Adams, "On warm-starting neural network training", NeurIPS 2020, section 4).
+        rescale: give each matrix and kernel of `init` the norm of the random one whose place it takes.
+        features_lr: factor of the learning rate for what comes from `init`.
         freeze_features: train only what lies behind the features (linear probing).
         critic: DCPT's `classifier.safetensors`, for DC-guided training: a network of one degradation learns another.
         critic_target: class, counted from 0, that the critic shall take the features for; none: of the five, the
@@ -114,7 +121,7 @@ def finetune(
         return launch(finetune, options)
     recipe = {"verb": "finetune"} | {k: v for k, v in options.items() if k != "out"}
     out = Path(out)
-    check_positive(crop_size=crop_size, batch_size=batch_size, scale=scale)
+    check_positive(crop_size=crop_size, batch_size=batch_size, scale=scale, features_lr=features_lr)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
     torch.manual_seed(seed_for(seed, "weights"))
     net = create_backbone(backbone, **(backbone_args or {}))
@@ -124,7 +131,8 @@ def finetune(
     )  # fmt: skip
     batches, sets = [stage.batch_size for stage in plan], [part.samples.train for part in parts]
     train = mixed(parts, sets, seed=seed, sampling=sampling, batch_sizes=batches)
-    net = start(net, init, transfer, keep_last=keep_last, enlarge=scale if net.scale == 1 else 1)
+    enlarge = scale if net.scale == 1 else 1
+    net = start(net, init, transfer, keep_last=keep_last, enlarge=enlarge, shrink=shrink, rescale=rescale)
     check_fit(net, parts)
     if freeze_features:
         for name, parameter in net.named_parameters():
@@ -140,6 +148,7 @@ def finetune(
         use_mixup=mixup,
         critic=open_critic(net, critic, critic_target, task),
         critic_weight=critic_weight,
+        features_lr=1.0 if init == "random" else features_lr,
     )
     module.facts = {"task": task, "init": init, "transfer": transfer}
     fit(
@@ -160,22 +169,38 @@ def finetune(
 
 
 def start(
-    net: Backbone, init: str, transfer: Literal["network", "paper"], *, keep_last: bool, enlarge: int = 1
+    net: Backbone,
+    init: str,
+    transfer: Literal["network", "paper"],
+    *,
+    keep_last: bool = False,
+    enlarge: int = 1,
+    shrink: float = 1.0,
+    rescale: bool = False,
 ) -> Backbone:
     """The network that fine-tuning starts from: `net` with the features of a file, and a last convolution as new.
 
     With the transfer of the papers, layers behind a network that keeps the size of the image may `enlarge` it.
+
+    Raises:
+        ValueError: if `shrink` is out of range, or the file does not fit.
     """
     if transfer == "paper":
         images = net.in_channels
         net.replace_last(net.encoder_channels, image_residual=False)
         net = PaperTransfer.around(net, images, enlarge)
+    kept = set()
     if init != "random":
+        fresh = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
         loaded = checkpoint.load_features(net, init, keep_head=keep_last)
         say(f"{init}: {loaded}")
-    if net.image_residual and not keep_last:
-        for parameter in (p for last in net.last_ones for p in last.parameters()):
-            nn.init.zeros_(parameter)  # the residual makes this the identity
+        checkpoint.soften(net, fresh, loaded.loaded, shrink=shrink, rescale=rescale)
+        kept = set(loaded.loaded)
+    if net.image_residual:
+        last = {id(parameter) for layer in net.last_ones for parameter in layer.parameters()}
+        for name, parameter in net.named_parameters():
+            if id(parameter) in last and name not in kept:
+                nn.init.zeros_(parameter)  # the residual makes this the identity
     return net
 
 

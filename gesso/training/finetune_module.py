@@ -57,6 +57,7 @@ class FinetuneModule(TrainingModule):
             the images of its own share.
         critic: what a frozen classifier sees in the features, as a second loss (DC-guided training).
         critic_weight: factor of that loss.
+        features_lr: factor of the learning rate for everything but the head.
     """
 
     def __init__(
@@ -69,9 +70,10 @@ class FinetuneModule(TrainingModule):
         use_mixup: bool = False,
         critic: DegradationCritic | None = None,
         critic_weight: float = 1.0,
+        features_lr: float = 1.0,
     ) -> None:
         super().__init__(backbone)
-        self.critic, self.critic_weight = critic, critic_weight
+        self.critic, self.critic_weight, self.features_lr = critic, critic_weight, features_lr
         self.loss, self.validations, self.out, self.use_mixup = loss, validations, out, use_mixup
         self.best_psnr = -float("inf")
         self.scores: list[list[dict[str, Any]]] = []
@@ -80,6 +82,15 @@ class FinetuneModule(TrainingModule):
     def coupling(self) -> str:
         """MixUp."""
         return "MixUp blends its images" if self.use_mixup else ""
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The features with their own learning rate, and the head."""
+        if self.features_lr == 1:
+            return super().groups()
+        named = [(name, parameter) for name, parameter in self.backbone.named_parameters() if parameter.requires_grad]
+        features = [parameter for name, parameter in named if not self.backbone.is_head(name)]
+        head = [parameter for name, parameter in named if self.backbone.is_head(name)]
+        return [{"params": features, "lr_factor": self.features_lr}, {"params": head}]
 
     def losses(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
         """The loss between the restored image and the ground truth."""

@@ -17,7 +17,7 @@ from gesso.backbones import create_backbone
 from gesso.commands import _jobs
 from gesso.commands._folds import check_counts, drawn, link, open_folds
 from gesso.commands._jobs import Job, run_jobs
-from gesso.commands._starts import find_start, find_starts, split_images
+from gesso.commands._starts import find_start, find_starts, read_recipe, split_images
 from gesso.commands.compare import compare, listed
 from gesso.commands.finetune import start as starting_network
 from gesso.data.layouts import Pair, find_pairs
@@ -118,7 +118,7 @@ def test_all_starts_get_the_same_new_last_layer(weights, transfer):
     for init in ("random", str(weights)):
         torch.manual_seed(0)
         body = create_backbone(NETWORK["backbone"], **NETWORK["backbone_args"])
-        networks.append(starting_network(body, init, transfer, keep_last=False))
+        networks.append(starting_network(body, init, transfer))
     random, primed = (network.state_dict() for network in networks)
     relearned = [key for key in random if networks[0].is_head(key)]
     assert relearned
@@ -227,6 +227,18 @@ def test_pretrained_starts_can_be_shared(tmp_path, data, monkeypatch):
     assert sum(name.startswith("pre-training") for name in ran) == 1
 
 
+def test_starts_of_one_recipe_share_their_pretraining_however_they_are_transferred(tmp_path, data, monkeypatch):
+    recipe = read_recipe("restore") | {"finetune": {"keep_last": True, "features_lr": 0.5}}
+    (tmp_path / "kept.yaml").write_text(yaml.safe_dump(recipe))
+    ran = count_runs(monkeypatch)
+    starts = ["restore", str(tmp_path / "kept.yaml")]
+    out = compare(out=tmp_path / "out", data=data, starts=starts, seeds=0, **TINY).page.parent
+    assert sum(name.startswith("pre-training") for name in ran) == 1
+    recipes = [yaml.safe_load(path.read_text()) for path in (out / "runs").glob("*/seed-0-fold-0/*/config.yaml")]
+    assert sorted((r["keep_last"], r["features_lr"]) for r in recipes) == [(False, 1.0), (False, 1.0), (True, 0.5)]
+    assert len({recipe["init"] for recipe in recipes}) == 2
+
+
 def test_clean_photos_are_spoilt_anew_in_training_and_once_for_measurements(tmp_path, weights):
     photos = make_pairs(tmp_path / "pairs", 4) / "target"
     (photos / "more").mkdir()
@@ -256,6 +268,7 @@ def test_clean_photos_are_spoilt_anew_in_training_and_once_for_measurements(tmp_
         ({"starts": "ifpp"}, "did you mean ifp"),
         ({"starts": "gone.safetensors"}, "no file gone.safetensors"),
         ({"starts": "ifp", "start_args": {"mfm": {}}}, "start_args"),
+        ({"starts": "ifp", "start_args": {"ifp": {"finetune": {"lr": 1e-2}}}}, "expected some of keep_last.*got lr"),
         ({"folds": 6}, "expected 2 to 5"),
         ({"pairs": "2,9"}, "from 1 to 2"),
         ({"steps": 0}, "steps"),
@@ -276,6 +289,12 @@ def test_weights_of_another_network_are_refused_before_anything_is_trained(tmp_p
     with pytest.raises(ValueError, match=r"naf\.safetensors"):
         compare(out=tmp_path / "out", data=data, starts=str(tmp_path / "naf.safetensors"), **TINY)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_not_pretrained_but_may_be_transferred_in_its_own_way(weights):
+    assert find_start(str(weights), NETWORK, {}, {"finetune": {"shrink": 0.5}}).transfer == {"shrink": 0.5}
+    with pytest.raises(ValueError, match="is not pre-trained, so it cannot have steps"):
+        find_start(str(weights), NETWORK, {}, {"steps": 3})
 
 
 def test_three_pairs_are_too_few(tmp_path):
@@ -363,7 +382,7 @@ def test_a_start_may_name_its_images():
     assert split_images("leaves-mfm") == ("leaves", "mfm")
     assert split_images("noise-ifp") == ("noise", "ifp")
     assert split_images("mfm") == (None, "mfm")
-    start = find_start("leaves-ifp", NETWORK, {"steps": 7})
+    start = find_start("leaves-ifp", NETWORK, {}, {"steps": 7})
     assert start.options["images"] == "leaves"
     assert (start.options["steps"], start.options["backbone"]) == (7, "restormer_tiny")
     assert start.options["pretext_args"]["mask_ratio"] == 0.75  # from the recipe of IFP
@@ -372,10 +391,10 @@ def test_a_start_may_name_its_images():
 def test_a_recipe_file_is_a_start_and_its_folder_follows_its_content(tmp_path):
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("pretext: ifp\nsteps: 10\n")
-    first = find_start(str(recipe), NETWORK, {})
+    first = find_start(str(recipe), NETWORK, {}, {})
     assert first.options == {"pretext": "ifp", "steps": 10, **NETWORK}
     recipe.write_text("pretext: ifp\nsteps: 20\n")
-    assert find_start(str(recipe), NETWORK, {}).folder != first.folder
+    assert find_start(str(recipe), NETWORK, {}, {}).folder != first.folder
 
 
 def test_random_weights_are_always_compared_and_come_first(weights):

@@ -199,6 +199,14 @@ def test_frozen_features_stay_as_they_are(tmp_path, pairs):
     assert after["output.weight"].abs().max() > 0
 
 
+def test_features_may_learn_more_slowly_than_the_head(tmp_path, pairs):
+    primed = pretrain(tmp_path / "ifp", steps=2)
+    path = finetune(tmp_path / "run", pairs, init=str(primed), features_lr=1e-9, lr=1e-2, weight_decay=0.0)
+    before, after = load_file(primed), load_file(path)
+    assert all(torch.allclose(before[key], after[key], atol=1e-8) for key in before if key != "output.weight")
+    assert after["output.weight"].abs().max() > 1e-3
+
+
 def test_finetuning_learns_and_keeps_its_best(tmp_path, pairs):
     finetune(tmp_path / "run", pairs, steps=60, val_every=20, lr=3e-3, holdout=2)
     scores = [float(row["derain/psnr"]) for row in rows(tmp_path / "run") if row["derain/psnr"]]
