@@ -1,11 +1,13 @@
 """Degradations one after the other, or one out of several."""
 
 import dataclasses
+import math
 
+import torch
 from torch import Tensor
 
 from gesso.degradations._base import Degradation
-from gesso.functional.random import Draws, of_images, randint
+from gesso.functional.random import Draws, of_images, rand, randint
 
 
 def check_parts(owner: Degradation, field: str, *, least: int) -> None:
@@ -40,26 +42,41 @@ class Compose(Degradation):
 
 @dataclasses.dataclass(frozen=True)
 class Mix(Degradation):
-    """One of several degradations, drawn for each image, all equally likely.
+    """One of several degradations, drawn for each image.
 
     Args:
         choices: the degradations to draw from.
+        weights: how likely each is, in relation to the others; none: all equally likely.
     """
 
     choices: tuple[Degradation, ...] = ()
+    weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_parts(self, "choices", least=1)
+        numbers = isinstance(self.weights, tuple) and all(isinstance(w, float | int) for w in self.weights)
+        fit = numbers and all(0 <= w < math.inf for w in self.weights) and len(self.weights) in (0, len(self.choices))
+        if not fit or (self.weights and not any(self.weights)):
+            expected = f"as many numbers from 0 as there are choices ({len(self.choices)}), not all of them 0"
+            raise ValueError(f"{self.name}.weights: expected {expected}, got {self.weights!r}")
 
     def _apply(self, image: Tensor, generator: Draws) -> Tensor:
         return self.labelled(image, generator)[0]
 
     def labelled(self, image: Tensor, generator: Draws) -> tuple[Tensor, Tensor]:
         """The degraded images and, for each, the position of its degradation in `choices`, (B,)."""
-        label = randint(0, len(self.choices), image.shape[:1], generator)
+        label = self.drawn(image, generator)
         degraded = image.clone()
         for position, choice in enumerate(self.choices):
             drawn = (label == position).nonzero().flatten().tolist()
             if drawn:
                 degraded[drawn] = choice(image[drawn], of_images(generator, drawn))
         return degraded, label
+
+    def drawn(self, image: Tensor, generator: Draws) -> Tensor:
+        """The position of a choice for each image, (B,)."""
+        if not self.weights:
+            return randint(0, len(self.choices), image.shape[:1], generator)
+        ends = torch.tensor(self.weights, device=image.device).cumsum(0)
+        point = rand(image.shape[:1], generator, torch.float32) * ends[-1]
+        return torch.searchsorted(ends, point, right=True).clamp(max=max(i for i, w in enumerate(self.weights) if w))

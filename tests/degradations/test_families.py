@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gesso.degradations import create_degradation
+from gesso.degradations import create_degradation, parse_degradation
 from gesso.degradations._base import draw, draw_integer
 from gesso.degradations.blur import filter_image, gaussian_kernel
 from gesso.degradations.compose import Compose, Mix
@@ -234,3 +234,17 @@ def test_mix_draws_one_for_each_image_and_can_say_which():
     assert torch.equal(degraded, mix(image, generator_for(0)))
     assert degraded.mean((1, 2, 3)).tolist() == pytest.approx(torch.tensor([0.5, 1.0, 0.0])[label].tolist(), abs=0.3)
     assert torch.bincount(label).min() >= 10
+
+
+def test_mix_draws_by_weight():
+    image = grey(0.5, batch=400, side=8)
+    mix = parse_degradation({"name": "mix", "choices": [[], "rain", "haze"], "weights": [3, 0, 1]})
+    counts = torch.bincount(mix.labelled(image, generator_for(0))[1], minlength=3)
+    assert counts[1] == 0
+    assert 260 <= counts[0] <= 340
+
+
+@pytest.mark.parametrize("weights", [[1], [1, -1], [0, 0], [1, math.inf], [1, math.nan], ["a", "b"], 2, {"a": 1}])
+def test_weights_that_do_not_fit_are_refused(weights):
+    with pytest.raises(ValueError, match=r"mix.weights: expected as many numbers from 0 as there are choices \(2\)"):
+        parse_degradation({"name": "mix", "choices": ["rain", "haze"], "weights": weights})
