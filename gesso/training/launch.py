@@ -4,6 +4,7 @@ Processes are told who they are by the variables that torchrun sets. Where torch
 nothing is started here.
 """
 
+import atexit
 import contextlib
 import importlib
 import os
@@ -16,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -207,6 +209,16 @@ def join() -> None:
         cluster = SLURMEnvironment(auto_requeue=False)
         os.environ |= {"MASTER_ADDR": cluster.main_address, "MASTER_PORT": str(cluster.main_port)}
     distributed.init_process_group("gloo", rank=here.rank, world_size=here.world)
+    leave_at_exit()
+
+
+@cache
+def leave_at_exit() -> None:
+    """Has this process leave its group when Python ends: gloo's threads would abort it then, now and then.
+
+    Lightning sees to that for NCCL alone.
+    """
+    atexit.register(lambda: distributed.destroy_process_group() if is_joined() else None)
 
 
 # --------------------------------------------------------------------------------------------- in the process

@@ -28,6 +28,7 @@ from gesso.restorer import computes_in_bf16
 from gesso.training._module import TrainingError, TrainingModule
 from gesso.training.callbacks import Estimate, Keep, ProgressLine, Samples, StoppedError, StopRequest
 from gesso.training.compiling import Mode, compile_features
+from gesso.training.launch import leave_at_exit
 from gesso.training.sampling import Stage, StepSampler
 from gesso.training.schedules import schedule as schedule_by_name
 from gesso.training.table import Table
@@ -157,6 +158,8 @@ def fit(
         log_every=log_every,
         seed=seed,
     )
+    if here.world > 1:
+        leave_at_exit()
     data = RunData(train, validations, sampler, workers_for(train, accelerator) if workers is None else workers)
     together = parallel(strategy, module)
     if precision == "float64":

@@ -1,11 +1,14 @@
 """Runs that one process and several must end alike: `torchrun -m tests.training._shared_jobs FOLDER` does them all."""
 
+import atexit
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import distributed
 
 import gesso
 from gesso import checkpoint
@@ -66,5 +69,12 @@ def run_all(data: Path, out: Path) -> None:
         job(data, out / name)
 
 
+def check_that_it_has_left() -> None:
+    """Ends with 3 if Python is about to end while this process belongs to a group."""
+    if distributed.is_initialized():
+        os._exit(3)
+
+
 if __name__ == "__main__":
+    atexit.register(check_that_it_has_left)  # the first to be registered is the last to be called
     run_all(*map(Path, sys.argv[1:]))
