@@ -1,7 +1,7 @@
 """Links the real pairs of the evidence into train and test folders, the same for every run.
 
 Pairs are taken in natural order, first those to train on: Rain100H's copies 5 and 14 then fall on one side. For camera
-noise both sides show scenes of their own.
+noise both sides show scenes of their own. Blurred pairs are made from clean photos, blurred once.
 
 usage: python docs/results/prepare.py DATA OUT
 """
@@ -9,6 +9,7 @@ usage: python docs/results/prepare.py DATA OUT
 import sys
 from pathlib import Path
 
+from gesso.commands.degrade import degrade
 from gesso.data.layouts import find_pairs, natural
 
 # folder: pairs to train on, pairs to test on
@@ -17,13 +18,18 @@ SPLITS = {
     "dehaze_sots_indoor": (6, 6),
     "noise_polyu": (20, 12),
     "lowlight_lol_train": (2, 2),
+    "deblur_made": (100, 12),
 }
 
 
 def main(data: Path, out: Path) -> None:
     """Links the splits of every folder."""
+    made = out / "made" / "deblur_made"
+    if not made.exists():
+        degrade(data / "clean_bsds", made, degradation="motion_blur", seed=0)
     for name, (train, test) in SPLITS.items():
-        pairs = sorted(find_pairs(data / name), key=lambda pair: natural(pair.lq.name))
+        source = made if name == "deblur_made" else data / name
+        pairs = sorted(find_pairs(source), key=lambda pair: natural(pair.lq.name))
         if name == "noise_polyu":  # the last test pairs are of cameras and scenes that the first do not show
             pairs = [*pairs[:train], *pairs[-test:]]
         for split, chosen in {"train": pairs[:train], "test": pairs[train : train + test]}.items():

@@ -10,6 +10,8 @@ cd "$here/starts"
 
 few="--steps 400 --val_every 100 --crop_size 64 --batch_size 4 --lr 1e-3 --finetune_args.warmup_steps 20 --seeds 0,1,2"
 photos="{restore_photos.yaml: {images: $data/clean_bsds}}"
+task_photos="{task_photos.yaml: {images: $data/clean_bsds}}"
+transfers=ifp.yaml,ifp_rescaled.yaml,ifp_shrunk.yaml,ifp_slow.yaml
 every=ifp.yaml,restore.yaml,restore_photos.yaml,restore_other.yaml,mfm.yaml,dcpt.yaml,ipt.yaml,degae.yaml
 parts=ifp.yaml,ifp_short.yaml,ifp_lr.yaml,ifp_many.yaml,ifp_leaves.yaml,ifp_mask50.yaml,ifp_mask25.yaml,ifp_pixels.yaml,ifp_modulus.yaml
 
@@ -23,14 +25,18 @@ ask() { # name, backbone, task, folder, options ...
 for question in "${@:-}"; do
   case $question in
     rain | "") ask rain nafnet_tiny derain derain_rain100h --starts random,$every --start_args "$photos" ;;&
-    haze | "") ask haze nafnet_tiny dehaze dehaze_sots_indoor --starts random,ifp.yaml,restore.yaml ;;&
-    noise | "") ask noise nafnet_tiny realnoise noise_polyu --starts random,ifp.yaml,restore.yaml ;;&
-    dark | "") ask dark nafnet_tiny lowlight lowlight_lol_train --starts random,ifp.yaml,restore.yaml ;;&
-    rain_restormer | "") ask rain_restormer restormer_tiny derain derain_rain100h --starts random,ifp.yaml,restore.yaml ;;&
+    haze | "") ask haze nafnet_tiny dehaze dehaze_sots_indoor --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
+    noise | "") ask noise nafnet_tiny realnoise noise_polyu --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
+    dark | "") ask dark nafnet_tiny lowlight lowlight_lol_train --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
+    rain_restormer | "") ask rain_restormer restormer_tiny derain derain_rain100h --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
     paper | "") ask paper nafnet_tiny derain derain_rain100h --transfer paper --starts random,ifp.yaml,restore.yaml ;;&
     parts | "") ask parts nafnet_tiny derain derain_rain100h --starts random,$parts ;;&
-    four | "") ask four nafnet_tiny derain derain_rain100h --pairs 4 --starts random,ifp.yaml,restore.yaml,restore_photos.yaml --start_args "$photos" ;;&
+    four | "") ask four nafnet_tiny derain derain_rain100h --pairs 4 --starts random,ifp.yaml,restore.yaml,restore_photos.yaml,task.yaml --start_args "$photos" ;;&
     push | "") ask push nafnet_tiny derain derain_rain100h --starts random,restore.yaml,restore_rings.yaml,restore_long.yaml ;;&
-    rain_uformer | "") ask rain_uformer uformer_tiny derain derain_rain100h --starts random,ifp.yaml,restore.yaml ;;&
+    rain_uformer | "") ask rain_uformer uformer_tiny derain derain_rain100h --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
+    task | "") ask task nafnet_tiny derain derain_rain100h --seeds 3,4,5,6,7 --starts random,task.yaml,task_kept.yaml,task_photos.yaml,restore_other.yaml --start_args "$task_photos" ;;&
+    long | "") ask long nafnet_tiny derain derain_rain100h --steps 1600 --val_every 200 --starts random,task.yaml ;;&
+    blur | "") ask blur nafnet_tiny deblur deblur_made --pairs 10,100 --starts random,ifp.yaml,task.yaml ;;&
+    transfers | "") ask transfers nafnet_tiny derain derain_rain100h --starts random,$transfers ;;&
   esac
 done

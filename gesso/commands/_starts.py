@@ -64,6 +64,7 @@ def find_starts(
     network: Mapping[str, Any],
     pretrain_args: Mapping[str, Any],
     start_args: Mapping[str, Mapping[str, Any]],
+    task: str = "derain",
 ) -> list[Start]:
     """The starts of these names, random weights first.
 
@@ -76,6 +77,7 @@ def find_starts(
         pretrain_args: options of `gesso pretrain` for every start.
         start_args: likewise for single starts, by name. As in a YAML file, `finetune` among them holds options of
             `gesso finetune` for this start.
+        task: that is compared; recipes made for a task are made for this one.
 
     Raises:
         UnknownNameError: for a name that is none of these, or options for a start that is not compared.
@@ -88,7 +90,7 @@ def find_starts(
     for name in start_args:
         if name not in chosen:
             raise UnknownNameError(f"start_args: no start is called {name!r}; {suggest(name, chosen)}")
-    starts = [find_start(name, network, pretrain_args, start_args.get(name, {})) for name in chosen]
+    starts = [find_start(name, network, pretrain_args, start_args.get(name, {}), task) for name in chosen]
     stems = [file_stem(name) for name in chosen]
     if len(set(stems)) < len(stems):
         raise ValueError(
@@ -98,7 +100,7 @@ def find_starts(
 
 
 def find_start(
-    name: str, network: Mapping[str, Any], pretrain_args: Mapping[str, Any], own: Mapping[str, Any]
+    name: str, network: Mapping[str, Any], pretrain_args: Mapping[str, Any], own: Mapping[str, Any], task: str
 ) -> Start:
     """The start of this name, see `find_starts`; `own` are the options of this one alone.
 
@@ -116,7 +118,10 @@ def find_start(
             raise ValueError(f"start_args: {name} is not pre-trained, so it cannot have {', '.join(sorted(options))}")
         return Start(name, file=path.resolve(), transfer=transfer)
     images, method = split_images(name)
-    options, transfer = divided(name, {**read_recipe(method), **network, **pretrain_args, **own})
+    recipe = read_recipe(method)
+    if "task" in (recipe.get("pretext_args") or {}):
+        recipe["pretext_args"]["task"] = task
+    options, transfer = divided(name, {**recipe, **network, **pretrain_args, **own})
     return Start(name, options=options | ({"images": images} if images else {}), transfer=transfer)
 
 

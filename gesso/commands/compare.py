@@ -151,7 +151,7 @@ def compare(
     if goal.sees != "rgb":
         raise ValueError(f"{task}: a comparison shows its images in colour, and this task has {goal.sees} ones")
     network = {"backbone": backbone, "backbone_args": backbone_args or {}}
-    compared = find_starts(listed(starts), network, pretrain_args or {}, start_args or {})
+    compared = find_starts(listed(starts), network, pretrain_args or {}, start_args or {}, task)
     spoil = goal.degradation if degradation is None else parse_degradation(degradation)
     splits = open_folds(
         data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, scale=scale, folds=folds,

@@ -9,7 +9,9 @@ from torch.nn import functional as F
 from gesso.backbones._base import Backbone
 from gesso.degradations import parse_degradation
 from gesso.functional.random import Draws
+from gesso.functional.resize import enlarge
 from gesso.pretext._base import Pretext, pictures, unit_range
+from gesso.tasks import find_task
 
 MIX = ("rings", "gaussian_noise", "gaussian_blur", "low_light", "rain", "haze", "jpeg")
 
@@ -22,23 +24,38 @@ class Restore(Pretext):
         degradation: what spoils the images: a name, a name with options, a list applied in order, or
             `{name: mix, choices: [...]}`; none: one of rings, Gaussian noise, Gaussian blur, low light, rain, haze
             and JPEG, drawn for each image.
+        task: instead, the task to come, whose degradation spoils the images; "sr" for networks that enlarge.
+
+    Raises:
+        UnknownNameError: for a task or degradation that there is not.
+        ValueError: if both are given, or the network does not enlarge and the task is "sr".
     """
 
     images: ClassVar[str] = "leaves"
 
-    def __init__(self, backbone: Backbone, *, degradation: Any = None) -> None:
+    def __init__(self, backbone: Backbone, *, degradation: Any = None, task: str | None = None) -> None:
         super().__init__(backbone)
-        self.degradation = parse_degradation(degradation or {"name": "mix", "choices": list(MIX)})
+        if task is None:
+            self.degradation = parse_degradation(degradation or {"name": "mix", "choices": list(MIX)})
+        elif degradation is None:
+            self.degradation = find_task(task, scale=backbone.scale if task == "sr" else 1).degradation
+        else:
+            raise ValueError(f"restore: expected a degradation or a task, got both ({degradation!r} and {task!r})")
 
     def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Losses of one step: `loss`, the mean absolute error."""
         gt = unit_range(batch["image"])
-        restored = self.encode(self.degradation(gt, generator))
-        return {"loss": F.l1_loss(restored, gt)}
+        return {"loss": F.l1_loss(self.restored(self.degradation(gt, generator), gt), gt)}
+
+    def restored(self, degraded: Tensor, gt: Tensor) -> Tensor:
+        """The network's image at the size of `gt`: averaged down unless the degraded image was smaller."""
+        output = self.backbone(degraded)
+        return output if degraded.shape != gt.shape else self.shrink(output)
 
     @torch.no_grad()
     def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Pictures `original`, `degraded` and `restored`, (B, 3, H, W) in [0, 1]."""
         gt = unit_range(batch["image"])
         degraded = self.degradation(gt, generator)
-        return pictures(gt, degraded=degraded, restored=self.encode(degraded))
+        restored = self.restored(degraded, gt)
+        return pictures(gt, degraded=enlarge(degraded, gt.shape[-1] // degraded.shape[-1]), restored=restored)

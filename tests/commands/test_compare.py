@@ -292,9 +292,9 @@ def test_weights_of_another_network_are_refused_before_anything_is_trained(tmp_p
 
 
 def test_a_file_is_not_pretrained_but_may_be_transferred_in_its_own_way(weights):
-    assert find_start(str(weights), NETWORK, {}, {"finetune": {"shrink": 0.5}}).transfer == {"shrink": 0.5}
+    assert find_start(str(weights), NETWORK, {}, {"finetune": {"shrink": 0.5}}, "derain").transfer == {"shrink": 0.5}
     with pytest.raises(ValueError, match="is not pre-trained, so it cannot have steps"):
-        find_start(str(weights), NETWORK, {}, {"steps": 3})
+        find_start(str(weights), NETWORK, {}, {"steps": 3}, "derain")
 
 
 def test_three_pairs_are_too_few(tmp_path):
@@ -382,7 +382,7 @@ def test_a_start_may_name_its_images():
     assert split_images("leaves-mfm") == ("leaves", "mfm")
     assert split_images("noise-ifp") == ("noise", "ifp")
     assert split_images("mfm") == (None, "mfm")
-    start = find_start("leaves-ifp", NETWORK, {}, {"steps": 7})
+    start = find_start("leaves-ifp", NETWORK, {}, {"steps": 7}, "derain")
     assert start.options["images"] == "leaves"
     assert (start.options["steps"], start.options["backbone"]) == (7, "restormer_tiny")
     assert start.options["pretext_args"]["mask_ratio"] == 0.75  # from the recipe of IFP
@@ -391,10 +391,16 @@ def test_a_start_may_name_its_images():
 def test_a_recipe_file_is_a_start_and_its_folder_follows_its_content(tmp_path):
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("pretext: ifp\nsteps: 10\n")
-    first = find_start(str(recipe), NETWORK, {}, {})
+    first = find_start(str(recipe), NETWORK, {}, {}, "derain")
     assert first.options == {"pretext": "ifp", "steps": 10, **NETWORK}
     recipe.write_text("pretext: ifp\nsteps: 20\n")
-    assert find_start(str(recipe), NETWORK, {}, {}).folder != first.folder
+    assert find_start(str(recipe), NETWORK, {}, {}, "derain").folder != first.folder
+
+
+def test_a_recipe_for_the_task_to_come_is_made_for_the_task_that_is_compared():
+    found = find_starts(["gesso", "restore"], NETWORK, {}, {}, "dehaze")
+    assert found[1].options["pretext_args"] == {"task": "dehaze"}
+    assert "pretext_args" not in found[2].options
 
 
 def test_random_weights_are_always_compared_and_come_first(weights):

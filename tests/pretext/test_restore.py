@@ -41,6 +41,33 @@ def test_preview(source):
     assert all(picture.shape == image.shape and 0 <= picture.min() <= picture.max() <= 1 for picture in shown.values())
 
 
+def test_a_task_spoils_by_its_own_degradation():
+    assert Restore(Plain(), task="dehaze").degradation == create_degradation("haze")
+
+
+def test_a_super_resolver_enlarges_what_the_task_has_made_smaller():
+    restore = Restore(Plain(scale=2), task="sr")
+    gt = torch.rand(2, 3, 16, 18)
+    lq = create_degradation("bicubic", scale=2, up=False)(gt, generator_for(7))
+    expected = (restore.backbone(lq) - gt).abs().mean()
+    assert restore({"image": gt}, generator_for(7))["loss"].item() == pytest.approx(expected.item())
+    shown = restore.preview({"image": gt}, generator_for(0))
+    assert all(picture.shape == gt.shape for picture in shown.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "rain", "degradation": "rain"}, "got both"),
+        ({"task": "derian"}, "did you mean derain"),
+        ({"task": "sr"}, "sr enlarges 2, 3, 4 or more times, got 1"),
+    ],
+)
+def test_tasks_that_cannot_be_prepared_for_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Restore(Plain(), **options)
+
+
 def test_unknown_degradation():
     with pytest.raises(UnknownNameError, match="did you mean rain"):
         Restore(Plain(), degradation="rian")
