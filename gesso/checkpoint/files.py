@@ -95,9 +95,13 @@ def with_defaults(network: type[Backbone], options: Mapping[str, Any]) -> dict[s
     return {p.name: p.default for p in parameters if p.default is not p.empty} | dict(options)
 
 
-def plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` as JSON gives them back: tuples become lists."""
-    return json.loads(json.dumps(options))
+def plain(value: Any) -> Any:
+    """`value` in the types that JSON and YAML have, at any depth: tuples become lists, paths text."""
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def untied(state: State) -> State:

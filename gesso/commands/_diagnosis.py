@@ -230,14 +230,14 @@ def frequencies(bands: Sequence[range], images: Tensor) -> list[float]:
     return [band_frequency(rings, height, width) for rings in bands]
 
 
-def plain(value: Any) -> Any:
+def shortened(value: Any) -> Any:
     """Dataclasses anywhere inside a value as dictionaries, numbers shortened to what is known of them."""
     if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
+        return {key: shortened(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [shortened(inner) for inner in value]
     if hasattr(value, "__dataclass_fields__"):
-        return plain(asdict(value))
+        return shortened(asdict(value))
     if hasattr(value, "tolist"):  # tensors and arrays
-        return plain(value.tolist())
+        return shortened(value.tolist())
     return float(f"{value:.6g}") if isinstance(value, float) else value

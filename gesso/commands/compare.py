@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from gesso.backbones import create_backbone
+from gesso.checkpoint.files import plain
 from gesso.commands._folds import Fold, SpoiltPhoto, check_counts, drawn, link, link_training, open_folds, write_tests
 from gesso.commands._jobs import Job, run_jobs
 from gesso.commands._starts import Start, find_starts
@@ -31,7 +32,7 @@ from gesso.report.console import say, show_table, warn
 from gesso.report.statistics import Score
 from gesso.restorer import Restorer
 from gesso.tasks import Task, find_task
-from gesso.training.run import check_positive, claimed, plain
+from gesso.training.run import check_positive, claimed
 
 MOST_PICTURES = 200  # test images whose restored pictures are kept
 FOLD_STRIDE = 10_000  # runs of one seed on different folds draw different numbers

@@ -21,7 +21,7 @@ from gesso.commands._diagnosis import (
     last_convolution_response,
     map_statistics,
     own_response,
-    plain,
+    shortened,
     weight_changes,
     with_best_convolution,
 )
@@ -129,7 +129,7 @@ def inspect(
             results["tokens"] = view.tokens(folder)
     if sweep is not None:
         results["sweep"] = draw_sweep(folder, [Path(place) for place in listed(sweep)])
-    results = plain(results)
+    results = shortened(results)
     with atomic_path(folder / "inspection.json") as path:
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     say(f"written to {folder}")
@@ -217,7 +217,7 @@ class View:
         aligned: dict[str, dict[str, list[list[float]]]] = {}
         for kind, images in self.images.items():
             maps = {name: features(network, images) for name, network in self.networks.items()}
-            statistics[kind] = plain({name: map_statistics(of_one) for name, of_one in maps.items()})
+            statistics[kind] = shortened({name: map_statistics(of_one) for name, of_one in maps.items()})
             ours = maps.pop(self.origin.label)
             if maps:
                 aligned[kind] = {name: alignments(ours, theirs) for name, theirs in maps.items()}
@@ -274,7 +274,7 @@ class View:
     def rings(self, folder: Path) -> dict[str, Any]:
         """Which bands of the spectrum come back once they are missing."""
         kinds = [kind for kind in self.images if kind != "noise"]
-        fitted = plain({
+        fitted = shortened({
             kind: {
                 name: last_convolution_response(network, self.images[kind], self.seed)
                 for name, network in self.networks.items()
@@ -282,7 +282,7 @@ class View:
             for kind in kinds
         })  # fmt: skip
         write_svg(folder / "rings.svg", diagnosis.ring_charts(fitted))
-        own = {} if self.own is None else plain(self.own_responses(self.own))
+        own = {} if self.own is None else shortened(self.own_responses(self.own))
         if own:
             write_svg(folder / "rings-by-itself.svg", diagnosis.own_chart(own, self.origin.label))
         self.show_rings(fitted[self.natural], own.get(self.natural))

@@ -18,7 +18,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasti
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from gesso.checkpoint.files import read_pickle
+from gesso.checkpoint.files import plain, read_pickle
 from gesso.data.datasets import NoiseDataset
 from gesso.data.io import atomic_path
 from gesso.functional.memory import is_out_of_memory
@@ -330,15 +330,6 @@ def prepare_folder(out: Path, recipe: dict[str, Any], *, resume: bool, overwrite
     with atomic_path(config) as path:
         path.write_text(f"# gesso {verb} --config THIS_FILE --out FOLDER\n{yaml.safe_dump(recipe, sort_keys=False)}")
     return None
-
-
-def plain(value: Any) -> Any:
-    """`value` in the types that YAML has."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def loggers(out: Path, step: int) -> list[Any]:
