@@ -27,7 +27,7 @@ for question in "${@:-}"; do
     rain | "") ask rain nafnet_tiny derain derain_rain100h --starts random,$every --start_args "$photos" ;;&
     haze | "") ask haze nafnet_tiny dehaze dehaze_sots_indoor --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
     noise | "") ask noise nafnet_tiny realnoise noise_polyu --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
-    dark | "") ask dark nafnet_tiny lowlight lowlight_lol_train --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
+    dark | "") ask dark nafnet_tiny lowlight lowlight_lol_train --folds 2 --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
     rain_restormer | "") ask rain_restormer restormer_tiny derain derain_rain100h --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
     paper | "") ask paper nafnet_tiny derain derain_rain100h --transfer paper --starts random,ifp.yaml,restore.yaml ;;&
     parts | "") ask parts nafnet_tiny derain derain_rain100h --starts random,$parts ;;&
