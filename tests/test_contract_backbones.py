@@ -68,6 +68,8 @@ def test_forward_is_reconstruct_of_features(name):
         features = net.features(padded)
         assert [feature.shape[1] for feature in features] == net.channels
         assert set(net.stages) <= set(range(len(features)))
+        stages = net.stage_features(padded)
+        assert all(torch.equal(stages[position], features[position]) for position in net.stages)
         assert torch.equal(net(image), net.crop(net.reconstruct(features[-1], padded), image))
 
 

@@ -81,6 +81,10 @@ class Backbone(nn.Module):
         """
         raise NotImplementedError
 
+    def stage_features(self, image: Tensor) -> list[Tensor]:
+        """What `features` returns up to the last of `stages`; networks that go on behind it stop there."""
+        return self.features(image)
+
     def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
         """The restored image (B, out_channels, scale*H, scale*W) from the last feature map and the padded input."""
         raise NotImplementedError

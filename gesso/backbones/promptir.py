@@ -148,6 +148,16 @@ class PromptIR(Backbone):
     def features(self, image: Tensor) -> list[Tensor]:
         """What follows prompts 3, 2, 1, and the refinement of `image` (B, inp_channels, H, W)."""
         encoded1 = self.encoder_level1(self.patch_embed(image))
+        prompted = self.decode(encoded1)
+        decoded1 = self.decoder_level1(torch.cat([self.up2_1(prompted[-1]), encoded1], 1))
+        return [*prompted, self.refinement(decoded1)]
+
+    def stage_features(self, image: Tensor) -> list[Tensor]:
+        """What follows prompts 3, 2 and 1; the last decoder level and the refinement are left out."""
+        return self.decode(self.encoder_level1(self.patch_embed(image)))
+
+    def decode(self, encoded1: Tensor) -> list[Tensor]:
+        """What follows prompts 3, 2 and 1, from the map of the first encoder level."""
         encoded2 = self.encoder_level2(self.down1_2(encoded1))
         encoded3 = self.encoder_level3(self.down2_3(encoded2))
         latent = self.latent(self.down3_4(encoded3))
@@ -161,9 +171,7 @@ class PromptIR(Backbone):
         decoded2 = self.decoder_level2(self.reduce_chan_level2(torch.cat([self.up3_2(prompted2), encoded2], 1)))
 
         prompted1 = self.noise_level1(torch.cat([decoded2, self.prompt1(decoded2)], 1))
-        prompted1 = self.reduce_noise_level1(prompted1)
-        decoded1 = self.decoder_level1(torch.cat([self.up2_1(prompted1), encoded1], 1))
-        return [prompted3, prompted2, prompted1, self.refinement(decoded1)]
+        return [prompted3, prompted2, self.reduce_noise_level1(prompted1)]
 
     def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
         """The last convolution of the refined map, plus the image where there is an image residual."""

@@ -363,6 +363,18 @@ class Restormer(Backbone):
     def features(self, image: Tensor) -> list[Tensor]:
         """Decoder levels 3, 2, 1 and the refinement of `image` (B, inp_channels, H, W)."""
         embedded = self.patch_embed(image)
+        levels = self.decode(embedded)
+        refined = self.refinement(levels[-1])
+        if self.skip_conv is not None:
+            refined = refined + self.skip_conv(embedded)
+        return [*levels, refined]
+
+    def stage_features(self, image: Tensor) -> list[Tensor]:
+        """Decoder levels 3, 2 and 1; the refinement is left out."""
+        return self.decode(self.patch_embed(image))
+
+    def decode(self, embedded: Tensor) -> list[Tensor]:
+        """Decoder levels 3, 2 and 1 from the map of the patch embedding."""
         encoded1 = self.encoder_level1(embedded)
         encoded2 = self.encoder_level2(self.down1_2(encoded1))
         encoded3 = self.encoder_level3(self.down2_3(encoded2))
@@ -370,11 +382,7 @@ class Restormer(Backbone):
 
         decoded3 = self.decoder_level3(self.reduce_chan_level3(torch.cat([self.up4_3(latent), encoded3], 1)))
         decoded2 = self.decoder_level2(self.reduce_chan_level2(torch.cat([self.up3_2(decoded3), encoded2], 1)))
-        decoded1 = self.decoder_level1(torch.cat([self.up2_1(decoded2), encoded1], 1))
-        refined = self.refinement(decoded1)
-        if self.skip_conv is not None:
-            refined = refined + self.skip_conv(embedded)
-        return [decoded3, decoded2, decoded1, refined]
+        return [decoded3, decoded2, self.decoder_level1(torch.cat([self.up2_1(decoded2), encoded1], 1))]
 
     def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
         """The last convolution of the refined map, plus the image where there is an image residual."""

@@ -134,12 +134,13 @@ class DCPT(Pretext):
         if self.generation == "masked":
             lq = hide_patches(lq, self.mask_ratio, self.mask_size, generator)
         padded = self.backbone.pad(lq)
-        features = self.backbone.features(padded)
-        logits = self.classifier(stage_maps(self.backbone, features), padded)
         if self.generation == "clean":
+            features = self.backbone.stage_features(padded)
             restored = self.encode(gt)
         else:
+            features = self.backbone.features(padded)
             restored = self.shrink(self.backbone.crop(self.backbone.reconstruct(features[-1], padded), lq))
+        logits = self.classifier(stage_maps(self.backbone, features), padded)
 
         pixel = F.l1_loss(restored, gt)
         classification = focal_loss(logits, label, self.focal_gamma)
