@@ -7,11 +7,13 @@ import ast
 import importlib
 import inspect
 import os
+import re
 import sys
+import types
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from gesso import __version__, _discovery
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 BAD_INPUT, INTERRUPTED = 2, 130
 MOST_VALUES = 10_000  # in a recipe
+IN_WORDS = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path", Any: "anything",
+    list: "a list [..., ...]", tuple: "a list [..., ...]", dict: "options {name: value}", types.NoneType: "null",
+}  # fmt: skip
 
 
 def verbs() -> dict[str, str]:
@@ -122,14 +128,34 @@ def checked(recipe: Path) -> Path:
 
 
 def explain(error: Exception, parser: "ArgumentParser") -> str:
-    """A parsing error with the nearest option where a name is unknown."""
+    """What is wrong with a command line: what an option expects and what it got, or the nearest option to a word."""
     text = str(error).strip()
-    known = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
-    for word in text.replace("'", " ").replace('"', " ").replace("=", " ").split():
-        name = word.lstrip("-").rstrip(".,:")
-        if (word.startswith("--") or f"'{name}'" in text) and name.split(".")[0] not in known:
-            return f"{text}\n{name}: {_discovery.suggest(name, known)}"
+    options = {action.dest: action for action in parser._actions}
+    wrong = re.match(r'Parser key "([\w.]+)":', text)
+    value = re.search(r"(?:Got|Given) value: (.*)", text, re.DOTALL)
+    if wrong and value and (kind := getattr(options.get(wrong[1]), "_typehint", None)) is not None:
+        got = re.sub(r"NestedArg\(key=(.*), val=(.*)\)", r"{\1: \2}", value[1])
+        return f"--{wrong[1]}: expected {expected(kind)}, got {got}"
+    unknown = re.search(r"(?:unrecognized arguments: -*|Option ')([\w.-]+)", text)
+    if unknown and unknown[1].split(".")[0] not in options:
+        return f"{text}\n{unknown[1]}: {_discovery.suggest(unknown[1], options)}"
     return text
+
+
+def expected(kind: Any) -> str:
+    """A type in words.
+
+    Example:
+        >>> expected(int | None), expected(Literal["constant", "cosine"])
+        ('a whole number or null', 'constant or cosine')
+    """
+    parts = get_args(kind)
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, parts))
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(map(expected, parts)))
+    kind = get_origin(kind) or kind
+    return IN_WORDS.get(kind, str(kind))
 
 
 def show_warning(message: Warning | str, *_: Any) -> None:
