@@ -38,7 +38,7 @@ def test_every_option_of_every_verb_is_documented(verb):
         ([*TINY, "--pretext_args.mask_ratio", "1.5"], "mask_ratio"),
         ([*TINY, "--steps", "-3"], "positive"),
         ([*TINY, "--steps", "many"], "gesso pretrain: --steps: expected a whole number, got many\n"),
-        ([*TINY, "--compile", "fast"], "gesso pretrain: --compile: expected default or reduce-overhead or null, got fast\n"),
+        ([*TINY, "--compile", "fast"], "--compile: expected default or reduce-overhead or null, got fast\n"),
         ([*TINY, "--compile.mode", "fast"], "null, got {'mode': 'fast'}\n"),
         ([*TINY, "--pretext_args", "5"], "--pretext_args: expected options {name: value} or null, got 5\n"),
         (["pretrain", "--config", "ifpp"], "did you mean ifp"),
