@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from gesso.pretext import _contrast
 from gesso.pretext._contrast import patch_contrast, supervised_contrast
 from tests._golden import case_id, cases, make_inputs
 
@@ -23,6 +24,16 @@ def test_equals_the_reference(case, form):
     (gradient,) = torch.autograd.grad(loss, features)
     assert loss.item() == pytest.approx(case["values_f64"][form], rel=1e-9)
     assert gradient.norm().item() == pytest.approx(case["grad_l2_f64"][form], rel=1e-9)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_some_images_at_a_time_are_all_of_them(form, monkeypatch):
+    features = torch.randn(5, 6, 8, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(whole := FORMS[form](features), features)
+    monkeypatch.setattr(_contrast, "HELD", 2 * 5 * 6**2)
+    (gradient,) = torch.autograd.grad(loss := FORMS[form](features), features)
+    torch.testing.assert_close(loss, whole)
+    torch.testing.assert_close(gradient, expected)
 
 
 @pytest.mark.parametrize("loss", [patch_contrast, supervised_contrast])
