@@ -57,9 +57,12 @@ class Mapped:
         return self.folder / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}.npy"
 
     def room(self) -> int:
-        """Bytes that kept files may take in all: a quarter of the disk's space that other things leave."""
-        place = next(parent for parent in (self.folder, *self.folder.absolute().parents) if parent.exists())
-        return (shutil.disk_usage(place).free + sum(size for _, _, size in self._kept())) // 4
+        """Bytes that kept files may take in all: a quarter of the disk's space that other things leave; or none."""
+        try:
+            place = next(parent for parent in (self.folder, *self.folder.absolute().parents) if parent.exists())
+            return (shutil.disk_usage(place).free + sum(size for _, _, size in self._kept())) // 4
+        except OSError:  # somebody else's
+            return 0
 
     def make_room(self, origins: Iterable[Origin], size: int) -> None:
         """Removes what has not been used for a month, and more, longest unused first, until a set of `size` bytes fits.
@@ -70,14 +73,16 @@ class Mapped:
         kept = self._kept()
         for _, path, _ in kept:
             if path in own:
-                path.touch()
+                with contextlib.suppress(OSError):  # removed by another run, or another user's
+                    os.utime(path)
         others = sorted(file for file in kept if file[1] not in own)
         excess = size + sum(size for _, _, size in others) - self.room()
         for used, path, freed in others:
             if excess <= 0 and used > time.time() - FORGOTTEN:
                 return
-            path.unlink(missing_ok=True)  # whoever reads it at the moment can go on
-            excess -= freed
+            with contextlib.suppress(OSError):
+                path.unlink()  # whoever reads it at the moment can go on
+                excess -= freed
 
     def _kept(self) -> list[tuple[float, Path, int]]:
         """When each kept file was last used, its path, its bytes."""
@@ -85,7 +90,7 @@ class Mapped:
         with contextlib.suppress(FileNotFoundError):
             for entry in os.scandir(self.folder):
                 if OURS.fullmatch(entry.name):
-                    with contextlib.suppress(FileNotFoundError):  # another run makes room
+                    with contextlib.suppress(FileNotFoundError):  # removed by another run
                         found.append((entry.stat().st_mtime, Path(entry.path), entry.stat().st_size))
         return found
 

@@ -173,6 +173,14 @@ def test_the_processes_of_a_run_share_the_memory(photos, no_memory, monkeypatch)
     assert Decoded(photos).in_memory == 0
 
 
+def test_a_folder_that_cannot_be_used_is_left_alone(tmp_path, photos, no_memory, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("GESSO_CACHE", str(tmp_path / "file"))
+    decoded = Decoded(photos)
+    assert decoded.on_disk == 0
+    assert all(np.array_equal(decoded[photo], read_array(photo)) for photo in photos)
+
+
 def test_the_folder_is_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("GESSO_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
