@@ -43,6 +43,13 @@ def test_the_same_seed_gives_the_same_accuracies_and_files_hold_them(tmp_path, c
         gesso.probe(**SMALL, out=tmp_path)
 
 
+def test_pixels_need_no_network(capsys):
+    network = {"backbone": "nafnet_tiny"}
+    alone = gesso.probe(**{key: value for key, value in SMALL.items() if key not in network}, pixels=True)
+    assert [accuracy.start for accuracy in alone] == ["pixels"]
+    assert alone[0].mean > 0.5  # of rain and low light
+
+
 def test_checkpoints_stand_beside_random_weights(tmp_path, capsys):
     path = tmp_path / "net.safetensors"
     gesso.save(gesso.create_backbone("nafnet_tiny"), path)

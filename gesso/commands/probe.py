@@ -31,7 +31,7 @@ class Accuracy:
     """How often the neighbours were right.
 
     Attributes:
-        start: "random", or the file whose weights were probed.
+        start: "random", "pixels" for no network at all, or the file whose weights were probed.
         accuracies: share of right answers in [0, 1], one for each split.
     """
 
@@ -58,6 +58,7 @@ def probe(
     degradations: list[Any] | None = None,
     count: int = 100,
     own_images: bool = False,
+    pixels: bool = False,
     crop_size: int = 128,
     neighbours: int = 5,
     seed: int = 0,
@@ -80,6 +81,7 @@ def probe(
         count: images in each class.
         own_images: give each class images of its own, as in the paper; else every image is spoilt in all ways, and its
             other versions, which look most alike, vote for the wrong classes.
+        pixels: probe the spoilt images themselves as well: what no feature is needed for.
         crop_size: side of the images in pixels.
         neighbours: how many neighbours vote.
         seed: random weights and degradations follow from it.
@@ -93,7 +95,7 @@ def probe(
     """
     (folder,) = as_paths(out)
     files = [checkpoint] if isinstance(checkpoint, str) else list(checkpoint or [])
-    if backbone is None and not files:
+    if backbone is None and not files and not pixels:
         raise ValueError("expected a backbone to probe with random weights, a checkpoint, or both")
     if folder is not None and (folder / "probe.csv").exists() and not overwrite:
         raise FileExistsError(f"{folder} holds results already; --overwrite replaces them, or choose another folder")
@@ -106,7 +108,7 @@ def probe(
     labels = np.concatenate(ways)
 
     found, distances = [], {}
-    for start, network in starts(backbone, backbone_args or {}, files, seed):
+    for start, network in starts(backbone, backbone_args or {}, files, seed, pixels):
         distances[start] = squared_distances(embed(network, clean, ways, classes, seed, start))
         found.append(Accuracy(start, neighbour_accuracies(distances[start], labels, neighbours)))
     show_table(
@@ -151,11 +153,19 @@ def middle(pixels: np.ndarray, size: int) -> Tensor:
     return cut(pixels, Window(top, left, size, symmetry=0))
 
 
+class Pixels(Backbone):
+    """No network: its only feature map is the image."""
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """The image."""
+        return [image]
+
+
 def starts(
-    backbone: str | None, options: dict[str, Any], files: Sequence[str], seed: int
+    backbone: str | None, options: dict[str, Any], files: Sequence[str], seed: int, pixels: bool
 ) -> list[tuple[str, Backbone]]:
-    """Networks to probe, by what their weights are: the random one first."""
-    networks = []
+    """Networks to probe, by what their weights are: first none, if `pixels`, then the random one."""
+    networks: list[tuple[str, Backbone]] = [("pixels", Pixels())] if pixels else []
     if backbone is not None:
         torch.manual_seed(seed_for(seed, "weights"))
         networks.append(("random", with_random_weights(create_backbone(backbone, **options))))
