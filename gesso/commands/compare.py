@@ -1,7 +1,6 @@
 """Does pre-training help on your pairs? Trains from several starts, all else equal, and says what it found."""
 
 import csv
-import inspect
 import json
 import math
 import os
@@ -18,12 +17,11 @@ import torch
 import yaml
 
 from gesso.backbones import create_backbone
-from gesso.checkpoint.files import plain
 from gesso.commands._folds import Fold, SpoiltPhoto, check_counts, drawn, link, link_training, open_folds, write_tests
 from gesso.commands._jobs import Job, run_jobs
 from gesso.commands._starts import Start, find_starts
 from gesso.commands.finetune import start as starting_network
-from gesso.data.io import atomic_path, write_image
+from gesso.data.io import write_image
 from gesso.data.origins import read_image
 from gesso.degradations import parse_degradation
 from gesso.functional.resize import enlarge
@@ -32,12 +30,12 @@ from gesso.report.console import say, show_table, warn
 from gesso.report.statistics import Score
 from gesso.restorer import Restorer
 from gesso.tasks import Task, find_task
+from gesso.training.recipe import Recipe
 from gesso.training.run import check_positive, claimed
 
 MOST_PICTURES = 200  # test images whose restored pictures are kept
 FOLD_STRIDE = 10_000  # runs of one seed on different folds draw different numbers
 BRACKET = r"\["  # one that the console prints
-CLAIM = "# gesso compare"  # how the recipe of a comparison begins
 MAY_CHANGE = {"starts", "seeds", "pairs", "devices", "cache"}  # a comparison can be enlarged
 
 
@@ -145,7 +143,7 @@ def compare(
         ValueError: for unknown names and options, fewer than 4 pairs or photos, files of another network, or a folder
             that holds another comparison; if nothing could be compared, because random weights or all starts failed.
     """
-    recipe = {name: plain(value) for name, value in locals().items() if name != "out" and value is not None}
+    recipe = Recipe.of(compare, locals())
     out = Path(out)
     check_positive(steps=steps, devices=devices, crop_size=crop_size, batch_size=batch_size, scale=scale)
     goal = find_task(task, scale=scale)
@@ -204,7 +202,7 @@ def listed(values: int | str | Sequence[Any] | None) -> list[Any]:
     return [values] if isinstance(values, int) else list(values)
 
 
-def claim(out: Path, recipe: Mapping[str, Any]) -> None:
+def claim(out: Path, recipe: Recipe) -> None:
     """Makes `out` the folder of this comparison, or takes up the one that stands there.
 
     Raises:
@@ -213,18 +211,11 @@ def claim(out: Path, recipe: Mapping[str, Any]) -> None:
     config = out / "config.yaml"
     if config.exists():
         text = config.read_text()
-        if not text.startswith(CLAIM):
+        if not text.startswith(recipe.first_line):
             raise ValueError(f"{out} holds a run of another kind; choose another folder")
-        before = yaml.safe_load(text) or {}
-        changed = [k for k in sorted(before.keys() | recipe.keys()) if before.get(k) != recipe.get(k)]
-        rows = [f"{k}: was {before.get(k)!r}, is {recipe.get(k)!r}" for k in changed if k not in MAY_CHANGE]
-        if rows:
-            raise ValueError(
-                f"{out} holds another run ({'; '.join(rows)}); repeat its options, or choose another folder"
-            )
-    with atomic_path(config) as path:
-        text = yaml.safe_dump(dict(recipe), sort_keys=False)
-        path.write_text(f"{CLAIM} --config THIS_FILE --out FOLDER\n{text}")
+        if rows := recipe.differences(yaml.safe_load(text) or {}, allowed=MAY_CHANGE):
+            raise ValueError(f"{out} holds another run ({rows}); repeat its options, or choose another folder")
+    recipe.write(config)
 
 
 def priming(start: Start, cache: Path) -> Job:
@@ -255,7 +246,7 @@ def finetuning(
 def conclude(
     out: Path,
     goal: Task,
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
     folds: Sequence[Fold],
     primings: Mapping[str, Job],
     runs: Sequence[Run],
@@ -278,7 +269,7 @@ def conclude(
     what = "photos" if isinstance(folds[0].train[0], SpoiltPhoto) else "pairs"
     Facts(
         command=repeating(out, recipe),
-        title=f"Does pre-training help {recipe['backbone']} to {goal.goal}, with {counts[-1]} {what}?",
+        title=f"Does pre-training help {recipe.options['backbone']} to {goal.goal}, with {counts[-1]} {what}?",
         protocol=str(goal.protocol),
         pairs=counts[-1],
         input_psnr=fmean(input_psnrs(folds, goal)),
@@ -350,11 +341,9 @@ def costs(runs: Sequence[Run], primings: Mapping[str, Job]) -> dict[str, Cost]:
     return found
 
 
-def repeating(out: Path, recipe: Mapping[str, Any]) -> str:
+def repeating(out: Path, recipe: Recipe) -> str:
     """The command line that repeats a comparison."""
-    defaults = inspect.signature(compare).parameters
-    given = {name: value for name, value in recipe.items() if value != defaults[name].default}
-    options = [word for name, value in given.items() for word in (f"--{name}", spelled(value))]
+    options = [word for name, value in recipe.given.items() for word in (f"--{name}", spelled(value))]
     return shlex.join(["gesso", "compare", *options, "--out", str(out)])
 
 

@@ -14,6 +14,7 @@ from gesso.pretext import create_pretext
 from gesso.report.console import say
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.pretrain_module import PretrainModule
+from gesso.training.recipe import Recipe
 from gesso.training.run import check_positive, fit
 from gesso.training.sampling import Stage
 
@@ -74,7 +75,7 @@ def pretrain(
     options = {k: v for k, v in locals().items() if k != "run"} | run
     if has_to_launch(options):
         return launch(pretrain, options)
-    recipe = {"verb": "pretrain"} | {k: v for k, v in options.items() if k != "out"}
+    recipe = Recipe.of(pretrain, options)
     out = Path(out)
     check_positive(crop_size=crop_size, batch_size=batch_size)
     torch.manual_seed(seed_for(seed, "weights"))

@@ -23,6 +23,7 @@ from gesso.losses import find_loss
 from gesso.refiner import ABLATIONS, PTGRM, Ablation, Prior, Refined, View, open_prior
 from gesso.report.console import say, track, warn
 from gesso.training.launch import has_to_launch, launch
+from gesso.training.recipe import Recipe
 from gesso.training.refine_module import PriorDataset, RefineModule
 from gesso.training.run import check_positive, fit
 from gesso.training.sampling import Stage, parse_stages
@@ -122,7 +123,7 @@ def refine(
     options = {k: v for k, v in locals().items() if k != "run"} | run
     if has_to_launch(options):
         return launch(refine, options)
-    recipe = {"verb": "refine"} | {k: v for k, v in options.items() if k != "out"}
+    recipe = Recipe.of(refine, options)
     out = Path(out)
     check_positive(crop_size=crop_size, batch_size=batch_size)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]

@@ -18,9 +18,8 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasti
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from gesso.checkpoint.files import plain, read_pickle
+from gesso.checkpoint.files import read_pickle
 from gesso.data.datasets import NoiseDataset
-from gesso.data.io import atomic_path
 from gesso.functional.memory import is_out_of_memory
 from gesso.functional.processes import place, share_of, under_slurm
 from gesso.report.console import say
@@ -29,6 +28,7 @@ from gesso.training._module import TrainingError, TrainingModule
 from gesso.training.callbacks import Estimate, Keep, ProgressLine, Samples, StoppedError, StopRequest
 from gesso.training.compiling import Mode, compile_features
 from gesso.training.launch import leave_at_exit
+from gesso.training.recipe import Recipe
 from gesso.training.sampling import Stage, StepSampler
 from gesso.training.schedules import schedule as schedule_by_name
 from gesso.training.table import Table
@@ -67,7 +67,7 @@ def fit(
     module: TrainingModule,
     train: Dataset[Any],
     out: Path,
-    recipe: dict[str, Any],
+    recipe: Recipe,
     *,
     what: str,
     stages: Sequence[Stage],
@@ -104,7 +104,7 @@ def fit(
         module: what is trained.
         train: samples by (sample index, crop_size).
         out: folder of the run.
-        recipe: the verb and its options, written to `config.yaml`.
+        recipe: of the run, written to `config.yaml`.
         what: the word in front of the progress bar.
         stages: crop and batch over the run.
         steps: optimiser steps of the whole run.
@@ -304,31 +304,25 @@ def claimed(out: Path) -> Iterator[None]:
         yield
 
 
-def prepare_folder(out: Path, recipe: dict[str, Any], *, resume: bool, overwrite: bool) -> Path | None:
+def prepare_folder(out: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Path | None:
     """Readies a run's folder and returns the state to resume from, or None for a fresh start.
 
     Raises:
         ValueError: if a run stands in the folder and neither `resume` nor `overwrite` is given, or if the recipe of
             the run to resume differs from the one in the folder.
     """
-    state, config, verb = out / "last.ckpt", out / "config.yaml", recipe["verb"]
+    state, config = out / "last.ckpt", out / "config.yaml"
     if place().rank > 0:  # the first process readies the folder
         return state if resume and state.exists() else None
-    recipe = {k: plain(v) for k, v in recipe.items() if v is not None and k not in ("verb", "resume", "overwrite")}
     if resume and state.exists():
-        before = yaml.safe_load(config.read_text())
-        changed = [k for k in sorted(before.keys() | recipe.keys()) if before.get(k) != recipe.get(k)]
-        changed = [k for k in changed if k not in MAY_CHANGE]
-        if changed:
-            rows = "; ".join(f"{k}: was {before.get(k)!r}, is {recipe.get(k)!r}" for k in changed)
+        if rows := recipe.differences(yaml.safe_load(config.read_text()), allowed=MAY_CHANGE):
             raise ValueError(f"--resume: the recipe differs from {config} ({rows}); use the same, or another --out")
         return state
     if config.exists() and not (overwrite or resume):
         raise ValueError(f"{out} holds a run already; --resume goes on with it, --overwrite replaces it")
     for old in ("last.ckpt", "metrics.csv", "images.csv", "skipped.csv"):
         (out / old).unlink(missing_ok=True)
-    with atomic_path(config) as path:
-        path.write_text(f"# gesso {verb} --config THIS_FILE --out FOLDER\n{yaml.safe_dump(recipe, sort_keys=False)}")
+    recipe.write(config)
     return None
 
 

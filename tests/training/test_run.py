@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 import gesso
@@ -295,3 +296,13 @@ def test_a_network_goes_on_learning_under_a_critic(tmp_path, pairs, capsys):
     assert float(rows(tmp_path / "guided")[0]["train/critic"]) > 0
     with pytest.raises(ValueError, match="classes 0 to 2"):
         gesso.finetune(out=tmp_path / "other", **(guided | {"critic_target": 3}), **noise, **SMALL)
+
+
+def test_a_run_goes_on_with_options_that_did_not_exist_when_it_began(tmp_path, pairs):
+    finetune(tmp_path / "run", pairs, steps=2)
+    config = tmp_path / "run/config.yaml"
+    older = {name: value for name, value in yaml.safe_load(config.read_text()).items() if name != "shrink"}
+    config.write_text(yaml.safe_dump(older))
+    finetune(tmp_path / "run", pairs, steps=2, resume=True)
+    with pytest.raises(ValueError, match=r"recipe differs from .* \(shrink: was 1.0, is 0.5\)"):
+        finetune(tmp_path / "run", pairs, steps=2, resume=True, shrink=0.5)

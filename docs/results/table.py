@@ -1,0 +1,49 @@
+"""Prints docs/results.md's tables: what each start reached after so many steps, and its gain, from the comparisons in OUT.
+
+usage: python docs/results/table.py OUT [QUESTION ...]
+"""
+
+import csv
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+
+ORDER = "rain haze noise dark rain_restormer paper parts four push rain_uformer task long transfers blur".split()
+
+
+def main(out: Path, questions: list[str]) -> None:
+    """Prints verdicts and a table for every comparison that there is."""
+    for question in questions or ORDER:
+        folder = out / question
+        if (folder / "comparison.csv").exists():
+            print(f"### `{question}`\n")
+            for table in [*sorted(folder.glob("pairs/*/comparison.csv")), folder / "comparison.csv"]:
+                print_table(table)
+            text = (folder / "comparison.md").read_text()
+            print("\n".join(f"> {line.strip('*')}\n>" for line in text.splitlines() if line.startswith("**")))
+            print(f"\ninput: {json.loads((folder / 'comparison.json').read_text())['input_psnr']:.2f} dB\n")
+
+
+def print_table(table: Path) -> None:
+    """Prints mean PSNR by start and step, and the difference to random weights."""
+    reached = defaultdict(list)
+    with table.open(newline="") as file:
+        for row in csv.DictReader(file):
+            reached[row["start"], int(row["step"])].append(float(row["psnr"]))
+    starts = dict.fromkeys(start for start, _ in reached)
+    steps = sorted({step for _, step in reached})
+    print(f"{table.parent.name}\n\n| start | {' | '.join(map(str, steps))} |\n|---|{'---|' * len(steps)}")
+    for start in starts:
+        cells = [f"{fmean(reached[start, step]):.2f}" for step in steps]
+        if start != "random":
+            gains = (fmean(reached[start, step]) - fmean(reached["random", step]) for step in steps)
+            cells = [f"{cell} ({gain:+.2f})" for cell, gain in zip(cells, gains, strict=True)]
+        name = start.removesuffix(".yaml")
+        print(f"| {name if name == 'random' else f'`{name}`'} | {' | '.join(cells)} |")
+    print()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

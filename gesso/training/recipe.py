@@ -1,0 +1,65 @@
+"""What a run is told to do, as `config.yaml` in its folder keeps it."""
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from gesso.checkpoint.files import plain
+from gesso.data.io import atomic_path
+
+NOT_KEPT = ("out", "resume", "overwrite")  # where a run is written, and whether it goes on there
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A command and its options.
+
+    Attributes:
+        verb: the command.
+        options: in the types that YAML has, without those that are None by default.
+        defaults: of the options that have one.
+    """
+
+    verb: str
+    options: dict[str, Any]
+    defaults: dict[str, Any]
+
+    @classmethod
+    def of(cls, command: Callable[..., Any], options: Mapping[str, Any]) -> Self:
+        """The recipe of a call of `command`."""
+        parameters = inspect.signature(command).parameters.values()
+        defaults = {p.name: plain(p.default) for p in parameters if p.default not in (p.empty, None)}
+        told = {name: plain(value) for name, value in options.items() if name not in NOT_KEPT}
+        told = {name: value for name, value in told.items() if value is not None or name in defaults}
+        return cls(command.__name__, told, defaults)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that differ from their defaults."""
+        return {name: value for name, value in self.options.items() if value != self.defaults.get(name)}
+
+    @property
+    def first_line(self) -> str:
+        """How the file begins, and nobody else's does."""
+        return f"# gesso {self.verb} --config THIS_FILE --out FOLDER"
+
+    def differences(self, before: Mapping[str, Any], allowed: Collection[str] = ()) -> str:
+        """What differs from the options of an earlier run, in words, but for what is allowed to; "" if nothing does.
+
+        An option that was not there yet when the earlier run began had its default.
+        """
+        rows = []
+        for name in sorted((before.keys() | self.options.keys()) - set(allowed)):
+            was, now = ({**self.defaults, **options}.get(name) for options in (before, self.options))
+            if was != now:
+                rows.append(f"{name}: was {was!r}, is {now!r}")
+        return "; ".join(rows)
+
+    def write(self, path: Path) -> None:
+        """Writes it as YAML that `--config` takes."""
+        with atomic_path(path) as temporary:
+            temporary.write_text(f"{self.first_line}\n{yaml.safe_dump(self.options, sort_keys=False)}")
