@@ -187,11 +187,13 @@ class DCPT(Pretext):
 
     @torch.no_grad()
     def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
-        """Pictures `original`, `degraded` and `restored` (from the clean image where that is the generation loss)."""
+        """Pictures `original`, `degraded` and `restored`, or `drawn again` where the clean image is what comes in."""
         gt, lq, _ = self.classified(batch, generator)
         if self.generation == "masked":
             lq = hide_patches(lq, self.mask_ratio, self.mask_size, generator)
-        return pictures(gt, degraded=lq, restored=self.encode(gt if self.generation == "clean" else lq))
+        if self.generation == "clean":
+            return pictures(gt, degraded=lq, **{"drawn again": self.encode(gt)})
+        return pictures(gt, degraded=lq, restored=self.encode(lq))
 
 
 class DegradationCritic(nn.Module):
