@@ -50,6 +50,16 @@ def test_the_names_in_a_file_are_the_official_ones(tmp_path, net):
         assert set(file.keys()) == set(net.state_dict())
 
 
+def test_equal_networks_give_equal_files(tmp_path):
+    contents = set()
+    for number in range(8):
+        torch.manual_seed(0)
+        gesso.save(create_backbone("nafnet_tiny", width=8), tmp_path / f"{number}.safetensors", task="derain", step=3)
+        contents.add((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(contents) == 1
+
+
+
 def test_options_that_are_no_published_size_have_no_variant(tmp_path, net):
     save(net, tmp_path / "net.safetensors")
     assert read_header(tmp_path / "net.safetensors")["variant"] is None
