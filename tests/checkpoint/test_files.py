@@ -59,7 +59,6 @@ def test_equal_networks_give_equal_files(tmp_path):
     assert len(contents) == 1
 
 
-
 def test_options_that_are_no_published_size_have_no_variant(tmp_path, net):
     save(net, tmp_path / "net.safetensors")
     assert read_header(tmp_path / "net.safetensors")["variant"] is None
