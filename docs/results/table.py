@@ -1,4 +1,4 @@
-"""Prints docs/results.md's tables: what each start reached after so many steps, and its gain, from the comparisons in OUT.
+"""Prints the tables of docs/results.md from the comparisons in OUT: what each start reached, and its gain.
 
 usage: python docs/results/table.py OUT [QUESTION ...]
 """
@@ -10,15 +10,12 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
-ORDER = "rain haze noise dark rain_restormer paper parts four push rain_uformer task long transfers blur".split()
-
 
 def main(out: Path, questions: list[str]) -> None:
     """Prints verdicts and a table for every comparison that there is."""
-    for question in questions or ORDER:
-        folder = out / question
-        if (folder / "comparison.csv").exists():
-            print(f"### `{question}`\n")
+    for folder in [out / question for question in questions] or sorted(out.iterdir()):
+        if (folder / "comparison.md").exists():
+            print(f"### `{folder.name}`\n")
             for table in [*sorted(folder.glob("pairs/*/comparison.csv")), folder / "comparison.csv"]:
                 print_table(table)
             text = (folder / "comparison.md").read_text()
