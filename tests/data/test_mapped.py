@@ -5,6 +5,7 @@ import resource
 import shutil
 import time
 import warnings
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,8 @@ def read_all(mapped: Mapped, photos: list[Path]) -> list[bytes]:
 
 @pytest.fixture
 def no_memory(tmp_path, monkeypatch) -> Path:
-    """As if no memory could be spared; returns the folder for decoded files."""
+    """As if no memory could be spared and nothing else had any; returns the folder for decoded files."""
+    monkeypatch.setattr(decoded_module, "_living", weakref.WeakSet())
     monkeypatch.setattr(decoded_module, "free_memory", lambda: 0)
     monkeypatch.setenv("GESSO_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "decoded"
