@@ -64,7 +64,7 @@ def find_starts(
     network: Mapping[str, Any],
     pretrain_args: Mapping[str, Any],
     start_args: Mapping[str, Mapping[str, Any]],
-    task: str = "derain",
+    task: str,
 ) -> list[Start]:
     """The starts of these names, random weights first.
 

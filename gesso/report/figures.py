@@ -25,13 +25,15 @@ BANDS = 50  # points of a spectrum up to 0.5 cycles per pixel
 
 Place = Callable[[ArrayLike, ArrayLike], list[tuple[float, float]]]
 
+TONES = 8  # of starts
+
 STYLE = """
 :root { --ink: #2b2823; --soft: #6d675d; --rule: #e2dccf; --paper: #fdfbf6;
   --tone-0: #847d72; --tone-1: #33588f; --tone-2: #b05a2c; --tone-3: #2b7a68; --tone-4: #93456f; --tone-5: #92751b;
-  --tone-input: #a0805a; --tone-truth: #2b2823; }
+  --tone-6: #2f8fb3; --tone-7: #c0392f; --tone-8: #6b4fa0; --tone-input: #a0805a; --tone-truth: #2b2823; }
 @media (prefers-color-scheme: dark) { :root { --ink: #ece7dc; --soft: #a8a193; --rule: #3a3731; --paper: #1b1a17;
   --tone-0: #9d968a; --tone-1: #8fb3ea; --tone-2: #e59a6b; --tone-3: #74c4ae; --tone-4: #d893b9; --tone-5: #d6b754;
-  --tone-input: #a98f68; --tone-truth: #ece7dc; } }
+  --tone-6: #6fc3e0; --tone-7: #f08a80; --tone-8: #b39ddb; --tone-input: #a98f68; --tone-truth: #ece7dc; } }
 .chart { width: 100%; height: auto; font: 13px system-ui, sans-serif; fill: var(--soft); }
 .chart .grid { stroke: var(--rule); stroke-width: 1; }
 .chart .axis { stroke: var(--soft); stroke-width: 1; }
@@ -40,7 +42,7 @@ STYLE = """
 .chart .band { fill: var(--tone); opacity: 0.16; }
 .chart .point { fill: var(--tone); fill-opacity: 0.75; }
 .chart .name { fill: var(--ink); }
-""" + "\n".join(f".tone-{tone} {{ --tone: var(--tone-{tone}); }}" for tone in (*range(6), "input", "truth"))
+""" + "\n".join(f".tone-{tone} {{ --tone: var(--tone-{tone}); }}" for tone in (*range(TONES + 1), "input", "truth"))
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ class Series:
 
 
 def tone(number: int) -> int:
-    """The colour of start number 0, 1, ...; five of them, then again from the first."""
-    return 1 + number % 5
+    """The colour of start number 0, 1, ...; after `TONES` of them again from the first."""
+    return 1 + number % TONES
 
 
 def chart(

@@ -404,7 +404,7 @@ def test_a_recipe_for_the_task_to_come_is_made_for_the_task_that_is_compared():
 
 
 def test_random_weights_are_always_compared_and_come_first(weights):
-    found = find_starts(["ifp", str(weights), "ifp"], NETWORK, {}, {"ifp": {"steps": 3}})
+    found = find_starts(["ifp", str(weights), "ifp"], NETWORK, {}, {"ifp": {"steps": 3}}, "derain")
     assert [start.name for start in found] == ["random", "ifp", str(weights)]
     assert found[0].folder == "random"
     assert found[1].options["steps"] == 3
