@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from gesso._discovery import check_options
-from gesso.data.datasets import WholePairs, WholePhotos
 from gesso.data.io import as_paths
 from gesso.data.layouts import Pair, PairBy, find_pairs, find_photos
 from gesso.data.mixes import adjusted, check_mix
 from gesso.data.origins import files_of
 from gesso.data.procedural import SOURCES
-from gesso.data.sources import WholeImages, as_seen, open_procedural, photos_as_seen
+from gesso.data.sources import WholeImages, open_procedural, whole_pairs, whole_photos
 from gesso.degradations import Degradation, parse_degradation
 from gesso.degradations.noise import GaussianNoise
 from gesso.published import Measured, known_set
@@ -118,7 +117,7 @@ def open_sets(
     if degradation is not None and roots == [None]:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
     spoil = None if degradation is None else parse_degradation(degradation)
-    grey, own = goal.sees == "grey", "dual_pixel" if goal.sees == "dual_pixel" else layout
+    own = "dual_pixel" if goal.sees == "dual_pixel" else layout
     sets: list[TestSet] = []
     for root in roots:
         title = name or (root or lq or Path("images")).resolve().name
@@ -131,8 +130,7 @@ def open_sets(
             )
             sets.append(TestSet(title, goal, images, (), spoil))
         elif root is not None and spoil is not None:
-            photos = photos_as_seen(goal, find_photos(root, split))
-            images = WholePhotos(photos, spoil, scale=goal.scale, grey=grey, seed=seed)
+            images = whole_photos(goal, find_photos(root, split), spoil, seed=seed)
             sets.append(TestSet(title, goal, images, known, spoil))
         else:
             pairs = find_pairs(root, split, lq=lq, gt=gt, pair_by=pair_by, layout=own, scale=goal.scale)
@@ -141,7 +139,7 @@ def open_sets(
                 known += tuple(group for group in groups if group)
                 groups = {None: pairs}
             for group, members in groups.items():
-                images = WholePairs(as_seen(goal, members), grey=grey)
+                images = whole_pairs(goal, members)
                 sets.append(TestSet(group or title, goal, images, (group,) if group else known))
     return sets
 

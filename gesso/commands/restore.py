@@ -9,6 +9,7 @@ from gesso import checkpoint as checkpoints
 from gesso.commands._written import Written, check_free
 from gesso.data.io import SUFFIXES, Picture, read_picture, write_picture
 from gesso.data.layouts import find_images
+from gesso.data.origins import check_channels
 from gesso.functional.processes import all_shares, from_all, share_of
 from gesso.functional.resize import imresize
 from gesso.report.console import say, track, warn
@@ -67,8 +68,7 @@ def restore(
     say(f"{checkpoint}: {found}")
     restorer = Restorer(found.network, tile, overlap, ensemble, precision, device, blend)
     channels = restorer.network.in_channels
-    if channels not in (1, 3, 4):
-        raise ValueError(f"{checkpoint}: expected a network for images of 1, 3 or 4, this has {channels} channels")
+    check_channels(checkpoint, channels)
     targets = plan(input, out)
     join()
     if not overwrite:

@@ -68,6 +68,16 @@ class Planes:
 Origin = Path | Block | Views | Planes
 
 
+def check_channels(what: str | Path, channels: int) -> None:
+    """Checks that files are read with as many channels as a network takes: 1 (grey), 3 (RGB) or 4, see `Planes`.
+
+    Raises:
+        ValueError: if not; `what` says of which network, or of which files.
+    """
+    if channels not in (1, 3, 4):
+        raise ValueError(f"{what}: images are read with 1, 3 or 4 channels, the network takes {channels}")
+
+
 def files_of(origin: Origin) -> tuple[Path, ...]:
     """The files that an image is read from."""
     if isinstance(origin, Views):

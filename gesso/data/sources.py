@@ -1,7 +1,7 @@
 """Where images come from: noise, procedural images or photos for pretexts; pairs or degraded photos for tasks."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,9 @@ from torch.utils.data import Dataset
 from gesso.data.datasets import CleanDataset, ImageDataset, NoiseDataset, PairDataset, WholePairs, WholePhotos
 from gesso.data.io import as_paths
 from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos, find_splits
-from gesso.data.origins import Planes
+from gesso.data.origins import Planes, check_channels
 from gesso.data.procedural import SOURCES, LeavesDataset, PinkDataset, ProceduralPairs, WholeProcedural
-from gesso.degradations import parse_degradation
+from gesso.degradations import Degradation, parse_degradation
 from gesso.functional.random import generator_for, seed_for
 from gesso.tasks import Task
 
@@ -53,13 +53,11 @@ def open_images(
         return source(seed, count=count, channels=channels, per_sample=per_sample)
     if not Path(images).is_dir():
         raise FileNotFoundError(f"images: expected noise, leaves, pink or a folder, and there is no folder {images}")
-    if channels not in (1, 3, 4):
-        raise ValueError(f"{images}: photos are read with 1, 3 or 4 channels, the network takes {channels}")
+    check_channels(images, channels)
     photos = find_photos(Path(images))[:count]
     if len(photos) < per_sample:
         raise ValueError(f"{images}: this pretext compares {per_sample} images, and there are {len(photos)}")
-    files = [Planes(photo) for photo in photos] if channels == 4 else photos
-    return ImageDataset(files, grey=channels == 1, seed=seed, per_sample=per_sample)
+    return ImageDataset(as_stored(photos, channels), grey=channels == 1, seed=seed, per_sample=per_sample)
 
 
 @dataclass(frozen=True)
@@ -114,20 +112,19 @@ def open_training_data(
     if pairs is not None:
         find = partial(find_pairs, layout=own, scale=task.scale)
         train, held = divide(pairs, data, val, holdout, seed, find)
-        train, held = as_seen(task, train), as_seen(task, held)
         summary = f"{len(train)} pairs to train, {len(held)} to validate"
-        train = PairDataset(train, scale=task.scale, grey=grey, seed=seed)
-        return TrainingData(train, WholePairs(held, grey=grey), summary)
+        train = PairDataset(as_seen(task, train), scale=task.scale, grey=grey, seed=seed)
+        return TrainingData(train, whole_pairs(task, held), summary)
     if data is None:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
     spoil = task.degradation if degradation is None else parse_degradation(degradation)
     held_pairs = None if val is None else pairs_if_any(val, "val", scale=task.scale)
     if held_pairs is None:
         photos, held = divide(find_photos(data), data, val, holdout, seed, find_photos)
-        validation = WholePhotos(photos_as_seen(task, held), spoil, scale=task.scale, grey=grey, seed=seed)
+        validation = whole_photos(task, held, spoil, seed=seed)
     else:
-        photos, validation = find_photos(data), WholePairs(as_seen(task, held_pairs), grey=grey)
-    photos = photos_as_seen(task, photos)
+        photos, validation = find_photos(data), whole_pairs(task, held_pairs)
+    photos = as_stored(photos, task.channels)
     summary = f"{len(photos)} photos to train, {len(validation)} to validate, spoilt by {spoil}"
     return TrainingData(CleanDataset(photos, spoil, scale=task.scale, grey=grey, seed=seed), validation, summary)
 
@@ -145,7 +142,7 @@ def open_procedural(task: Task, source: str, degradation: Any, holdout: int | No
     return TrainingData(train, validation, summary)
 
 
-def as_seen(task: Task, pairs: list[Pair]) -> list[Pair]:
+def as_seen(task: Task, pairs: Sequence[Pair]) -> Sequence[Pair]:
     """Pairs of files, read as the task sees them: with four channels of data where it sees as many."""
     if task.sees != "planes":
         return pairs
@@ -157,9 +154,20 @@ def as_seen(task: Task, pairs: list[Pair]) -> list[Pair]:
     ]
 
 
-def photos_as_seen(task: Task, photos: list[Path]) -> list[Path | Planes]:
-    """Photos likewise."""
-    return [Planes(photo) if task.sees == "planes" else photo for photo in photos]
+def as_stored(photos: Sequence[Path], channels: int) -> list[Path | Planes]:
+    """Photos that are read with so many channels; what becomes of colours where it is one, the reader has to say."""
+    return [Planes(photo) if channels == 4 else photo for photo in photos]
+
+
+def whole_pairs(task: Task, pairs: Sequence[Pair]) -> WholePairs:
+    """Whole images of pairs, as the task sees them."""
+    return WholePairs(as_seen(task, pairs), grey=task.sees == "grey")
+
+
+def whole_photos(task: Task, photos: Sequence[Path], degradation: Degradation, *, seed: int = 0) -> WholePhotos:
+    """Whole photos, as the task sees them, that a degradation spoils."""
+    files = as_stored(photos, task.channels)
+    return WholePhotos(files, degradation, scale=task.scale, grey=task.sees == "grey", seed=seed)
 
 
 def pairs_if_any(root: Path | None, split: str, **how: Any) -> list[Pair] | None:
