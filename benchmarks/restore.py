@@ -29,17 +29,17 @@ from gesso.tasks import find_task
 
 
 def one(network: str, precision: Any, tile: str, megapixels: float) -> None:
-    """Restores one random 4:3 image; prints its pixels, the first tile, peak bytes, bytes of both images, seconds."""
+    """Restores one random 4:3 image; prints its pixels, tile, peak bytes, bytes of both images, seconds."""
     torch.manual_seed(0)
     restorer = Restorer(create_backbone(network), precision=precision, tile=tile_option(tile), device="cpu")
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     image = torch.rand(3, height, height * 4 // 3)
-    first = restorer._first_tile(*image.shape[-2:])
+    height, width = restorer._first_tile(*image.shape[-2:])
     start = time.process_time()
     restored = restorer(image)
     seconds = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(image[0].numel(), min(first, max(image.shape)), peak, image.nbytes + restored.nbytes, seconds)
+    print(image[0].numel(), f"{width}x{height}", peak, image.nbytes + restored.nbytes, seconds)
 
 
 def tile_option(tile: str) -> Any:
@@ -58,8 +58,9 @@ def costs(networks: list[str], precisions: list[str], tiles: list[str], megapixe
                 for size in megapixels:
                     words = [sys.executable, __file__, "--one", network, precision, tile, str(size)]
                     output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-                    pixels, first, peak, images, seconds = map(float, output.split())
-                    what = f"{first:.0f}" if tile != "auto" else f"{first:.0f} by itself"
+                    first = output.split()[1].replace("x", " x ")
+                    pixels, peak, images, seconds = (float(word) for word in output.split() if "x" not in word)
+                    what = f"{first}, chosen by itself" if tile == "auto" else first
                     memory = f"{peak / 1e6:,.0f} | {(peak - images) / 1e6:,.0f}"
                     row = f"| `{network}` | {precision} | {what} | {size:g} | {memory}"
                     print(f"{row} | {seconds / pixels * 1e6:.2f} |", flush=True)

@@ -23,6 +23,7 @@ Precision = Literal["auto", "float32", "bf16"]
 Blend = Literal["smooth", "uniform"]
 Watch = Callable[[Sequence[Any]], Iterable[Any]]
 
+SMALLEST = 64  # side of the smallest tile, to be rounded up to what a network divides by
 PROBE = 96  # side of the image on which a network's hunger for memory is measured
 WHOLE = 2**20  # pixels up to which an image is restored whole where memory allows, as published protocols measure
 CPU_TILE = 256  # least side of automatic tiles on a CPU where memory allows: smaller ones would be mostly overlap
@@ -38,8 +39,8 @@ class Restorer:
 
     Args:
         backbone: the network; copied where another device or precision is asked for, else used as it is.
-        tile: side of the tiles in pixels, rounded up to what the network divides by; "auto": as large as memory
-            allows; None: no tiles.
+        tile: side of the tiles in pixels, rounded up to what the network divides by; "auto": as few as memory allows,
+            and no larger than so few have to be; None: no tiles.
         overlap: what neighbouring tiles share, in pixels; half a tile at most.
         ensemble: average over the eight flips and rotations (Timofte et al., CVPR 2016), at eight times the cost.
         precision: "float32"; "bf16": everything up to the last feature map in bf16, `reconstruct` in float32; "auto":
@@ -119,7 +120,7 @@ class Restorer:
     def _restore(self, image: Tensor, target: Tensor, watch: Watch) -> None:
         """Restores one image (C, H, W) into `target`, with smaller tiles as often as memory runs out."""
         multiple = self.network.size_multiple
-        smallest = round_up(64, multiple)
+        smallest = round_up(SMALLEST, multiple)
         tile = self._first_tile(*image.shape[-2:])
         while True:
             try:
@@ -127,18 +128,18 @@ class Restorer:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                if tile <= smallest:
-                    raise MemoryError(f"no memory on {self.device} for a tile of {tile} x {tile} pixels") from error
-            smaller = max(smallest, tile // 2 // multiple * multiple)
-            warnings.warn(f"no memory for a tile of {tile} pixels; trying {smaller}", RuntimeWarning, stacklevel=3)
-            self.tile = tile = smaller
+                height, width = tile
+                if max(tile) <= smallest:
+                    raise MemoryError(f"no memory on {self.device} for a tile of {width} x {height} pixels") from error
+            side = max(smallest, max(tile) // 2 // multiple * multiple)
+            message = f"no memory for a tile of {width} x {height} pixels; trying {side} x {side}"
+            warnings.warn(message, RuntimeWarning, stacklevel=3)
+            self.tile, tile = side, (side, side)
 
-    def _restore_tiled(self, image: Tensor, target: Tensor, tile: int, watch: Watch) -> None:
+    def _restore_tiled(self, image: Tensor, target: Tensor, tile: tuple[int, int], watch: Watch) -> None:
         """Adds the restored tiles of one image, each times its share, into `target`."""
-        scale, multiple = self.network.scale, self.network.size_multiple
-        overlap = min(self.overlap, tile // 2)
-        grid = multiple if multiple <= overlap else 1  # a coarse grid would make neighbours share far too much
-        spans = [tiles.spans(size, tile, overlap, grid) for size in image.shape[-2:]]
+        scale = self.network.scale
+        spans = self._cut(image.shape[-2:], tile)
         scaled = [[(scale * start, scale * stop) for start, stop in axis] for axis in spans]
         weights = [tiles.weights(axis, blend=self.blend) for axis in scaled]
 
@@ -159,27 +160,47 @@ class Restorer:
             total = total + undo_dihedral(self.network(dihedral(tile, number)[None])[0], number)
         return total / len(numbers)
 
-    def _first_tile(self, height: int, width: int) -> int:
-        """The tile to begin with: what was asked for, or the whole image, or as much of it as memory is free for."""
+    def _first_tile(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the tile to begin with: what was asked for, or the whole image, or an even part of it."""
         multiple = self.network.size_multiple
-        height, width = round_up(height, multiple), round_up(width, multiple)
-        whole = max(height, width)
-        if self.tile is None:
-            return whole
         if isinstance(self.tile, int):
-            return round_up(self.tile, multiple)
-        probe = round_up(PROBE, multiple)
-        if height * width <= probe**2:
+            side = round_up(self.tile, multiple)
+            return side, side
+        whole, probe = (round_up(height, multiple), round_up(width, multiple)), round_up(PROBE, multiple)
+        left, right, top, bottom = self.network.padding(height, width)  # some networks pad to a square
+        padded = (top + height + bottom) * (left + width + right)
+        if self.tile is None or padded <= probe**2:
             return whole
+        most = self._most_pixels(height * width)
+        if padded <= most:
+            return whole
+        side = max(probe, int(most**0.5) // multiple * multiple)
+        return self._even(height, side), self._even(width, side)
+
+    def _most_pixels(self, pixels: int) -> float:
+        """How many pixels a tile of an image of so many may have, for the memory that is free."""
         if self._bytes_per_pixel is None:
+            probe = round_up(PROBE, self.network.size_multiple)
             sample = torch.zeros(self.network.in_channels, probe, probe, device=self.device)
             self._bytes_per_pixel = peak_bytes(lambda: self._run(sample)) / probe**2
-        pixels = free_bytes(self.device) / self._bytes_per_pixel
-        if self.device.type == "cpu" and height * width > WHOLE:
-            pixels = min(pixels, max(CPU_TILE**2, CPU_BYTES / self._bytes_per_pixel))
-        if height * width <= pixels:
-            return whole
-        return max(probe, int(pixels**0.5) // multiple * multiple)
+        most = free_bytes(self.device) / self._bytes_per_pixel
+        if self.device.type == "cpu" and pixels > WHOLE:
+            most = min(most, max(CPU_TILE**2, CPU_BYTES / self._bytes_per_pixel))
+        return most
+
+    def _cut(self, size: Sequence[int], tile: Sequence[int]) -> list[list[tiles.Span]]:
+        """The tiles of an image as spans of its rows and of its columns, from the height and width of both."""
+        return [tiles.spans(length, side, *self._shared(side)) for length, side in zip(size, tile, strict=True)]
+
+    def _even(self, size: int, tile: int) -> int:
+        """The side that tiles need to be no more on an axis than with `tile`; at least twice their overlap."""
+        overlap, grid = self._shared(tile)
+        return round_up(max(SMALLEST, 2 * overlap, tiles.even(size, tile, overlap, grid)), self.network.size_multiple)
+
+    def _shared(self, tile: int) -> tuple[int, int]:
+        """What neighbouring tiles of this side share, and the grid that they begin on."""
+        overlap, multiple = min(self.overlap, tile // 2), self.network.size_multiple
+        return overlap, multiple if multiple <= overlap else 1  # on a coarse grid they would share far too much
 
 
 def free_bytes(device: torch.device) -> float:

@@ -4,12 +4,15 @@ import warnings
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gesso import checkpoint
 from gesso.backbones import create_backbone, list_backbones
 from gesso.backbones._transfer import PaperTransfer
 from gesso.functional.dihedral import dihedral, undo_dihedral
 from gesso.functional.memory import peak_bytes
+from gesso.functional.padding import round_up
 from gesso.restorer import Restorer, computes_in_bf16
 from tests._networks import Convolutional, convolutional, photo_like
 
@@ -194,7 +197,7 @@ def test_tiles_are_halved_until_they_fit_and_stay_so(error, tile):
     net, image = Hungry(), photo_like(3, 150, 190)
     net.error = error
     restorer = Restorer(net, tile=tile, overlap=32, precision="float32")
-    with pytest.warns(RuntimeWarning, match=r"no memory for a tile of \d+ pixels; trying \d+"):
+    with pytest.warns(RuntimeWarning, match=r"no memory for a tile of \d+ x \d+ pixels; trying (\d+) x \1"):
         restored = restorer(image)
     torch.testing.assert_close(restored, whole(convolutional(), image), atol=1e-6, rtol=0)
     assert restorer.tile in (64, 94)
@@ -221,16 +224,71 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
 
 
 def test_the_automatic_tile_follows_the_memory(monkeypatch):
-    image = photo_like(3, 300, 400)
+    net, image = convolutional(), photo_like(3, 300, 400)
 
     def tiles_with(bytes):
         monkeypatch.setattr("gesso.restorer.free_bytes", lambda device: bytes)
         seen = []
-        Restorer(convolutional(), precision="float32")(image, lambda tiles: seen.extend(tiles) or tiles)
+        restored = Restorer(net, precision="float32")(image, lambda tiles: seen.extend(tiles) or tiles)
+        torch.testing.assert_close(restored, whole(net, image), atol=1e-6, rtol=0)
         return len(seen)
 
     assert tiles_with(2e6) > tiles_with(8e6) > 1
     assert tiles_with(1e12) == 1
+
+
+class Squared(Convolutional):
+    """A network that pads to squares."""
+
+    def padding(self, height, width):
+        side = round_up(max(height, width), self.size_multiple)
+        return 0, side - width, 0, side - height
+
+
+@settings(deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
+    most=st.integers(1_000, 4_000_000),
+    multiple=st.sampled_from([1, 2, 8, 48, 128]),
+    overlap=st.integers(0, 150),
+    kind=st.sampled_from([Convolutional, Squared]),
+)
+def test_automatic_tiles_are_as_few_as_memory_allows_and_no_larger_than_so_few_have_to_be(
+    size, most, multiple, overlap, kind
+):
+    net = kind()
+    net.size_multiple = multiple
+    restorer = Restorer(net, overlap=overlap, precision="float32")
+    restorer._bytes_per_pixel = 1.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gesso.restorer.free_bytes", lambda device: float(most))
+        tile = restorer._first_tile(*size)
+
+    def computed(height, width):
+        left, right, top, bottom = net.padding(height, width)
+        return (left + width + right) * (top + height + bottom)
+
+    def cost(tile):
+        rows, columns = restorer._cut(size, tile)
+        areas = [computed(bottom - top, right - left) for top, bottom in rows for left, right in columns]
+        return len(areas), max(areas), sum(areas)
+
+    probe = round_up(96, multiple)
+    most = max(most, probe**2)
+    if computed(*size) <= most:
+        assert cost(tile) == (1, computed(*size), computed(*size))
+        return
+    largest = int(most**0.5) // multiple * multiple
+    (count, peak, total), (count_before, peak_before, total_before) = cost(tile), cost((largest, largest))
+    assert count == count_before
+    assert peak <= min(peak_before, most)
+    assert total <= total_before
+    least = max(64, 2 * min(overlap, largest // 2))
+    for axis in (0, 1):
+        assert tile[axis] % multiple == 0
+        if tile[axis] - multiple >= least:
+            smaller = [side - multiple * (number == axis) for number, side in enumerate(tile)]
+            assert cost(smaller)[0] > count
 
 
 def test_memory_does_not_grow_with_the_image_but_for_its_restoration():

@@ -37,6 +37,18 @@ def spans(size: int, tile: int, overlap: int, multiple: int = 1) -> list[Span]:
     return [(start, min(start + tile, size)) for start in starts]
 
 
+def even(size: int, tile: int, overlap: int, multiple: int = 1) -> int:
+    """The smallest tile that cuts an axis into no more pieces than `tile` does, a multiple of `multiple`; see `spans`.
+
+    Example:
+        >>> even(1154, tile=776, overlap=32, multiple=8)
+        600
+    """
+    count = len(spans(size, tile, overlap, multiple))
+    overlap, padded = round_up(overlap, multiple), round_up(size, multiple)
+    return round_up(-(-(padded + (count - 1) * overlap) // count), multiple)
+
+
 def weights(tiles: Sequence[Span], *, blend: str = "smooth") -> list[Tensor]:
     """One weight for every sample of every tile of an axis, float32; where tiles overlap their weights sum to one.
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gesso.functional.tiles import spans, weights
+from gesso.functional.tiles import even, spans, weights
 
 
 @st.composite
@@ -25,6 +25,16 @@ def test_tiles_cover_the_axis_on_the_networks_grid(axis):
     assert all(start % multiple == 0 and 0 < stop - start <= max(tile, multiple) for start, stop in tiles)
     for (_, stop), (start, _) in itertools.pairwise(tiles):
         assert stop - start >= min(overlap, size)
+
+
+@given(axes())
+def test_an_even_tile_is_the_smallest_for_as_many_tiles(axis):
+    size, tile, overlap, multiple = axis
+    side, count = even(*axis), len(spans(*axis))
+    assert side % multiple == 0
+    assert side <= tile
+    assert len(spans(size, side, overlap, multiple)) == count
+    assert side - multiple <= overlap or len(spans(size, side - multiple, overlap, multiple)) > count
 
 
 @given(axes(), st.sampled_from(["smooth", "uniform"]))
