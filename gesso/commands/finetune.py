@@ -192,10 +192,12 @@ def start(
         net = PaperTransfer.around(net, images, enlarge)
     kept = set()
     if init != "random":
-        fresh = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+        softened = rescale or shrink != 1
+        fresh = {name: parameter.detach().clone() for name, parameter in net.named_parameters() if softened}
         loaded = checkpoint.load_features(net, init, keep_head=keep_last)
         say(f"{init}: {loaded}")
-        checkpoint.soften(net, fresh, loaded.loaded, shrink=shrink, rescale=rescale)
+        if softened:
+            checkpoint.soften(net, fresh, loaded.loaded, shrink=shrink, rescale=rescale)
         kept = set(loaded.loaded)
     if net.image_residual:
         last = {id(parameter) for layer in net.last_ones for parameter in layer.parameters()}
