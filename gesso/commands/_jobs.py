@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gesso.data.io import atomic_path
+from gesso.functional.processes import RUNS_BESIDE
 from gesso.report.console import say, warn
 
 LEFTOVERS = ("last.ckpt", "best.safetensors")  # what a finished job needs no more
@@ -157,15 +158,16 @@ def run_beside(jobs: Sequence[Job], devices: int) -> dict[str, str]:
 
 
 def environment(device: int, devices: int) -> dict[str, str]:
-    """Variables that give a process one GPU of its own, or its share of the processor where there is none."""
+    """Variables that give a process its share of the memory, and a GPU of its own or else its share of the cores."""
     import torch
 
+    inherited = {**os.environ, RUNS_BESIDE: str(devices)}
     if torch.cuda.is_available():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         gpus = visible if visible != [""] else [str(number) for number in range(torch.cuda.device_count())]
-        return {**os.environ, "CUDA_VISIBLE_DEVICES": gpus[device % len(gpus)]}
+        return {**inherited, "CUDA_VISIBLE_DEVICES": gpus[device % len(gpus)]}
     threads = max(1, torch.get_num_threads() // devices)
-    return {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    return {**inherited, "OMP_NUM_THREADS": str(threads)}
 
 
 def last_line(log: Path) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from gesso.data.mapped import Mapped, cache_folder
 from gesso.data.origins import Block, Origin, Planes, Views, declared, read_pixels
 from gesso.functional.memory import free_memory
-from gesso.functional.processes import place
+from gesso.functional.processes import place, sharers
 
 
 class KeptOnDiskWarning(UserWarning):
@@ -29,7 +29,8 @@ class Decoded:
 
     Args:
         origins: where the images are stored.
-        budget: bytes of memory that may be used; None: a quarter of what is free, over all processes of a run.
+        budget: bytes of memory that may be used; None: a quarter of what is free, over all processes of a run
+            and all runs side by side.
         folder: where to keep what memory does not hold; None: nowhere, but if `budget` is None, too, in the user's
             cache folder.
 
@@ -48,7 +49,7 @@ class Decoded:
         if by_itself:
             folder = cache_folder()
         if budget is None:
-            budget = free_memory() // (4 * place().local_world) - sum(other.in_memory for other in _living)
+            budget = free_memory() // (4 * sharers()) - sum(other.in_memory for other in _living)
         mapped = Mapped(folder) if folder else None
         room = mapped.room() - sum(other.on_disk for other in _living) if mapped else 0
         layout = _lay_out(self._origins, max(budget, room))

@@ -53,7 +53,7 @@ class Mapped:
         facts = [__version__, type(origin).__name__]
         for file in files_of(origin):
             now = file.stat()
-            facts += [str(file.absolute()), now.st_size, now.st_mtime_ns, now.st_ctime_ns]
+            facts += [str(file.resolve()), now.st_size, now.st_mtime_ns, now.st_ctime_ns]
         return self.folder / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}.npy"
 
     def room(self) -> int:

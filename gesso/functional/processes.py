@@ -12,6 +12,8 @@ from torch import Tensor, distributed
 
 Item = TypeVar("Item")
 
+RUNS_BESIDE = "GESSO_RUNS_BESIDE"  # variable: how many runs are side by side on this machine
+
 
 @dataclass(frozen=True)
 class Place:
@@ -47,6 +49,11 @@ def place() -> Place:
         world, nodes = int(seen["SLURM_NTASKS"]), int(seen.get("SLURM_NNODES", "1"))
         return Place(int(seen["SLURM_PROCID"]), world, int(seen["SLURM_LOCALID"]), world // nodes)
     return Place()
+
+
+def sharers() -> int:
+    """How many processes share this machine's memory and cores: those of the run on it, times runs side by side."""
+    return place().local_world * int(os.environ.get(RUNS_BESIDE, "1"))
 
 
 def under_slurm() -> bool:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from gesso.checkpoint.files import read_pickle
 from gesso.data.datasets import NoiseDataset
 from gesso.functional.memory import is_out_of_memory
-from gesso.functional.processes import place, share_of, under_slurm
+from gesso.functional.processes import place, share_of, sharers, under_slurm
 from gesso.report.console import say
 from gesso.restorer import computes_in_bf16
 from gesso.training._module import TrainingError, TrainingModule
@@ -239,7 +239,7 @@ def workers_for(train: Dataset[Any], accelerator: str) -> int:
     """Processes that load samples, for each device: none beside a CPU, or where there is nothing to load."""
     if not torch.cuda.is_available() or accelerator == "cpu" or isinstance(train, NoiseDataset):
         return 0
-    return min(8, (os.cpu_count() or 1) // place().local_world)
+    return min(8, (os.cpu_count() or 1) // sharers())
 
 
 def parallel(strategy: str, module: TrainingModule) -> Any:

@@ -1,6 +1,7 @@
 """Comparisons: fair, done once, honest about failures, and able to say no."""
 
 import csv
+import os
 import shlex
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from gesso.commands._starts import find_start, find_starts, read_recipe, split_i
 from gesso.commands.compare import compare, listed
 from gesso.commands.finetune import start as starting_network
 from gesso.data.layouts import Pair, find_pairs
+from gesso.functional.processes import sharers
 from gesso.functional.random import generator_for
 
 NETWORK = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}}
@@ -424,8 +426,10 @@ def test_jobs_run_side_by_side_in_processes_of_their_own(tmp_path):
     assert all(torch.allclose(beside[key], in_turn[key], atol=1e-5) for key in in_turn)
 
 
-def test_jobs_share_the_processor():
-    environment = _jobs.environment(1, 2)
+def test_jobs_share_the_processor_and_the_memory(monkeypatch):
+    environment, alone = _jobs.environment(1, 2), sharers()
+    monkeypatch.setattr(os, "environ", environment)
+    assert sharers() == 2 * alone
     if torch.cuda.is_available():
         assert environment["CUDA_VISIBLE_DEVICES"]
     else:

@@ -19,6 +19,7 @@ from gesso.data.decoded import Decoded, KeptOnDiskWarning
 from gesso.data.io import read_array, write_image
 from gesso.data.mapped import Mapped, cache_folder
 from gesso.data.origins import Planes, Views, read_pixels
+from gesso.functional.processes import RUNS_BESIDE
 
 
 def write(path: Path, height: int = 16, width: int = 24, *, bits: int = 8, channels: int = 3, seed: int = 0) -> Path:
@@ -83,6 +84,12 @@ def test_processes_share_what_any_has_decoded(tmp_path, photos):
     assert len(list((tmp_path / "kept").iterdir())) == len(photos)
     mark(tmp_path / "kept")
     assert not any(map(any, read_all(Mapped(tmp_path / "kept"), photos)))
+
+
+def test_a_link_shares_what_its_target_has(tmp_path, photos):
+    (tmp_path / "link.png").symlink_to(photos[0])
+    mapped = Mapped(tmp_path / "kept")
+    assert mapped.path(tmp_path / "link.png") == mapped.path(photos[0])
 
 
 def test_a_source_that_has_changed_is_decoded_anew(tmp_path):
@@ -167,10 +174,15 @@ def test_sets_of_one_process_share_its_room(photos, no_memory, monkeypatch):
     assert Decoded(photos[2:]).in_memory == 0
 
 
-def test_the_processes_of_a_run_share_the_memory(photos, no_memory, monkeypatch):
+TWO_OF_A_RUN = {"RANK": 1, "WORLD_SIZE": 4, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}
+
+
+@pytest.mark.parametrize("variables", [TWO_OF_A_RUN, {RUNS_BESIDE: 2}])
+def test_the_processes_of_a_run_and_runs_side_by_side_share_the_memory(photos, no_memory, monkeypatch, variables):
     monkeypatch.setattr(decoded_module, "free_memory", lambda: 4 * 5000)
+    monkeypatch.setenv("GESSO_CACHE", "")
     assert Decoded(photos).in_memory > 0
-    for name, number in {"RANK": 1, "WORLD_SIZE": 4, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}.items():
+    for name, number in variables.items():
         monkeypatch.setenv(name, str(number))
     assert Decoded(photos).in_memory == 0
 
