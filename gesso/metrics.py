@@ -12,6 +12,7 @@ from torch import Tensor
 from gesso.functional.color import rgb_to_y
 
 Channel = Literal["rgb", "y", "grey", "planes"]
+ALL_OF: dict[int, Channel] = {1: "grey", 3: "rgb", 4: "planes"}  # what measures every channel of an image
 SSIM = Literal["gaussian", "matlab3d", "skimage7", "uformer_compat"]
 
 
@@ -149,7 +150,7 @@ def _aligned(restored: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.ndarr
     height, width = gt.shape[-2:]
     restored = restored * ((restored * gt).sum() / max((restored**2).sum(), 1e-12))
     layers = [np.ascontiguousarray(image.transpose(1, 2, 0), np.float32) for image in (gt, restored)]
-    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in layers]
+    grey = [cv2.cvtColor(image[..., :3], cv2.COLOR_RGB2GRAY) if len(gt) > 1 else image for image in layers]
     steps = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 0)
     warp = np.eye(3, dtype=np.float32)
     try:
@@ -165,7 +166,8 @@ def _aligned(restored: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.ndarr
         ).astype(float)
 
     covered = move(np.ones((height, width), np.float32), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
-    return move(layers[1], cv2.INTER_CUBIC, cv2.BORDER_REFLECT).transpose(2, 0, 1) * covered, covered
+    moved = move(layers[1], cv2.INTER_CUBIC, cv2.BORDER_REFLECT)
+    return np.atleast_3d(moved).transpose(2, 0, 1) * covered, covered
 
 
 def _aligned_scores(restored: np.ndarray, gt: np.ndarray) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from gesso.degradations.mosaic import Mosaic
 from gesso.degradations.noise import GaussianNoise, PoissonNoise
 from gesso.degradations.rain import Rain
 from gesso.degradations.snow import Snow
-from gesso.metrics import Protocol
+from gesso.metrics import ALL_OF, Protocol
 
 Sees = Literal["rgb", "grey", "planes", "dual_pixel"]
 CHANNELS: dict[Sees, int] = {"rgb": 3, "grey": 1, "planes": 4, "dual_pixel": 6}
@@ -150,5 +150,5 @@ def seen_with(task: Task, channels: int) -> Task:
     """
     if task.sees != "rgb" or channels not in (1, 4):
         return task
-    sees, channel = ("grey", "grey") if channels == 1 else ("planes", "planes")
-    return dataclasses.replace(task, sees=sees, protocol=dataclasses.replace(task.protocol, channel=channel))
+    protocol = dataclasses.replace(task.protocol, channel=ALL_OF[channels])
+    return dataclasses.replace(task, sees="grey" if channels == 1 else "planes", protocol=protocol)

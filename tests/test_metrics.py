@@ -164,3 +164,10 @@ def test_alignment_undoes_another_cameras_place_and_brightness():
     assert same["ssim"] == pytest.approx(1)
     with pytest.raises(ValueError, match="cannot be laid onto the ground truth"):
         Protocol(align=True)(torch.zeros_like(gt), gt)
+
+
+@pytest.mark.parametrize(("channels", "channel"), [(1, "grey"), (4, "planes")])
+def test_alignment_takes_other_channels_than_rgb(channels, channel):
+    gt = photo_like(channels, 64, 80)
+    moved = 0.9 * gt.roll(1, -1)
+    assert Protocol(align=True, channel=channel)(moved, gt)["psnr"] > Protocol(channel=channel)(moved, gt)["psnr"] + 10
