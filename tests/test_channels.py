@@ -1,5 +1,7 @@
 """Grey images and images of four channels, 16 bits each: pre-trained and fine-tuned on, measured, restored."""
 
+import csv
+
 import cv2
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 import gesso
 from gesso.backbones import create_backbone
 from gesso.checkpoint import load, read_state, save
+from gesso.commands._folds import open_folds, write_tests
 from gesso.commands.export import export
 from gesso.data.io import ImageError, read_picture, read_planes, write_image
 from gesso.data.sources import open_images
@@ -63,6 +66,59 @@ def test_from_files_to_files(tmp_path, pairs, channels):
     assert load(tmp_path / "official.pth").in_channels == channels
 
 
+def test_a_comparison_trains_measures_and_shows_them(tmp_path, pairs, channels):
+    torch.manual_seed(0)
+    save(create_backbone("nafnet_tiny", **SMALL), tmp_path / "rgb.safetensors")
+    outcome = gesso.compare(
+        out=tmp_path / "out", task="derain", data=pairs, starts=["ifp", str(tmp_path / "rgb.safetensors")], seeds=0,
+        folds=2, backbone="nafnet_tiny", backbone_args=SMALL | {"image_channels": channels}, steps=2, val_every=2,
+        crop_size=16, batch_size=1, pretrain_args={"steps": 1, "crop_size": 16, "batch_size": 1},
+        finetune_args={"precision": "float32", "workers": 0},
+    )  # fmt: skip
+    assert outcome.exit_code == 0
+    assert len(outcome.verdicts) == 2
+    words = "grey" if channels == 1 else "all four channels"
+    assert f"Gaussian 11x11 window) on {words}" in (tmp_path / "out/comparison.md").read_text()
+    assert ("pictures show the first three as red, green and blue" in outcome.page.read_text()) == (channels == 4)
+    for kind in ("input", "truth", "random", "ifp"):
+        stored = cv2.imread(str(tmp_path / f"out/images/1/{kind}.png"), cv2.IMREAD_UNCHANGED)
+        assert stored.shape == ((40, 48) if channels == 1 else (40, 48, 4))
+    with (tmp_path / "out/comparison.csv").open(newline="") as file:
+        found = [float(row["psnr"]) for row in csv.DictReader(file) if (row["fold"], row["start"]) == ("0", "ifp")]
+    (trained,) = (tmp_path / "out/runs").glob("*/seed-0-fold-0/ifp-*/backbone.safetensors")
+    scores = gesso.evaluate(checkpoint=trained, task="derain", data=tmp_path / "out/data/test-0")
+    assert found == pytest.approx([row.psnr for row in scores.rows], abs=1e-3)
+
+
+def test_a_comparison_spoils_clean_photos_in_all_their_channels_and_bits(tmp_path, pairs, channels):
+    task, noise = seen_with(find_task("denoise"), channels), parse_degradation("gaussian_noise")
+    folds = open_folds(pairs / "target", folds=2, made=tmp_path / "spoilt")
+    write_tests(folds, task, noise)
+    for pair in (pair for fold in folds for pair in fold.test):
+        stored = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (pair.photo, pair.gt, pair.lq)]
+        assert np.array_equal(stored[0], stored[1])
+        assert stored[2].dtype == np.uint16
+        assert stored[2].shape == stored[1].shape
+
+
+def test_what_a_comparison_cannot_serve_is_refused_before_anything_is_written(tmp_path, pairs, channels):
+    for number in range(4):
+        for side in ("input", "target"):
+            write_image(tmp_path / f"rgb/{side}/{number}.png", torch.rand(3, 24, 24))
+    network = {"backbone": "nafnet_tiny", "backbone_args": SMALL | {"image_channels": channels}}
+    options = {"out": tmp_path / "out", "steps": 2, "crop_size": 16, **network}
+    if channels == 4:
+        with pytest.raises(ImageError, match=r"expected four channels of data.*this has 3"):
+            gesso.compare(task="denoise", data=tmp_path / "rgb", **options)
+        with pytest.raises(ValueError, match="jpeg: defined for RGB and grey"):
+            gesso.compare(task="jpeg", data=pairs / "target", **options)
+        with pytest.raises(ValueError, match="denoise_grey: the task gives images of 1 channels"):
+            gesso.compare(task="denoise_grey", data=pairs, **options)
+    with pytest.raises(ValueError, match="images of one view"):
+        gesso.compare(task="defocus_dual", data=pairs, **options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_network_for_rgb_restores_them_at_once(tmp_path, pairs, channels):
     torch.manual_seed(0)
     save(create_backbone("nafnet_tiny", **SMALL), tmp_path / "rgb.safetensors")
@@ -94,6 +150,13 @@ def test_every_pretext_trains_on_them_or_says_why_not(name, channels):
     assert all(
         picture.shape[-3] in (channels, 3) for picture in pretext.preview({"image": image}, generator_for(0)).values()
     )
+
+
+def test_the_mix_of_restore_has_what_is_defined_for_them(channels):
+    pretext = create_pretext("restore", create_backbone("nafnet_tiny", **SMALL, image_channels=channels))
+    names = {choice.name for choice in pretext.degradation.choices}
+    assert ("jpeg" in names) == (channels == 1)
+    assert {"rain", "rings"} < names
 
 
 @pytest.mark.parametrize("source", ["noise", "leaves", "pink"])

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from gesso.data.datasets import WholePhotos
 from gesso.data.io import write_image
 from gesso.data.layouts import Pair, PairBy, find_pairs, find_photos, find_splits
-from gesso.data.origins import read_image
-from gesso.data.sources import pairs_if_any
+from gesso.data.origins import declared, read_image
+from gesso.data.sources import pairs_if_any, whole_pairs, whole_photos
 from gesso.degradations import Degradation
 from gesso.functional.random import generator_for
+from gesso.tasks import Task
 
 FEWEST_PAIRS = 4
 FOLDS = 4
@@ -140,21 +141,34 @@ def spoilt_photos(root: Path, split: str, made: Path) -> list[SpoiltPhoto]:
     ]
 
 
-def write_tests(folds: Sequence[Fold], degradation: Degradation, scale: int) -> None:
+def check_first(folds: Sequence[Fold], task: Task, degradation: Degradation) -> None:
+    """Checks that the first test image can be read, or made, as the task sees it.
+
+    Raises:
+        ValueError: if its files have other channels, say, or the degradation is not defined for them.
+    """
+    pair = folds[0].test[0]
+    if isinstance(pair, SpoiltPhoto):
+        whole_photos(task, [pair.photo], degradation)[0]
+    else:
+        whole_pairs(task, [pair])[0]
+
+
+def write_tests(folds: Sequence[Fold], task: Task, degradation: Degradation) -> None:
     """Makes the pairs of all test photos, unless that has been done: once, so that every run is measured on the same.
 
     Args:
         folds: whose test images these are; real pairs are left as they are.
+        task: which says with how many channels photos are read.
         degradation: what spoils the photos.
-        scale: by how much it shrinks them.
     """
     pairs = [pair for fold in folds for pair in fold.test if isinstance(pair, SpoiltPhoto)]
-    pictures = WholePhotos([pair.photo for pair in pairs], degradation, scale=scale)
+    pictures = whole_photos(task, [pair.photo for pair in pairs], degradation)
     for number, pair in enumerate(pairs):
         if not (pair.lq.exists() and pair.gt.exists()):
-            sample = pictures[number]
-            write_image(pair.lq, sample["lq"], overwrite=True)
-            write_image(pair.gt, sample["gt"], overwrite=True)
+            sample, bits = pictures[number], 8 if declared(pair.photo)[2] is np.uint8 else 16
+            write_image(pair.lq, sample["lq"], bits=bits, overwrite=True)
+            write_image(pair.gt, sample["gt"], bits=bits, overwrite=True)
 
 
 def link_training(pairs: Sequence[Pair], folder: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from gesso.data.mixes import Part, open_parts
 from gesso.functional.color import as_rgb
 from gesso.functional.resize import enlarge
 from gesso.report.console import say
+from gesso.tasks import Task
 from gesso.training.finetune_module import Validation
 
 
@@ -27,19 +28,28 @@ def check_fit(net: Backbone, parts: Sequence[Part]) -> None:
     """
     for part in parts:
         task = part.task
-        if net.in_channels != task.channels:
-            two = task.sees == "dual_pixel"
-            advice = (
-                "restormer_dual_pixel takes" if two else f"--backbone_args.image_channels {task.channels} makes it take"
-            )
-            raise ValueError(
-                f"{part.name}: the task gives images of {task.channels} channels ({task.sees}), and the network takes "
-                f"{net.in_channels}; {advice} them"
-            )
+        check_images(net, task, part.name)
         if net.scale != task.scale:
             raise ValueError(
                 f"{part.name}: the network enlarges {net.scale} times, but the task asks for scale {task.scale}"
             )
+
+
+def check_images(net: Backbone, task: Task, name: str) -> None:
+    """Checks that a network takes images with the channels that a task sees.
+
+    Raises:
+        ValueError: if not; `name` is what the task is called.
+    """
+    if net.in_channels != task.channels:
+        two = task.sees == "dual_pixel"
+        advice = (
+            "restormer_dual_pixel takes" if two else f"--backbone_args.image_channels {task.channels} makes it take"
+        )
+        raise ValueError(
+            f"{name}: the task gives images of {task.channels} channels ({task.sees}), and the network takes "
+            f"{net.in_channels}; {advice} them"
+        )
 
 
 def measure_input(part: Part) -> Validation:

@@ -16,20 +16,31 @@ from typing import Any, Literal
 import torch
 import yaml
 
-from gesso.backbones import create_backbone
-from gesso.commands._folds import Fold, SpoiltPhoto, check_counts, drawn, link, link_training, open_folds, write_tests
+from gesso.backbones import Backbone, create_backbone
+from gesso.commands._folds import (
+    Fold,
+    SpoiltPhoto,
+    check_counts,
+    check_first,
+    drawn,
+    link,
+    link_training,
+    open_folds,
+    write_tests,
+)
 from gesso.commands._jobs import Job, run_jobs
 from gesso.commands._starts import Start, find_starts
+from gesso.commands._supervised import check_images
 from gesso.commands.finetune import start as starting_network
 from gesso.data.io import write_image
-from gesso.data.origins import read_image
+from gesso.data.sources import whole_pairs
 from gesso.degradations import parse_degradation
 from gesso.functional.resize import enlarge
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
 from gesso.report.console import say, show_table, warn
 from gesso.report.statistics import Score
 from gesso.restorer import Restorer
-from gesso.tasks import Task, find_task
+from gesso.tasks import Task, find_task, seen_with
 from gesso.training.recipe import Recipe
 from gesso.training.run import check_positive, claimed
 
@@ -119,7 +130,8 @@ def compare(
         degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
         scale: enlargement for super-resolution.
         backbone: name of the network; `gesso list backbones` shows all.
-        backbone_args: options of the network, such as `--backbone_args.dim 32`.
+        backbone_args: options of the network, such as `--backbone_args.dim 32`. With `--backbone_args.image_channels 1`
+            the images of any task are grey, with 4 they are PNG or TIFF files with a fourth channel of data.
         starts: what to start from, separated by commas: "random", a pretext or a recipe of `gesso pretrain` (by name
             or YAML file), one of these behind the images it shall see ("leaves-mfm", "noise-ifp"), a file of weights.
         seeds: numbers separated by commas, one repetition each; with one, intervals are over images only.
@@ -146,9 +158,7 @@ def compare(
     recipe = Recipe.of(compare, locals())
     out = Path(out)
     check_positive(steps=steps, devices=devices, crop_size=crop_size, batch_size=batch_size, scale=scale)
-    goal = find_task(task, scale=scale)
-    if goal.sees != "rgb":
-        raise ValueError(f"{task}: a comparison shows its images in colour, and this task has {goal.sees} ones")
+    goal = task_for(create_backbone(backbone, **(backbone_args or {})), task, scale)
     network = {"backbone": backbone, "backbone_args": backbone_args or {}}
     compared = find_starts(listed(starts), network, pretrain_args or {}, start_args or {}, task)
     spoil = goal.degradation if degradation is None else parse_degradation(degradation)
@@ -156,6 +166,7 @@ def compare(
         data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, scale=scale, folds=folds,
         made=out / "data" / "spoilt",
     )  # fmt: skip
+    check_first(splits, goal, spoil)
     counts = check_counts([int(count) for count in listed(pairs)], splits)
     for start in compared:
         if start.file:  # weights of another network are refused before anything is trained
@@ -167,7 +178,7 @@ def compare(
     }  # fmt: skip
     with claimed(out):
         claim(out, recipe)
-        write_tests(splits, spoil, goal.scale)
+        write_tests(splits, goal, spoil)
         primings = {start.name: priming(start, Path(cache or out / "starts")) for start in compared if start.options}
         why = run_jobs(list({job.name: job for job in primings.values()}.values()), devices)
         failures = {name: f"pre-training: {why[job.name]}" for name, job in primings.items() if job.name in why}
@@ -186,6 +197,19 @@ def compare(
 
 
 # --------------------------------------------------------------------------------------------------------- before
+
+
+def task_for(network: Backbone, name: str, scale: int) -> Task:
+    """The task of this name on images with the channels that a network takes, see `gesso.tasks.seen_with`.
+
+    Raises:
+        ValueError: if it sees others, or two views.
+    """
+    task = seen_with(find_task(name, scale=scale), network.in_channels)
+    if task.sees == "dual_pixel":
+        raise ValueError(f"{name}: a comparison shows images of one view, and this task has two of each scene")
+    check_images(network, task, name)
+    return task
 
 
 def listed(values: int | str | Sequence[Any] | None) -> list[Any]:
@@ -271,6 +295,7 @@ def conclude(
         command=repeating(out, recipe),
         title=f"Does pre-training help {recipe.options['backbone']} to {goal.goal}, with {counts[-1]} {what}?",
         protocol=str(goal.protocol),
+        channels=goal.channels,
         pairs=counts[-1],
         input_psnr=fmean(input_psnrs(folds, goal)),
         costs=costs(whole, primings),
@@ -311,23 +336,25 @@ def keep_pictures(out: Path, run: Run, fold: Fold, goal: Task) -> None:
     """Writes input, truth and what the run makes of it for every test image, unless that has been done."""
     finished = (run.job.folder / "done.json").stat().st_mtime
     restorer = None
-    for pair in fold.test[:MOST_PICTURES]:
+    samples = whole_pairs(goal, fold.test[:MOST_PICTURES])
+    for number, pair in enumerate(samples.pairs):
         folder = out / "images" / pair.name
         picture = folder / f"{file_stem(run.start.name)}.png"
         if picture.exists() and picture.stat().st_mtime > finished:
             continue
         restorer = restorer or Restorer.load(run.job.folder / "backbone.safetensors")
-        lq = read_image(pair.lq)
-        write_image(picture, restorer(lq), overwrite=True)
-        write_image(folder / "input.png", enlarge(lq, goal.scale).clamp(0, 1), overwrite=True)
-        write_image(folder / "truth.png", read_image(pair.gt), overwrite=True)
+        sample = samples[number]
+        write_image(picture, restorer(sample["lq"]), overwrite=True)
+        write_image(folder / "input.png", enlarge(sample["lq"], goal.scale).clamp(0, 1), overwrite=True)
+        write_image(folder / "truth.png", sample["gt"], overwrite=True)
 
 
 def input_psnrs(folds: Sequence[Fold], goal: Task) -> Iterator[float]:
     """PSNR in dB of the unrestored test images."""
-    for fold in folds:
-        for pair in fold.test:
-            yield goal.protocol(enlarge(read_image(pair.lq), goal.scale).clamp(0, 1), read_image(pair.gt))["psnr"]
+    samples = whole_pairs(goal, [pair for fold in folds for pair in fold.test])
+    for number in range(len(samples)):
+        sample = samples[number]
+        yield goal.protocol(enlarge(sample["lq"], goal.scale).clamp(0, 1), sample["gt"])["psnr"]
 
 
 def costs(runs: Sequence[Run], primings: Mapping[str, Job]) -> dict[str, Cost]:

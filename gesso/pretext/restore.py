@@ -23,7 +23,7 @@ class Restore(Pretext):
         backbone: the network, unchanged.
         degradation: what spoils the images: a name, a name with options, a list applied in order, or
             `{name: mix, choices: [...]}`; none: one of rings, Gaussian noise, Gaussian blur, low light, rain, haze
-            and JPEG, drawn for each image.
+            and JPEG, drawn for each image. JPEG, which is not defined for them, is left out for four channels.
         task: instead, the task to come, whose degradation spoils the images; "sr" for networks that enlarge.
 
     Raises:
@@ -36,7 +36,9 @@ class Restore(Pretext):
     def __init__(self, backbone: Backbone, *, degradation: Any = None, task: str | None = None) -> None:
         super().__init__(backbone)
         if task is None:
-            self.degradation = parse_degradation(degradation or {"name": "mix", "choices": list(MIX)})
+            more = backbone.in_channels > 3
+            defined = [name for name in MIX if not (more and parse_degradation(name).rgb_only)]
+            self.degradation = parse_degradation(degradation or {"name": "mix", "choices": defined})
         elif degradation is None:
             self.degradation = find_task(task, scale=backbone.scale if task == "sr" else 1).degradation
         else:

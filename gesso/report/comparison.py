@@ -24,7 +24,7 @@ import numpy as np
 import yaml
 from torch import Tensor
 
-from gesso.data.io import atomic_path, read_image
+from gesso.data.io import atomic_path, read_picture
 from gesso.report import figures
 from gesso.report.console import duration
 from gesso.report.statistics import (
@@ -70,6 +70,7 @@ class Facts:
         costs: by start.
         failures: why runs of a start failed, by start.
         machine: what it ran on.
+        channels: of the images that are compared; four are data in every one of their files.
     """
 
     command: str
@@ -80,6 +81,7 @@ class Facts:
     costs: dict[str, Cost] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     machine: str = ""
+    channels: int = 3
 
     def write(self, folder: Path) -> None:
         """Writes `comparison.json`."""
@@ -264,10 +266,10 @@ class Comparison:
         return {image: files for image, files in found.items() if {"input", "truth", BASELINE} <= files.keys()}
 
     def read_pictures(self, image: str) -> dict[str, Tensor]:
-        """Pictures (3, H, W) of an image by kind; starts go by their names, not those of their files."""
-        files = self.pictures[image]
+        """Pictures of an image by kind, (3, H, W) or (4, H, W); starts go by their names, not those of their files."""
+        files, four = self.pictures[image], self.facts.channels == 4
         kinds = {"input": "input", "truth": "truth"} | {start: file_stem(start) for start in self.labels}
-        return {kind: read_image(files[stem]) for kind, stem in kinds.items() if stem in files}
+        return {kind: read_picture(files[stem], planes=four).pixels for kind, stem in kinds.items() if stem in files}
 
     @cached_property
     def ranked(self) -> list[Verdict]:

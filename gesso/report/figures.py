@@ -341,7 +341,7 @@ def frequencies() -> Floats:
 
 
 def spectrum_of(image: Tensor) -> Floats:
-    """Power of an image (3, H, W) at `frequencies`."""
+    """Power of an image (C, H, W) at `frequencies`, mean over its channels."""
     profile = radial_profile(image[None].float())[0].numpy()
     return np.interp(frequencies(), np.arange(len(profile)) / min(image.shape[-2:]), profile)
 
@@ -350,7 +350,7 @@ def spectra(pictures: Sequence[Mapping[str, Tensor]], labels: Mapping[str, str])
     """Two charts over frequency: the power of input, outputs and truth, and how much less error each start leaves.
 
     Args:
-        pictures: for each image the pictures (3, H, W) by "input", "truth" and start; all of one size but the input of
+        pictures: for each image the pictures (C, H, W) by "input", "truth" and start; all of one size but the input of
             super-resolution, which is then left out.
         labels: what starts are called, random weights first.
     """

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
+from gesso.functional.color import as_rgb
 from gesso.report.statistics import BASELINE
 
 MOST_CHARACTERS = 3_600_000  # of all pictures together, so that a page stays under 5 MB
@@ -45,7 +46,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Subject:
-    """An image to make a viewer of: its name, its pictures (3, H, W) by kind, and for which starts it is shown."""
+    """An image to make a viewer of: its name, its pictures (C, H, W) by kind, and for which starts it is shown."""
 
     image: str
     pictures: Mapping[str, Tensor]
@@ -140,17 +141,17 @@ def coloured(values: Tensor, colours: np.ndarray) -> Tensor:
 
 
 def shrunk_size(picture: Tensor, side: int) -> tuple[int, int]:
-    """Width and height of a picture (3, H, W) whose longer side shall be at most `side`."""
+    """Width and height of a picture (C, H, W) whose longer side shall be at most `side`."""
     height, width = picture.shape[-2:]
     factor = min(1.0, side / max(height, width))
     return round(width * factor), round(height * factor)
 
 
 def data_uri(picture: Tensor, side: int, quality: int) -> str:
-    """A picture (3, H, W) as a WebP data URI, its longer side at most `side`."""
+    """A picture (C, H, W) as a WebP data URI in RGB, its longer side at most `side`."""
     import cv2
 
-    pixels = np.ascontiguousarray(picture.clamp(0, 1).permute(1, 2, 0).flip(-1).numpy())
+    pixels = np.ascontiguousarray(as_rgb(picture).clamp(0, 1).permute(1, 2, 0).flip(-1).numpy())
     small = cv2.resize(pixels, shrunk_size(picture, side), interpolation=cv2.INTER_AREA)
     stored = (small * 255).round().astype(np.uint8)
     return (
