@@ -23,8 +23,9 @@ def peak_bytes(run: Callable[[], Any]) -> int:
         >>> peak_bytes(lambda: torch.ones(256) + 1)
         2048
     """
+    learns = torch.is_grad_enabled()  # to be asked before inference mode ends, which switches gradients on
     # in inference mode compound operations would reach the account whole, and behind autocast
-    with torch.inference_mode(False), torch.set_grad_enabled(torch.is_grad_enabled()), _Account() as account:
+    with torch.inference_mode(False), torch.set_grad_enabled(learns), _Account() as account:
         run()
     return account.peak
 

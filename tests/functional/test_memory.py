@@ -16,6 +16,21 @@ def test_the_peak_counts_what_lives_at_one_time():
         assert peak_bytes(chain) == 2 * 4000
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_what_only_gradients_need_is_not_kept_without_them(mode):
+    weight, image = torch.ones(1000, requires_grad=True), torch.ones(1000)
+
+    def chain():
+        x = image
+        for _ in range(5):
+            x = x * weight
+        return x
+
+    assert peak_bytes(chain) == 5 * 4000
+    with mode():
+        assert peak_bytes(chain) == 2 * 4000
+
+
 @pytest.mark.parametrize("rows", [1, 2])
 def test_mixed_precision_is_counted_where_nothing_is_learned(rows):
     weight, vector = torch.ones(16, 64, 3, 3), torch.ones(rows, 64)
