@@ -182,7 +182,8 @@ class Restorer:
         if self._bytes_per_pixel is None:
             probe = round_up(PROBE, self.network.size_multiple)
             sample = torch.zeros(self.network.in_channels, probe, probe, device=self.device)
-            self._bytes_per_pixel = peak_bytes(lambda: self._run(sample)) / probe**2
+            with torch.inference_mode():
+                self._bytes_per_pixel = peak_bytes(lambda: self._run(sample)) / probe**2
         most = free_bytes(self.device) / self._bytes_per_pixel
         if self.device.type == "cpu" and pixels > WHOLE:
             most = min(most, max(CPU_TILE**2, CPU_BYTES / self._bytes_per_pixel))
