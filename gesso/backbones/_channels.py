@@ -75,6 +75,16 @@ def adapt(net: Backbone, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor]
     return adapted, Adapted(names, had, has)
 
 
+def for_channels(net: Backbone, channels: int) -> Backbone:
+    """A network for images with so many channels that computes what `net` does: itself if it takes them already."""
+    if net.in_channels == channels:
+        return net
+    other = type(net)(**net.for_images(net.options, channels))
+    state, _ = adapt(other, net.state_dict())
+    other.load_state_dict(state)
+    return other
+
+
 def seen_as(had: int, has: int) -> Tensor:
     """The matrix (had, has) that makes of an image's `has` channels the `had` that a network knows."""
     if has == 1:

@@ -83,7 +83,7 @@ class RingResponse:
 
 @torch.inference_mode()
 def features(network: Backbone, images: Tensor) -> list[Tensor]:
-    """Every feature map of images (N, 3, H, W), coarse to fine."""
+    """Every feature map of images (N, C, H, W), coarse to fine."""
     batches = [network.features(network.pad(part)) for part in images.split(AT_ONCE)]
     return [torch.cat(maps) for maps in zip(*batches, strict=True)]
 
@@ -158,7 +158,7 @@ def direction_kept(now: Backbone, then: Backbone) -> float:
 
 
 def last_map(network: Backbone, image: Tensor) -> Tensor:
-    """What the last convolution of a network sees of an image (B, 3, H, W), at the image's size, (B, C, H, W)."""
+    """What the last convolution of a network sees of an image (B, C, H, W), at the image's size, (B, K, H, W)."""
     padded = network.pad(image)
     feature = network.crop(network.features(padded)[-1], image)
     return feature if network.scale == 1 else F.avg_pool2d(feature, network.scale)
@@ -172,7 +172,7 @@ def with_best_convolution(network: Backbone, clean: Tensor, corrupted: Tensor) -
 
     Args:
         network: whatever its own last convolution is, it is not used.
-        clean: images (N, 3, H, W) to fit the convolution to.
+        clean: images (N, C, H, W) to fit the convolution to.
         corrupted: the same, corrupted.
     """
     pairs = zip(clean.split(1), corrupted.split(1), strict=True)
@@ -193,7 +193,7 @@ def last_convolution_response(network: Backbone, images: Tensor, seed: int) -> R
 
     Args:
         network: the network.
-        images: (N, 3, H, W), of one kind.
+        images: (N, C, H, W), of one kind.
         seed: which bands are taken out for the fit.
     """
     bands = band_rings(images.shape[-2], images.shape[-1], BANDS)
@@ -215,7 +215,7 @@ def last_convolution_response(network: Backbone, images: Tensor, seed: int) -> R
 
 @torch.inference_mode()
 def own_response(restore: Callable[[Tensor], Tensor], images: Tensor) -> RingResponse:
-    """How much of each band of images (N, 3, H, W) a network that makes images brings back."""
+    """How much of each band of images (N, C, H, W) a network that makes images brings back."""
     bands = band_rings(images.shape[-2], images.shape[-1], BANDS)
     found = []
     for rings in bands:

@@ -11,15 +11,18 @@ from torch import Tensor
 
 from gesso import checkpoint as checkpoints
 from gesso.backbones import Backbone, create_backbone
+from gesso.backbones._channels import for_channels
 from gesso.checkpoint.files import with_defaults
 from gesso.commands.finetune import start as starting_network
 from gesso.data.datasets import NoiseDataset
+from gesso.data.origins import check_channels
 from gesso.functional.normalise import imagenet_denormalise
 from gesso.functional.random import seed_for
 from gesso.pretext import create_pretext, pretext_class
 from gesso.pretext.ifp import IFP
 from gesso.pretext.mfm import MFM
 from gesso.report.comparison import label
+from gesso.report.console import say
 
 MOST_NOISE = 8  # images of noise that a run was trained on and that are looked at
 
@@ -56,39 +59,49 @@ class Origin:
         return self.recipe.get("images", pretext_class(pretext).images) == "noise"
 
 
-def open_origin(what: str, options: dict[str, Any], seed: int | None = None) -> Origin:
+def open_origin(what: str, options: dict[str, Any], seed: int | None = None, channels: int | None = None) -> Origin:
     """The network that `what` says: a file, the folder of a run, or the name of a backbone.
 
     Args:
         what: which.
         options: of the network of a name, or what a file does not tell.
         seed: where the random weights of a name come from.
+        channels: of the images that it will be shown; none: those of the images that it takes.
 
     Raises:
         UnknownNameError: if it is none of these.
-        ValueError: if it takes other images than RGB ones.
+        ValueError: if it takes images that are not read from files.
         FileNotFoundError: if it looks like a file that does not exist.
     """
     path = Path(what)
     if path.is_dir():
         path = path / "backbone.safetensors"
     if path.suffix or path.exists():
-        network = checkpoints.load(path, **options)
+        network = open_file(path, channels, **options)
         name = label(str(path)).removesuffix("/backbone")
-        return Origin(name, in_colour(network, what).eval(), path, read_recipe(path.parent), options)
+        return Origin(name, network.eval(), path, read_recipe(path.parent), options)
     torch.manual_seed(seed_for(seed or 0, "weights"))
-    return Origin("random start", in_colour(create_backbone(what, **options), what).eval(), None, {}, options)
+    network = create_backbone(what, **options)
+    if channels not in (None, network.in_channels):
+        return open_origin(what, options | {"image_channels": channels}, seed)
+    check_channels(what, network.in_channels)
+    return Origin("random start", network.eval(), None, {}, options)
 
 
-def in_colour(network: Backbone, what: str) -> Backbone:
-    """The network, if it takes colour images.
+def open_file(path: str | Path, channels: int | None, **facts: Any) -> Backbone:
+    """The network of a file, adapted to images with so many channels, which is said; None: as it is.
 
     Raises:
-        ValueError: if not.
+        ValueError: if it takes images that are not read from files.
+        FileNotFoundError: if there is no such file.
     """
-    if network.in_channels != 3:
-        raise ValueError(f"{what}: takes images of {network.in_channels} channels; expected a network for RGB images")
-    return network
+    found = checkpoints.recognise(path, **facts)
+    if channels not in (None, found.network.in_channels):
+        found = checkpoints.recognise(path, **facts, image_channels=channels)
+    check_channels(path, found.network.in_channels)
+    if found.adapted and found.adapted.names:
+        say(f"{path}: {found}")
+    return found.network
 
 
 def read_recipe(folder: Path) -> dict[str, Any]:
@@ -99,7 +112,10 @@ def read_recipe(folder: Path) -> dict[str, Any]:
 
 
 def random_start(origin: Origin, seed: int) -> Backbone:
-    """A network of the same kind with the random weights that a training run of this seed begins with."""
+    """A network of the same kind with the random weights that a training run of this seed begins with.
+
+    Where the run saw images with other channels than the network takes now, the weights are adapted as its own were.
+    """
     recipe = origin.recipe
     torch.manual_seed(seed_for(seed, "weights"))
     if not recipe:
@@ -107,7 +123,7 @@ def random_start(origin: Origin, seed: int) -> Backbone:
     network = create_backbone(recipe["backbone"], **recipe.get("backbone_args", {}))
     if recipe.get("transfer") == "paper":
         network = starting_network(network, "random", "paper", keep_last=False)
-    return network.eval()
+    return for_channels(network, origin.network.in_channels).eval()
 
 
 def as_created(network: Backbone) -> dict[str, Any]:
@@ -117,8 +133,9 @@ def as_created(network: Backbone) -> dict[str, Any]:
     """
     if network.out_channels == network.in_channels:
         return {}
-    changed = ("out_channels", "image_residual")
-    return {name: value for name, value in with_defaults(type(network), {}).items() if name in changed}
+    created = with_defaults(type(network), {})
+    changed = {name: created[name] for name in ("out_channels", "image_residual") if name in created}
+    return changed | ({"out_channels": network.in_channels} if changed.get("out_channels") else {})
 
 
 def beginning(origin: Origin, seed: int) -> tuple[Backbone, str]:
@@ -143,8 +160,8 @@ class OwnOutput:
 
     Attributes:
         words: what makes the images.
-        restore: images (B, 3, H, W) in [0, 1], or noise where `noise` is not None, to images of the same kind.
-        noise: the images (N, 3, H, W) that it was trained on, if they are noise.
+        restore: images (B, C, H, W) in [0, 1], or noise where `noise` is not None, to images of the same kind.
+        noise: the images (N, C, H, W) that it was trained on, if they are noise.
     """
 
     words: str
@@ -170,6 +187,8 @@ def own_output(origin: Origin) -> tuple[OwnOutput | None, str]:
     if not state.exists():
         return None, "its decoder was thrown away: there is no last.ckpt beside the file any more"
     method = revived(origin, state)
+    if method.backbone.in_channels != network.in_channels:
+        return None, f"its decoder makes images of {method.backbone.in_channels} channels, as the run saw them"
     noise = trained_noise(origin, method)
     words = "the network with the decoder that it was pre-trained with, from last.ckpt"
     if origin.saw_noise and not method.clamp:
@@ -190,7 +209,7 @@ def revived(origin: Origin, state: Path) -> IFP | MFM:
 
 
 def decoded(method: IFP | MFM, image: Tensor, *, standardise: bool) -> Tensor:
-    """What a pretext's network and decoder make of an image (B, 3, H, W)."""
+    """What a pretext's network and decoder make of an image (B, C, H, W)."""
     mean, deviation = 0.0, 1.0
     if standardise and not method.clamp:
         mean, deviation = image.mean((1, 2, 3), keepdim=True), image.std((1, 2, 3), keepdim=True)
@@ -201,12 +220,12 @@ def decoded(method: IFP | MFM, image: Tensor, *, standardise: bool) -> Tensor:
 
 
 def trained_noise(origin: Origin, method: IFP | MFM) -> Tensor | None:
-    """The first images of noise (N, 3, H, W) that a run was trained on, at their size; None if it saw no noise."""
+    """The first images of noise (N, C, H, W) that a run was trained on, at their size; None if it saw no noise."""
     if not origin.saw_noise:
         return None
     recipe = origin.recipe
     count = recipe.get("count") or 1
-    noise = NoiseDataset(count, seed=recipe["seed"])
+    noise = NoiseDataset(count, channels=method.backbone.in_channels, seed=recipe["seed"])
     images = torch.stack([noise[(i, recipe["crop_size"])]["image"] for i in range(min(count, MOST_NOISE))])
     return method.original({"image": images}) if isinstance(method, IFP) else images
 

@@ -35,7 +35,7 @@ from gesso.functional.padding import round_up
 from gesso.functional.random import generator_for
 from gesso.functional.similarity import cosine_similarities
 from gesso.functional.spectrum import amplitude, apply_mask, draw_rings, ring_mask
-from gesso.metrics import psnr
+from gesso.metrics import ALL_OF, psnr
 from gesso.pretext._base import unit_range
 from gesso.pretext.dcpt import FIVE
 from gesso.report import diagnosis, figures
@@ -73,7 +73,8 @@ def inspect(
 
     Of every feature map on noise N(0, 1), procedural leaves and photos: scale, correlation of channels, effective
     rank, alignment with the random start and with another network; of the weights their distance from where training
-    began; of every band of the spectrum how much comes back once it is missing.
+    began; of every band of the spectrum how much comes back once it is missing. Images have as many channels as the
+    network takes: photos turn grey for one; for four they are PNG or TIFF files with a fourth channel of data.
 
     Args:
         what: file of weights, folder of a run, or name of a network, which is then looked at with random weights.
@@ -142,7 +143,7 @@ class View:
     Attributes:
         origin: the network that was asked for.
         networks: all networks by name: the random start first, then the one asked for, then the other one.
-        images: images (N, 3, side, side) by kind: "noise", "leaves", "photos".
+        images: images (N, C, side, side) by kind: "noise", "leaves", "photos".
         began: the network as its run began, and in words what that was.
     """
 
@@ -167,7 +168,7 @@ class View:
         self.networks[self.origin.label] = self.origin.network
         self.other = None
         if against is not None:
-            other = open_origin(against, {}, self.seed + 1)
+            other = open_origin(against, {}, self.seed + 1, channels=self.channels)
             self.other = other.label if other.label not in self.networks else against
             self.networks[self.other] = other.network
         multiple = math.lcm(*(network.size_multiple for network in self.networks.values()))
@@ -175,8 +176,8 @@ class View:
         self.source = "leaves" if photos is None else str(photos)
         generators = [generator_for(self.seed, "inspected noise", i) for i in range(count)]
         self.images = {
-            "noise": torch.stack([torch.randn(3, self.side, self.side, generator=g) for g in generators]),
-            "leaves": torch.stack(clean_images("leaves", count, self.side, self.seed)),
+            "noise": torch.stack([torch.randn(self.channels, self.side, self.side, generator=g) for g in generators]),
+            "leaves": torch.stack(clean_images("leaves", count, self.side, self.seed, self.channels)),
         }
         if photos is not None:
             self.images["photos"] = self.clean(count, self.side)
@@ -184,17 +185,22 @@ class View:
         self.own, self.own_words = own_output(self.origin)
 
     @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        return self.origin.network.in_channels
+
+    @property
     def natural(self) -> str:
         """The kind of image that comes nearest to what a network will restore."""
         return "photos" if "photos" in self.images else "leaves"
 
     def clean(self, count: int, side: int) -> Tensor:
-        """Clean images (N, 3, side, side): photos where there are any, else leaves.
+        """Clean images (N, C, side, side): photos where there are any, else leaves.
 
         Raises:
             ValueError: if there are fewer than 4.
         """
-        found = clean_images(self.source, count, side, self.seed)
+        found = clean_images(self.source, count, side, self.seed, self.channels)
         if len(found) < 4:
             raise ValueError(f"{self.source}: expected 4 photos or more, found {len(found)}")
         return torch.stack(found)
@@ -347,7 +353,12 @@ class View:
         for name, network in self.networks.items():
             restore = with_best_convolution(network, images, corrupted)
             pictures[f"{name}, best last conv."] = restore(lq)
-        found = {name: float(psnr(one.clamp(0, 1), clean)) for name, one in pictures.items() if one is not clean}
+        channel = ALL_OF[self.channels]
+        found = {
+            name: float(psnr(one.clamp(0, 1), clean, channel=channel))
+            for name, one in pictures.items()
+            if one is not clean
+        }
         labels = {name: f"{name}: {found[name]:.1f} dB" if name in found else name for name in pictures}
         sheet = [
             {labels[name]: enlarged(picture[0].clamp(0, 1)) for name, picture in pictures.items()},
@@ -372,7 +383,7 @@ class View:
         return {name: enlarged(unit_range(picture, noise)[0]) for name, picture in named.items()}
 
     def without_rings(self, image: Tensor, mask_ratio: float, number: int) -> Tensor:
-        """An image (1, 3, H, W) without a share of its rings, as IFP masks it, unclamped."""
+        """An image (1, C, H, W) without a share of its rings, as IFP masks it, unclamped."""
         height, width = image.shape[-2:]
         rings = draw_rings(1, height, width, mask_ratio, generator_for(self.seed, "inspected rings", number))
         return apply_mask(image, ring_mask(height, width, rings))
@@ -452,13 +463,13 @@ def neighbour_map(distances: np.ndarray) -> np.ndarray:
 
 
 def enlarged(picture: Tensor) -> Tensor:
-    """A small picture (3, H, W) with its pixels repeated until it is as wide as its label, `SHOWN` pixels or more."""
+    """A small picture (C, H, W) with its pixels repeated until it is as wide as its label, `SHOWN` pixels or more."""
     factor = max(1, math.ceil(SHOWN / picture.shape[-1]))
     return picture.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
 
 
 def spectrum_picture(image: Tensor) -> Tensor:
-    """The log-amplitude spectrum of an image (1, 3, H, W) as a picture (3, H, W), zero frequency in the middle."""
+    """The log-amplitude spectrum of an image (1, C, H, W) as a picture (3, H, W), zero frequency in the middle."""
     logarithm = amplitude(image)[0].mean(0).clamp(min=1e-3).log10()  # 0.001 to 10, dark to light
     return coloured(((logarithm + 3) / 4).clamp(0, 1), DARK_TO_LIGHT)
 

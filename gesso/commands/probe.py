@@ -10,14 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gesso import checkpoint as checkpoints
 from gesso.backbones import Backbone, create_backbone
+from gesso.commands._origins import open_file
 from gesso.data.datasets import Window, cut
-from gesso.data.io import as_paths, atomic_path, read_array
+from gesso.data.io import as_paths, atomic_path
 from gesso.data.layouts import find_photos
-from gesso.data.sources import open_images
+from gesso.data.origins import check_channels, read_pixels
+from gesso.data.sources import as_stored, open_images
 from gesso.degradations import Degradation, parse_degradation
 from gesso.degradations.compose import Mix
+from gesso.functional.color import to_grey
 from gesso.functional.random import generator_for, seed_for
 from gesso.pretext.dcpt import FIVE
 from gesso.report.console import say, show_table, track, warn
@@ -75,8 +77,10 @@ def probe(
     Args:
         images: folder of clean photos, or "leaves" (procedural dead leaves) or "pink".
         backbone: network to probe with random weights; none: checkpoints only.
-        backbone_args: options of the network.
-        checkpoint: file whose features are probed, of gesso or of the authors, or a list of such files.
+        backbone_args: options of the network. With `--backbone_args.image_channels 1` images are grey, with 4 they are
+            PNG or TIFF files with a fourth channel of data, or generated so.
+        checkpoint: file whose features are probed, of gesso or of the authors, or a list of such files; weights for
+            other channels than the images have are adapted.
         degradations: classes to tell apart: names, or names with options; none: rain, noise, haze, low light, blur.
         count: images in each class.
         own_images: give each class images of its own, as in the paper; else every image is spoilt in all ways, and its
@@ -100,7 +104,9 @@ def probe(
     if folder is not None and (folder / "probe.csv").exists() and not overwrite:
         raise FileExistsError(f"{folder} holds results already; --overwrite replaces them, or choose another folder")
     classes = [parse_degradation(value) for value in (degradations or FIVE)]
-    clean = clean_images(images, count * len(classes) if own_images else count, crop_size, seed)
+    networks = starts(backbone, backbone_args or {}, files, seed, pixels)
+    channels = networks[-1][1].in_channels
+    clean = clean_images(images, count * len(classes) if own_images else count, crop_size, seed, channels)
     each = len(clean) // len(classes) if own_images else len(clean)
     if len(classes) < 2 or each < 3:
         raise ValueError(f"expected two classes or more, and three images in each, got {len(classes)} and {each}")
@@ -108,12 +114,15 @@ def probe(
     labels = np.concatenate(ways)
 
     found, distances = [], {}
-    for start, network in starts(backbone, backbone_args or {}, files, seed, pixels):
+    for start, network in networks:
         distances[start] = squared_distances(embed(network, clean, ways, classes, seed, start))
         found.append(Accuracy(start, neighbour_accuracies(distances[start], labels, neighbours)))
     show_table(
         ("features of", "accuracy in %", "published, random weights"),
-        [(a.start, f"{100 * a.mean:.1f} ± {100 * a.spread:.1f}", published(a, backbone)) for a in found],
+        [
+            (a.start, f"{100 * a.mean:.1f} ± {100 * a.spread:.1f}", published(a, backbone) if channels == 3 else "")
+            for a in found
+        ],
     )
     if folder is not None:
         write(folder, found, distances, labels, [class_name(spoil) for spoil in classes])
@@ -134,27 +143,33 @@ def published(accuracy: Accuracy, backbone: str | None) -> str:
     return next((value for name, value in PUBLISHED.items() if backbone.startswith(name.lower())), "")
 
 
-def clean_images(images: str, count: int, crop_size: int, seed: int) -> list[Tensor]:
-    """`count` different images (3, crop_size, crop_size) in [0, 1]: the middles of photos, or procedural ones."""
+def clean_images(images: str, count: int, crop_size: int, seed: int, channels: int = 3) -> list[Tensor]:
+    """`count` different images (C, crop_size, crop_size) in [0, 1]: the middles of photos, or procedural ones.
+
+    Photos turn grey for one channel; for four, their files have to have four channels of data.
+    """
     if images == "noise":
         raise ValueError("images: noise has no values in [0, 1]; take leaves, pink or a folder of photos")
     if not Path(images).is_dir():
-        dataset = open_images(images, seed=seed)
+        dataset = open_images(images, seed=seed, channels=channels)
         return [dataset[(i, crop_size)]["image"] for i in range(count)]
     photos = find_photos(Path(images))[:count]
     if len(photos) < count:
         warn(f"{images} holds {len(photos)} photos, fewer than the {count} asked for")
-    return [middle(read_array(photo), crop_size) for photo in photos]
+    crops = [middle(read_pixels(photo), crop_size) for photo in as_stored(photos, channels)]
+    return [to_grey(crop) for crop in crops] if channels == 1 else crops
 
 
 def middle(pixels: np.ndarray, size: int) -> Tensor:
-    """The centre crop (3, size, size) in [0, 1] of stored pixels (H, W, 3)."""
+    """The centre crop (C, size, size) in [0, 1] of stored pixels (H, W, C)."""
     top, left = (max(0, side - size) // 2 for side in pixels.shape[:2])
     return cut(pixels, Window(top, left, size, symmetry=0))
 
 
 class Pixels(Backbone):
     """No network: its only feature map is the image."""
+
+    in_channels = 3
 
     def features(self, image: Tensor) -> list[Tensor]:
         """The image."""
@@ -164,12 +179,23 @@ class Pixels(Backbone):
 def starts(
     backbone: str | None, options: dict[str, Any], files: Sequence[str], seed: int, pixels: bool
 ) -> list[tuple[str, Backbone]]:
-    """Networks to probe, by what their weights are: first none, if `pixels`, then the random one."""
+    """Networks to probe, by what their weights are: first none, if `pixels`, then the random one.
+
+    They take images with as many channels as the random one, else as `options` or the first file say.
+    """
     networks: list[tuple[str, Backbone]] = [("pixels", Pixels())] if pixels else []
+    channels = options.get("image_channels")
     if backbone is not None:
         torch.manual_seed(seed_for(seed, "weights"))
-        networks.append(("random", with_random_weights(create_backbone(backbone, **options))))
-    return networks + [(file, checkpoints.load(file)) for file in files]
+        network = with_random_weights(create_backbone(backbone, **options))
+        channels = network.in_channels
+        check_channels(backbone, channels)
+        networks.append(("random", network))
+    for file in files:
+        network = open_file(file, channels)
+        channels = network.in_channels
+        networks.append((file, network))
+    return networks
 
 
 def with_random_weights(network: Backbone) -> Backbone:
