@@ -16,6 +16,7 @@ from gesso.data.layouts import find_pairs, natural
 SPLITS = {
     "derain_rain100h": (12, 12),
     "dehaze_sots_indoor": (6, 6),
+    "dehaze_all": (12, 0),  # all of them in folds
     "noise_polyu": (20, 12),
     "lowlight_lol_train": (4, 0),  # so few that folds have to do
     "deblur_made": (100, 12),
@@ -27,8 +28,9 @@ def main(data: Path, out: Path) -> None:
     made = out / "made" / "deblur_made"
     if not made.exists():
         degrade(data / "clean_bsds", made, degradation="motion_blur", seed=0)
+    sources = {"deblur_made": made, "dehaze_all": data / "dehaze_sots_indoor"}
     for name, (train, test) in SPLITS.items():
-        source = made if name == "deblur_made" else data / name
+        source = sources.get(name, data / name)
         pairs = sorted(find_pairs(source), key=lambda pair: natural(pair.lq.name))
         if name == "noise_polyu":  # the last test pairs are of cameras and scenes that the first do not show
             pairs = [*pairs[:train], *pairs[-test:]]

@@ -37,6 +37,8 @@ for question in "${@:-}"; do
     task | "") ask task nafnet_tiny derain derain_rain100h --seeds 3,4,5,6,7 --starts random,task.yaml,task_kept.yaml,task_photos.yaml,restore_other.yaml --start_args "$task_photos" ;;&
     long | "") ask long nafnet_tiny derain derain_rain100h --steps 1600 --val_every 200 --starts random,task.yaml ;;&
     blur | "") ask blur nafnet_tiny deblur deblur_made --pairs 10,100 --starts random,ifp.yaml,task.yaml ;;&
+    haze_folds | "") ask haze_folds nafnet_tiny dehaze dehaze_all --seeds 3,4,5,6,7 --folds 2 --starts random,task.yaml,task_many.yaml ;;&
+    many | "") ask many nafnet_tiny derain derain_rain100h --seeds 8,9,10 --starts random,task.yaml,task_many.yaml,restore.yaml,restore_many.yaml ;;&
     transfers | "") ask transfers nafnet_tiny derain derain_rain100h --starts random,$transfers ;;&
   esac
 done
