@@ -11,14 +11,17 @@ import gesso
 from gesso.backbones import create_backbone
 from gesso.checkpoint import load, read_state, save
 from gesso.commands._folds import open_folds, write_tests
+from gesso.commands.degrade import degrade
 from gesso.commands.export import export
+from gesso.commands.probe import clean_images
 from gesso.data.io import ImageError, read_picture, read_planes, write_image
 from gesso.data.sources import open_images
 from gesso.degradations import parse_degradation
-from gesso.functional.color import as_rgb
+from gesso.functional.color import as_rgb, to_grey
 from gesso.functional.random import generator_for
 from gesso.metrics import Protocol
 from gesso.pretext import create_pretext, list_pretexts
+from gesso.report.comparison import label
 from gesso.tasks import find_task, seen_with
 from tests._networks import photo_like
 
@@ -29,6 +32,14 @@ CHANNELS = (1, 4)
 @pytest.fixture(params=CHANNELS, ids=["grey", "four"])
 def channels(request):
     return request.param
+
+
+@pytest.fixture
+def rgb(tmp_path):
+    """A file of weights for RGB."""
+    torch.manual_seed(0)
+    save(create_backbone("nafnet_tiny", **SMALL), tmp_path / "rgb.safetensors")
+    return tmp_path / "rgb.safetensors"
 
 
 @pytest.fixture
@@ -66,11 +77,9 @@ def test_from_files_to_files(tmp_path, pairs, channels):
     assert load(tmp_path / "official.pth").in_channels == channels
 
 
-def test_a_comparison_trains_measures_and_shows_them(tmp_path, pairs, channels):
-    torch.manual_seed(0)
-    save(create_backbone("nafnet_tiny", **SMALL), tmp_path / "rgb.safetensors")
+def test_a_comparison_trains_measures_and_shows_them(tmp_path, pairs, channels, rgb):
     outcome = gesso.compare(
-        out=tmp_path / "out", task="derain", data=pairs, starts=["ifp", str(tmp_path / "rgb.safetensors")], seeds=0,
+        out=tmp_path / "out", task="derain", data=pairs, starts=["ifp", str(rgb)], seeds=0,
         folds=2, backbone="nafnet_tiny", backbone_args=SMALL | {"image_channels": channels}, steps=2, val_every=2,
         crop_size=16, batch_size=1, pretrain_args={"steps": 1, "crop_size": 16, "batch_size": 1},
         finetune_args={"precision": "float32", "workers": 0},
@@ -119,11 +128,92 @@ def test_what_a_comparison_cannot_serve_is_refused_before_anything_is_written(tm
     assert not (tmp_path / "out").exists()
 
 
-def test_a_network_for_rgb_restores_them_at_once(tmp_path, pairs, channels):
-    torch.manual_seed(0)
-    save(create_backbone("nafnet_tiny", **SMALL), tmp_path / "rgb.safetensors")
+def test_the_probe_and_inspection_show_a_network_what_it_takes(tmp_path, pairs, channels, rgb, capsys):
+    network = {"backbone": "nafnet_tiny", "backbone_args": SMALL | {"image_channels": channels}}
+    small, images = {"count": 4, "crop_size": 16, "degradations": ["rain", "low_light"]}, pairs / "target"
+    found = gesso.probe(images=str(images), checkpoint=str(rgb), pixels=True, **network, **small)
+    assert [accuracy.start for accuracy in found] == ["pixels", "random", str(rgb)]
+    assert f"from 3 to {channels} image channels" in capsys.readouterr().out
+
+    primed = gesso.pretrain(out=tmp_path / "ifp", **network, steps=2, crop_size=16, workers=0)
+    found = gesso.inspect(
+        str(primed.parent),
+        out=tmp_path / "seen",
+        images=images,
+        against=str(rgb),
+        spectra=True,
+        embeddings=True,
+        **small,
+    )
+    assert found["networks"] == ["random start", "ifp", label(str(rgb))]
+    assert {tuple(shape) for shape in found["images"].values()} == {(4, channels, 16, 16)}
+    assert max(part["relative"] for part in found["weights"]["its beginning"]["parts"].values()) < 0.1
+    assert list(found["rings"]["by itself"]) == ["the noise it was trained on", "other noise", "leaves", "photos"]
+    assert all(np.isfinite(number) for number in found["spectra"]["psnr"].values())
+    assert read_picture(tmp_path / "seen/masked-rings.png").pixels.std() > 0.05
+
+
+def test_a_run_on_rgb_is_inspected_as_its_weights_serve_them(tmp_path, channels):
+    network = {"backbone": "nafnet_tiny", "backbone_args": SMALL}
+    gesso.pretrain(out=tmp_path / "ifp", **network, steps=2, crop_size=16, workers=0)
+    options = {"out": tmp_path / "seen", "backbone_args": {"image_channels": channels}, "count": 4, "crop_size": 16}
+    found = gesso.inspect(str(tmp_path / "ifp"), **options)
+    assert found["images"]["leaves"][1] == channels
+    changes = found["weights"]["its beginning"]["tensors"].values()
+    assert min(1 if one["cosine"] is None else one["cosine"] for one in changes) > 0.99
+    assert "its decoder makes images of 3 channels" in found["rings"]["words"]
+
+
+def test_photos_turn_grey_or_have_to_have_four_channels(tmp_path, channels):
+    photo = photo_like(3, 20, 24)
+    write_image(tmp_path / "photo.png", photo)
+    if channels == 1:
+        (crop,) = clean_images(str(tmp_path), 1, 20, seed=0, channels=1)
+        assert torch.equal(crop, to_grey(read_picture(tmp_path / "photo.png").pixels[..., 2:22]))
+        return
+    with pytest.raises(ImageError, match=r"photo\.png: expected four channels of data.*this has 3"):
+        clean_images(str(tmp_path), 1, 20, seed=0, channels=4)
+
+
+def test_a_restorer_of_them_is_refined_with_a_prior_for_rgb(tmp_path, pairs, channels, rgb):
+    refined = gesso.refine(
+        out=tmp_path / "refined", checkpoint=rgb, backbone_args={"image_channels": channels}, prior=str(rgb),
+        prior_view="image", task="denoise", data=pairs, steps=2, crop_size=16, batch_size=2, workers=0, val_every=0,
+    )  # fmt: skip
+    scores = gesso.evaluate(checkpoint=refined, task="denoise", data=pairs)
+    assert len(scores.rows) == 4
+    assert ("grey" if channels == 1 else "all four channels") in scores.protocol
+    image = photo_like(channels, 24, 24)[None]
+    assert torch.equal(load(refined).prior(image), load(refined).prior(as_rgb(image)))
+    with pytest.raises(ValueError, match="adapt the restorer to 3 channels, and refine that"):
+        load(refined, image_channels=3)
+
+
+def test_pairs_are_made_of_them(tmp_path, pairs, channels):
+    made = tmp_path / "made"
+    done = degrade(pairs / "target", made, degradation="gaussian_noise", image_channels=channels)
+    assert len(done.written) == 4
+    for path in done.written:
+        clean, kept, spoilt = (
+            cv2.imread(str(folder / path.name), cv2.IMREAD_UNCHANGED)
+            for folder in (pairs / "target", made / "target", made / "input")
+        )
+        assert np.array_equal(clean, kept)
+        assert spoilt.shape == clean.shape
+        assert (spoilt != clean).reshape(-1, channels).any(0).all()
+
+
+def test_a_fourth_channel_is_not_left_out_in_silence(tmp_path, capsys):
+    write_image(tmp_path / "photos/0.png", photo_like(4, 16, 16))
+    degrade(tmp_path / "photos", tmp_path / "made")
+    assert "1 of 1 photos had alpha, which is left out; if it is data, --image_channels 4 takes it" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_a_network_for_rgb_restores_them_at_once(tmp_path, pairs, channels, rgb):
     done = gesso.restore(
-        pairs / "input", tmp_path / "out", checkpoint=tmp_path / "rgb.safetensors",
+        pairs / "input", tmp_path / "out", checkpoint=rgb,
         backbone_args={"image_channels": channels},
     )  # fmt: skip
     assert not done.failed

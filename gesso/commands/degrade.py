@@ -1,14 +1,18 @@
 """Make pairs for training or testing from clean photos."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gesso.commands._written import Written, check_free
 from gesso.data.io import Picture, read_picture, write_picture
 from gesso.data.layouts import find_images
 from gesso.degradations import parse_degradation
+from gesso.functional.checks import check_choice
+from gesso.functional.color import to_grey
 from gesso.functional.random import generator_for
 from gesso.report.console import say, track, warn
+
+Channels = Literal[1, 3, 4]
 
 # Formats that keep every degraded pixel, in colour; other photos are written as PNG.
 KEPT = (".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm")
@@ -19,6 +23,7 @@ def degrade(
     out: str | Path,
     *,
     degradation: Any = "rain",
+    image_channels: Channels = 3,
     seed: int = 0,
     pairs: bool = True,
     overwrite: bool = False,
@@ -32,6 +37,8 @@ def degrade(
         input: a photo, or a folder of photos with its subfolders.
         out: folder to write into.
         degradation: a name, `{name: rain, density: 0.3}`, or a list of these in order; `gesso list degradations`.
+        image_channels: of the pairs: 3; 1 makes photos grey; 4 takes PNG and TIFF files with a fourth channel of data,
+            which else is left out as alpha.
         seed: same seed, same pixels.
         pairs: False writes only the degraded photos, straight into `out`.
         overwrite: replace files that exist.
@@ -42,25 +49,31 @@ def degrade(
         ValueError: for an unknown degradation or option, no photos, or two photos that would get one name.
     """
     input, out = Path(input), Path(out)
+    check_choice("image_channels", image_channels, Channels)
     spoil = parse_degradation(degradation)
     photos = find_clean(input, out)
     sides = {"input": out / "input", "target": out / "target"} if pairs else {"input": out}
     if not overwrite:
         check_free([side / name for side in sides.values() for name in photos])
-    written, failed = [], {}
+    written, failed, left_out = [], {}, 0
     for name, path in track(list(photos.items()), "degrading"):
         try:
-            clean = read_picture(path)
+            photo = read_picture(path, planes=image_channels == 4)
+            clean = to_grey(photo.pixels) if image_channels == 1 else photo.pixels
             generator = generator_for(seed, "degrade", name.with_suffix("").as_posix())
-            pixels = spoil(clean.pixels.unsqueeze(0), generator).squeeze(0)
+            pixels = spoil(clean.unsqueeze(0), generator).squeeze(0)
             if pairs:
-                write_picture(sides["target"] / name, Picture(clean.pixels, bits=clean.bits), overwrite=overwrite)
-            write_picture(sides["input"] / name, Picture(pixels, bits=clean.bits), overwrite=overwrite)
+                write_picture(sides["target"] / name, Picture(clean, bits=photo.bits), overwrite=overwrite)
+            write_picture(sides["input"] / name, Picture(pixels, bits=photo.bits), overwrite=overwrite)
             written.append(sides["input"] / name)
+            left_out += photo.alpha is not None
         except (ValueError, OSError) as error:
             failed[path] = str(error)
             warn(str(error))
     say(f"{len(written)} {'pairs' if pairs else 'photos'} in {out}, seed {seed}: {spoil}")
+    if left_out:
+        had = f"{left_out} of {len(photos)} photos had alpha"
+        warn(f"{had}, which is left out; if it is data, --image_channels 4 takes it")
     if failed:
         warn(f"{len(failed)} of {len(photos)} photos could not be degraded")
     return Written(tuple(written), failed)

@@ -17,6 +17,7 @@ from gesso.data.io import atomic_path
 from gesso.data.mixes import Part, Sampling, mixed
 from gesso.data.origins import Block, Origin, files_of, read_image
 from gesso.functional.checks import check_choice
+from gesso.functional.color import to_grey
 from gesso.functional.processes import place
 from gesso.functional.random import seed_for
 from gesso.losses import find_loss
@@ -92,7 +93,8 @@ def refine(
         mix: for the task "all-in-one": a list of {name, task, data, repeats, degradation, ...}, see `finetune`.
         sampling: how the parts of a mix are drawn: by "repeats", or "balanced", see `finetune`.
         weights: which set of weights, where the restorer's file holds several: "params" or "params_ema".
-        backbone_args: options that the restorer's file does not tell, such as `--backbone_args.img_size 256`.
+        backbone_args: options that the restorer's file does not tell, such as `--backbone_args.img_size 256`. Images
+            have as many channels as the restorer takes; `--backbone_args.image_channels 4` adapts one for RGB.
         prior_view: what the prior sees: the "crop" that is trained on and the tile that is restored, or the whole
             "image" that it is cut from, which is looked at once and kept; the latter for pairs, not for photos that
             are degraded on the fly; none: "crop", or what a refined checkpoint was trained with.
@@ -127,10 +129,6 @@ def refine(
     out = Path(out)
     check_positive(crop_size=crop_size, batch_size=batch_size)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
-    parts = open_data(
-        task, mix, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, val=val,
-        holdout=holdout, seed=seed,
-    )  # fmt: skip
     torch.manual_seed(seed_for(seed, "weights"))
     net = start(
         checkpoint,
@@ -141,6 +139,10 @@ def refine(
         **(backbone_args or {}),
     )
     net.backbone.requires_grad_(not freeze_restorer)
+    parts = open_data(
+        task, mix, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, val=val,
+        holdout=holdout, channels=net.in_channels, seed=seed,
+    )  # fmt: skip
     check_fit(net, parts)
     introduce(net)
 
@@ -238,10 +240,11 @@ def with_features(prior: Prior, part: Part, cache: Path) -> PriorDataset:
         raise ValueError(f"prior_view: {part.name} degrades photos anew in every step; only `crop` fits, or pairs")
     path = cache / f"prior_{prior.fingerprint()}.safetensors"
     known = checkpoints.read_state(path) if path.exists() else {}
-    names = {pair.lq: signature(pair.lq) for pair in pairs.pairs}
+    names = {pair.lq: signature(pair.lq) + " grey" * pairs.grey for pair in pairs.pairs}
     new = [image for image, name in names.items() if name not in known]
     for image in track(new, f"looking at {part.name}"):
-        known[names[image]] = look(prior, read_image(image)[None])[0]
+        seen = to_grey(read_image(image)) if pairs.grey else read_image(image)
+        known[names[image]] = look(prior, seen[None])[0]
     if new:
         with atomic_path(path) as temporary:
             save_file(known, temporary)

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from gesso._discovery import suggest
 from gesso.backbones import Backbone
+from gesso.functional.color import as_rgb
 
 Load = Callable[[Path], Backbone]
 
@@ -60,12 +61,11 @@ class Prior(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """What the model says of images (B, C, H, W), clamped to [0, 1]: (B, dim), each row of length 1.
 
-        Grey images count as coloured ones, of a dual-pixel pair the mean of both views is seen.
+        Grey images count as coloured ones, of a dual-pixel pair the mean of both views is seen, of four channels the
+        first three.
         """
-        channels = image.shape[1]
-        image = image.unflatten(1, (-1, 3)).mean(1) if channels % 3 == 0 else image[:, :1].expand(-1, 3, -1, -1)
         with torch.autocast(image.device.type, enabled=False):
-            return F.normalize(self.model(image.float().clamp(0, 1)), dim=1).to(image.dtype)
+            return F.normalize(self.model(as_rgb(image).float().clamp(0, 1)), dim=1).to(image.dtype)
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that any change of a weight changes."""

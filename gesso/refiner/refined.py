@@ -77,6 +77,14 @@ class Refined(Backbone):
         net.prior = prior
         return net
 
+    @classmethod
+    def for_images(cls, options: Mapping[str, Any], channels: int) -> dict[str, Any]:
+        """An error: a refiner knows no image but of the kind that it was trained on."""
+        raise ValueError(
+            f"image_channels: a refined network stays with its images; adapt the restorer to {channels} channels, and "
+            "refine that"
+        )
+
     def _adopt(self, backbone: Backbone, refiner: PTGRM, prior_view: View) -> None:
         if backbone.scale != 1:
             raise ValueError(

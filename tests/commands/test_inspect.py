@@ -277,7 +277,7 @@ def test_words_and_numbers_can_be_swept():
         ({"what": "gone.safetensors"}, "no such file"),
         ({"what": "nafnet_tiny", "tokens": True}, "IPT has position and task embeddings"),
         ({"what": "nafnet_tiny", "count": 3}, "4 images or more"),
-        ({"what": "nafnet_tiny", "backbone_args": {"img_channel": 1}}, "images of 1 channels"),
+        ({"what": "nafnet_tiny", "backbone_args": {"img_channel": 2}}, "1, 3 or 4 channels, the network takes 2"),
         ({"what": "nafnet_tiny", "mask_ratio": 1.0}, "mask_ratio"),
         ({"what": "nafnet_tiny", "images": "gone"}, "gone"),
         ({"what": None, "sweep": "gone"}, "no folder gone"),
