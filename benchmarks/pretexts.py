@@ -62,29 +62,33 @@ def main() -> None:
     parser.add_argument("--crop_size", type=int, default=32)
     parser.add_argument("--batch_size", type=int, default=2)
     parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--schedule", default="constant", choices=["constant", "cosine"])
+    parser.add_argument("--warmup_steps", type=int, default=0)
+    parser.add_argument("--precision", default="float32", choices=["float32", "bf16"])
     arguments = parser.parse_args()
-    size, batch_size, steps, lr = arguments.crop_size, arguments.batch_size, arguments.steps, arguments.lr
-    print(f"crop {size}, batch {batch_size}, {steps} steps of Adam {lr:g}, float32, one core, images: leaves\n")
+    names = ("crop_size", "batch_size", "steps", "lr", "schedule", "warmup_steps", "precision")
+    recipe = {name: getattr(arguments, name) for name in names}
+    print(f"{', '.join(f'{name} {value}' for name, value in recipe.items())}, Adam, one core, images: leaves\n")
     print("| pretext | network | ms a step | MiB | loss before | after | ratio | resumed run | fine-tunes from |")
     print("|---|---|---|---|---|---|---|---|---|")
     for pretext in arguments.pretexts:
         for backbone in arguments.backbones:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                rows = process.submit(measure, pretext, backbone, steps, size, batch_size, lr).result()
+                rows = process.submit(measure, pretext, backbone, recipe).result()
             for row in rows:
                 print("| " + " | ".join(row) + " |", flush=True)
 
 
-def measure(label: str, backbone: str, steps: int, size: int, batch_size: int, lr: float) -> list[list[str]]:
-    """The rows of one pretext on one network."""
+def measure(label: str, backbone: str, recipe: dict[str, Any]) -> list[list[str]]:
+    """The rows of one pretext on one network, for options of `gesso pretrain`."""
     torch.set_num_threads(1)
-    milliseconds, mebibytes = cost(label, backbone, size, batch_size, lr)
+    milliseconds, mebibytes = cost(label, backbone, recipe)
+    steps, size = recipe["steps"], recipe["crop_size"]
     name, options = ROWS[label]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         out, killed = Path(folder, "run"), Path(folder, "killed")
-        recipe = {"pretext": name, "pretext_args": options, "backbone": backbone, "images": "leaves", "lr": lr}
-        recipe |= {"crop_size": size, "batch_size": batch_size, "steps": steps, "save_every": steps // 10}
-        recipe |= {"precision": "float32", "sample_every": 0}
+        recipe = recipe | {"pretext": name, "pretext_args": options, "backbone": backbone, "images": "leaves"}
+        recipe |= {"save_every": steps // 10, "sample_every": 0}
         with keeping_a_copy(killed, steps - steps // 10):
             file = gesso.pretrain(out=out, **recipe)
         resumed = gesso.pretrain(out=killed, resume=True, **recipe)
@@ -111,17 +115,20 @@ def build(label: str, backbone: str) -> Any:
     return create_pretext(name, create_backbone(backbone), **options)
 
 
-def cost(label: str, backbone: str, size: int, batch_size: int, lr: float) -> tuple[float, float]:
+def cost(label: str, backbone: str, recipe: dict[str, Any]) -> tuple[float, float]:
     """Milliseconds and MiB of a training step: the median of some, and the largest resident size of all."""
     resident = psutil.Process().memory_info().rss
     pretext = build(label, backbone)
-    optimizer = torch.optim.Adam([p for p in pretext.parameters() if p.requires_grad], lr, fused=True)
-    batch = make_batch(LeavesDataset(0, per_sample=pretext.images_per_sample), range(batch_size), size)
+    optimizer = torch.optim.Adam([p for p in pretext.parameters() if p.requires_grad], recipe["lr"], fused=True)
+    images = LeavesDataset(0, per_sample=pretext.images_per_sample)
+    batch = make_batch(images, range(recipe["batch_size"]), recipe["crop_size"])
     times = []
     for step in range(7):
         begin = time.process_time()
         optimizer.zero_grad()
-        pretext(batch, generator_for(0, step))["loss"].backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe["precision"] == "bf16"):
+            loss = pretext(batch, generator_for(0, step))["loss"]
+        loss.backward()
         optimizer.step()
         times.append(time.process_time() - begin)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
