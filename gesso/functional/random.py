@@ -105,14 +105,14 @@ def by_image(draw: Callable[..., Tensor], shape: Sequence[int], generator: Draws
 
 # --------------------------------------------------------------------------------- draws of the network itself
 
-_part = (0, 0)
+_part: tuple[int, int, int] | None = None
 
 
 @contextlib.contextmanager
-def part_of_batch(first: int, total: int) -> Iterator[None]:
-    """Says that what the network sees inside are the images from `first` on of a batch of `total`; see `kept`."""
+def part_of_batch(first: int, count: int, total: int) -> Iterator[None]:
+    """Says that what the network sees inside are `count` samples from `first` on of a batch of `total`; see `kept`."""
     global _part
-    before, _part = _part, (first, total)
+    before, _part = _part, (first, count, total)
     try:
         yield
     finally:
@@ -122,7 +122,9 @@ def part_of_batch(first: int, total: int) -> Iterator[None]:
 def kept(images: int, prob: float, like: Tensor) -> Tensor:
     """For stochastic depth: 1 with probability `prob` and else 0 for each image, (images,), from torch's generator.
 
-    Within `part_of_batch` the numbers are drawn for the whole batch, and those of the part are returned.
+    Within `part_of_batch` the numbers are drawn for the whole batch, and those of the part are returned; a sample may
+    hold several images, one behind the other.
     """
-    first, total = _part if _part[1] else (0, images)
-    return like.new_empty(total).bernoulli_(prob)[first : first + images]
+    first, count, total = _part or (0, images, images)
+    each = max(1, images // count)
+    return like.new_empty(total * each).bernoulli_(prob)[first * each : first * each + images]

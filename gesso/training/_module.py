@@ -167,7 +167,7 @@ class TrainingModule(LightningModule):
             share = len(own[rows]) / len(keys)
             torch.manual_seed(seed_for(self.seed, "network", number))  # for stochastic depth
             generator = Generators(own[rows], generator_for(self.seed, "batch", number, device=self.device), number)
-            with part_of_batch(first + begin, total):
+            with part_of_batch(first + begin, len(own[rows]), total):
                 losses = self.losses({name: values[rows] for name, values in batch.items()}, generator)
             loss = losses["loss"] * (share / self.accumulate)
             if self.idle_parameters or (agree and begin + size >= len(keys)):

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 import gesso
 from gesso import cli
+from gesso.functional.random import kept, part_of_batch
 from gesso.pretext import list_pretexts
 from gesso.training.callbacks import Keep
 
@@ -45,6 +46,24 @@ def test_killed_and_resumed_it_ends_with_the_same_bits_and_can_be_finetuned(name
     goal = {"task": "denoise", "data": "leaves", "holdout": 1, "crop_size": 16, "batch_size": 1, "steps": 1}
     gesso.finetune(out=tmp_path / "tuned", init=str(path), **goal, **SMALL)
     assert "relearned 2: ending.weight, ending.bias" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", list_pretexts())
+def test_a_network_that_leaves_branches_out_is_pretrained(name, tmp_path):
+    """DegAE shows the network two images of each sample."""
+    network = {"backbone": "swinir_tiny", "backbone_args": {"depths": [2], "num_heads": [2], "drop_path_rate": 0.5}}
+    options = {"images": "leaves", "crop_size": 24, "batch_size": 2, "steps": 1} | SMALL | network
+    gesso.pretrain(out=tmp_path / "run", pretext=name, pretext_args=OPTIONS.get(name, {}), **options)
+
+
+def test_branches_left_out_are_those_of_the_whole_batch():
+    def drawn(first, count, images):
+        torch.manual_seed(0)
+        with part_of_batch(first, count, 4):
+            return kept(images, 0.5, like=torch.zeros(1)).tolist()
+
+    for each in (1, 2):  # images of a sample
+        assert drawn(1, 2, 2 * each) == drawn(0, 4, 4 * each)[each : 3 * each]
 
 
 @pytest.mark.parametrize("images", ["noise", "leaves", "pink", "folder"])
