@@ -66,11 +66,33 @@ def parser_for(verb: str, function: Callable[..., Any]) -> "ArgumentParser":
 
     set_parsing_settings(docstring_parse_style=_google_style())
     parser = ArgumentParser(
-        prog=f"gesso {verb}", description=verbs()[verb], exit_on_error=False, formatter_class=DefaultHelpFormatter
+        prog=f"gesso {verb}",
+        usage=usage(verb, function),
+        description=verbs()[verb],
+        exit_on_error=False,
+        formatter_class=DefaultHelpFormatter,
     )
     parser.add_argument("--config", action=ActionConfigFile, help="a recipe by name, or a YAML file of these options")
     parser.add_function_arguments(function, fail_untyped=False)
     return parser
+
+
+def usage(verb: str, function: Callable[..., Any]) -> str:
+    """The command line in its shortest form: what may be given by position, what must be given, that there is more.
+
+    Example:
+        >>> def restore(input: str, out: str, *, checkpoint: str, tile: int = 0): ...
+        >>> usage("restore", restore)
+        'gesso restore INPUT OUT --checkpoint CHECKPOINT [--config RECIPE|FILE] [--option value ...]'
+    """
+    words = ["gesso", verb]
+    for name, p in inspect.signature(function).parameters.items():
+        value = name.upper()
+        if p.kind is p.POSITIONAL_OR_KEYWORD:
+            words.append(value if p.default is p.empty else f"[{value}]")
+        elif p.kind is p.KEYWORD_ONLY and p.default is p.empty:
+            words += [f"--{name}", value]
+    return " ".join([*words, "[--config RECIPE|FILE] [--option value ...]"])
 
 
 def _google_style() -> Any:
@@ -136,6 +158,11 @@ def explain(error: Exception, parser: "ArgumentParser") -> str:
     if wrong and value and (kind := getattr(options.get(wrong[1]), "_typehint", None)) is not None:
         got = re.sub(r"NestedArg\(key=(.*), val=(.*)\)", r"{\1: \2}", value[1])
         return f"--{wrong[1]}: expected {expected(kind)}, got {got}"
+    stray = re.search(r"unrecognized arguments: ([^-\s].*)", text)
+    if stray:
+        return f"{stray[1]}: expected --option value; {parser.prog} --help lists the options"
+    if "arguments are required" in text:
+        return f"{text}; {parser.prog} --help explains them"
     unknown = re.search(r"(?:unrecognized arguments: -*|Option ')([\w.-]+)", text)
     if unknown and unknown[1].split(".")[0] not in options:
         return f"{text}\n{unknown[1]}: {_discovery.suggest(unknown[1], options)}"
@@ -166,6 +193,8 @@ def show_warning(message: Warning | str, *_: Any) -> None:
 def main(words: Sequence[str] | None = None) -> int:
     """Runs a command line; returns 0, 1 (done, but something failed), 2 (bad input) or 130 (interrupted)."""
     words = list(sys.argv[1:] if words is None else words)
+    if words[:1] == ["help"] and words[1:]:
+        words = [words[1], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(overview() + "\n")
         return 0
@@ -196,6 +225,12 @@ def run(verb: str, words: Sequence[str]) -> int:
     """Runs one verb."""
     function = command(verb)
     result = function(**read_options(verb, function, parser_for(verb, function), words))
+    if isinstance(result, Path):
+        from rich.markup import escape
+
+        from gesso.report.console import say
+
+        say(f"written to {escape(str(result))}")
     return getattr(result, "exit_code", 0)
 
 

@@ -45,6 +45,9 @@ def test_every_option_of_every_verb_is_documented(verb):
         (["pretrain"], "out"),
         (["list", "backbone"], "backbones"),
         (["list", "pretexts", "ifpp"], "did you mean ifp?"),
+        (["check-data", "pairs"], "gesso check-data: pairs: expected --option value; gesso check-data --help lists"),
+        ([*TINY, "--backbone_args.dim", "many"], "restormer_tiny cannot be built with the options {'dim': 'many'}"),
+        ([*TINY, "--out", __file__], "expected a folder for the run, this is a file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
@@ -74,6 +77,22 @@ def test_list_shows_options_with_defaults(capsys):
     answer = capsys.readouterr().out
     assert "mask_ratio" in answer
     assert "0.75" in answer
+
+
+def test_a_recipe_is_shown_with_or_without_its_verb(capsys):
+    assert cli.main(["list", "recipes", "finetune/derain"]) == 0
+    alone = capsys.readouterr().out
+    assert cli.main(["list", "recipes", "derain"]) == 0
+    both = capsys.readouterr().out
+    assert alone in both
+    assert "# evaluate/derain" in both
+
+
+@pytest.mark.parametrize("words", [["help", "restore"], ["restore", "--help"]])
+def test_help_says_what_is_given_by_position(words, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(words)
+    assert "usage: gesso restore INPUT OUT --checkpoint CHECKPOINT" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("path", sorted((_discovery.ROOT / "recipes").glob("*/*.yaml")), ids=lambda path: path.stem)

@@ -28,6 +28,7 @@ def create_backbone(name: str, **options: Any) -> Backbone:
 
     Raises:
         UnknownNameError: for an unknown name or option, with the nearest match.
+        ValueError: for options of a kind or size that the network cannot have.
 
     Example:
         >>> net = create_backbone("restormer_tiny", dim=16)
@@ -40,9 +41,15 @@ def create_backbone(name: str, **options: Any) -> Backbone:
         return backbone_classes()["External"](target=name, arguments=options)
     for network in backbone_classes().values():
         if name in network.variants:
-            options = network.variants[name] | options
+            given, options = options, network.variants[name] | options
             if "image_channels" in options:
                 options = network.for_images(options, options.pop("image_channels"))
             _discovery.check_options(network.__init__, options, name)
-            return network(**options)
+            try:
+                return network(**options)
+            except (TypeError, IndexError, ArithmeticError, RuntimeError) as error:
+                if not given:
+                    raise
+                advice = f"`gesso list backbones {name}` shows what they mean"
+                raise ValueError(f"{name} cannot be built with the options {given} ({error}); {advice}") from error
     raise _discovery.UnknownNameError(f"unknown backbone {name!r}; {_discovery.suggest(name, list_backbones())}")

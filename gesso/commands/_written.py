@@ -30,4 +30,5 @@ def check_free(paths: list[Path]) -> None:
     """
     taken = [path for path in paths if path.exists()]
     if taken:
-        raise FileExistsError(f"{len(taken)} files exist already, such as {taken[0]}; pass overwrite to replace them")
+        others = f", and {len(taken) - 1} more" if len(taken) > 1 else ""
+        raise FileExistsError(f"{taken[0]} exists already{others}; --overwrite replaces what is there")

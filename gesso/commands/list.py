@@ -1,10 +1,13 @@
 """List backbones, pretexts, degradations, tasks or recipes; with a name, its options and their defaults."""
 
 import inspect
+import itertools
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
 from docstring_parser import parse
+from rich.markup import escape
 
 from gesso import _discovery
 from gesso.backbones import backbone_classes, list_backbones
@@ -21,26 +24,33 @@ def list(kind: Kind, name: str | None = None) -> None:
 
     Args:
         kind: "backbones", "pretexts", "degradations", "tasks" or "recipes".
-        name: one of that kind, to see its options with their defaults and units.
+        name: one of that kind, to see its options with their defaults and units; a recipe with or without its verb.
 
     Raises:
         ValueError: for a name that does not exist.
     """
     entries = CATALOGUES[kind]()
     if name is None:
-        show_table(("name", "what it is"), [(key, first_line(value)) for key, value in sorted(entries.items())])
-    elif name not in entries:
+        rows = [(key, escape(first_line(value))) for key, value in sorted(entries.items())]
+        show_table(("name", "what it is"), rows, words=2)
+        return
+    named = sorted(key for key in entries if key == name or key.endswith(f"/{name}"))  # a recipe, with or without verb
+    if not named:
         raise _discovery.UnknownNameError(f"unknown name {name!r} in {kind}; {_discovery.suggest(name, entries)}")
-    elif isinstance(entries[name], str):
-        say(entries[name])
-    else:
-        show_options(name, entries[name])
+    for key in named:
+        if isinstance(entries[key], str):
+            say(escape(f"# {key}\n{entries[key]}" if key != name else entries[key]))
+        else:
+            show_options(key, entries[key])
 
 
 def first_line(thing: Any) -> str:
-    """What a thing says of itself in one line."""
-    text = thing.lstrip("# ") if isinstance(thing, str) else inspect.getdoc(thing) or ""
-    return text.split("\n")[0]
+    """What a thing says of itself in one line; of a recipe, the first sentence of its comment."""
+    if not isinstance(thing, str):
+        return (inspect.getdoc(thing) or "").split("\n")[0]
+    head = itertools.takewhile(lambda line: line.startswith("#"), thing.split("\n"))
+    comment = " ".join(line.lstrip("# ") for line in head)
+    return re.split(r"(?<=[.;]) ", comment)[0].rstrip(".;") + "." if comment else thing
 
 
 def show_options(name: str, thing: Any) -> None:
@@ -54,7 +64,7 @@ def show_options(name: str, thing: Any) -> None:
         for option, parameter in signature.parameters.items()
         if option != "backbone"
     ]
-    show_table(("option", "default", "meaning"), [tuple(cell.replace("[", r"\[") for cell in row) for row in rows])
+    show_table(("option", "default", "meaning"), [tuple(map(escape, row)) for row in rows], words=3)
 
 
 def backbones() -> dict[str, Any]:

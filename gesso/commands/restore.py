@@ -93,7 +93,7 @@ def restore(
     written = [target for path, target in targets.items() if path not in failed]
     for path in failed.keys() - dict(share).keys():
         warn(failed[path])
-    say(f"{len(written)} images in {out}")
+    say(f"{len(written)} {'image' if len(written) == 1 else 'images'} in {out}")
     if failed:
         warn(f"{len(failed)} of {len(targets)} images could not be restored")
     return Written(tuple(written), failed)
@@ -107,7 +107,10 @@ def plan(input: Path, out: Path) -> dict[Path, Path]:
         ValueError: if there are no images, or one would be replaced by its own restoration.
     """
     if input.is_file():
-        targets = {input: out if out.suffix.lower() in SUFFIXES and not out.is_dir() else out / input.name}
+        as_file = out.suffix.lower() in SUFFIXES and not out.is_dir()
+        if not as_file and out.suffix and not out.exists():
+            raise ValueError(f"out: {out} is no folder, and of files {', '.join(SUFFIXES)} can be written")
+        targets = {input: out if as_file else out / input.name}
     else:
         there = out.resolve()  # what an earlier run wrote below the images is none of them
         images = [

@@ -19,6 +19,8 @@ __all__ = ["ImageError", "Picture", "atomic_path", "read_array", "read_image", "
 __all__ += ["read_planes", "write_picture"]
 
 MAX_PIXELS = 400_000_000
+MASK = os.umask(0o077)  # what new files deny to others; it can only be read by setting it
+os.umask(MASK)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm")
 WRITABLE_BITS = {".png": (8, 16), ".tif": (8, 16, 32), ".tiff": (8, 16, 32), ".ppm": (8, 16), ".pgm": (8, 16)}
 WITH_ALPHA = (".png", ".tif", ".tiff", ".webp")
@@ -130,7 +132,7 @@ def write_picture(path: str | Path, picture: Picture, *, overwrite: bool = False
     """
     path = Path(path)
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; pass overwrite to replace it")
+        raise FileExistsError(f"{path} exists already; overwrite replaces it")
     data = _encode(path, picture)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
@@ -162,6 +164,8 @@ def atomic_path(path: str | Path, *failures: type[Exception]) -> Iterator[Path]:
         yield temporary
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
+        with contextlib.suppress(OSError):  # not ours to change
+            temporary.chmod(0o666 & ~MASK)  # safetensors denies its files to everybody else
         temporary.replace(path)
     except (OSError, *failures) as error:
         number, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (None, None)

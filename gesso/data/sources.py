@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from gesso.data.datasets import CleanDataset, ImageDataset, NoiseDataset, PairDataset, WholePairs, WholePhotos
 from gesso.data.io import as_paths
-from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos, find_splits
+from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos, find_splits, find_unpaired
 from gesso.data.origins import Planes, check_channels
 from gesso.data.procedural import SOURCES, LeavesDataset, PinkDataset, ProceduralPairs, WholeProcedural
 from gesso.degradations import Degradation, parse_degradation
@@ -113,6 +113,8 @@ def open_training_data(
         find = partial(find_pairs, layout=own, scale=task.scale)
         train, held = divide(pairs, data, val, holdout, seed, find)
         summary = f"{len(train)} pairs to train, {len(held)} to validate"
+        if alone := find_unpaired(pairs):
+            summary += f"; images without a partner are left out: {len(alone)}, such as {alone[0]}"
         train = PairDataset(as_seen(task, train), scale=task.scale, grey=grey, seed=seed)
         return TrainingData(train, whole_pairs(task, held), summary)
     if data is None:

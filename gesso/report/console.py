@@ -23,10 +23,12 @@ def warn(text: str) -> None:
     console.print(f"[yellow]warning:[/yellow] {text}")
 
 
-def show_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Prints a table; the first column is left-aligned, the others right."""
+def show_table(
+    header: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None, words: int = 1
+) -> None:
+    """Prints a table; the first columns, `words` of them, are left-aligned, the others right."""
     table = Table(*header, title=title, title_justify="left", box=None, pad_edge=False)
-    for column in table.columns[1:]:
+    for column in table.columns[words:]:
         column.justify = "right"
     for row in rows:
         table.add_row(*(str(cell) for cell in row))

@@ -291,7 +291,10 @@ def claimed(out: Path) -> Iterator[None]:
 
     Raises:
         ValueError: if another process holds it.
+        FileExistsError: if it is a file.
     """
+    if out.is_file():
+        raise FileExistsError(f"{out}: expected a folder for the run, this is a file")
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as lock:
         if place().rank == 0:  # processes of one run share it

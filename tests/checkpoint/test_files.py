@@ -44,6 +44,12 @@ def test_a_file_says_what_it_is_and_how_it_was_made(tmp_path):
     assert same(read_state(tmp_path / "net.safetensors"), dict(sorted(net.state_dict().items())))
 
 
+def test_a_file_is_as_open_to_others_as_any_file(tmp_path):
+    (tmp_path / "any").touch()
+    save(create_backbone("nafnet_tiny", width=8), tmp_path / "net.safetensors")
+    assert (tmp_path / "net.safetensors").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 def test_the_names_in_a_file_are_the_official_ones(tmp_path, net):
     save(net, tmp_path / "net.safetensors")
     with safe_open(tmp_path / "net.safetensors", "pt") as file:

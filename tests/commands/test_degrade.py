@@ -55,7 +55,7 @@ def test_nothing_is_replaced_unless_told(photos, tmp_path):
     degrade(photos, out, seed=1)
     before = (out / "input/a.png").read_bytes()
     (out / "input/c.png").unlink()
-    with pytest.raises(FileExistsError, match="pass overwrite"):
+    with pytest.raises(FileExistsError, match="--overwrite replaces"):
         degrade(photos, out, seed=2)
     assert (out / "input/a.png").read_bytes() == before
     assert not (out / "input/c.png").exists()

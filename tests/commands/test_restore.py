@@ -143,6 +143,8 @@ def test_a_single_image_goes_into_a_folder_or_a_file(tmp_path, identity):
     write_picture(tmp_path / "a.png", picture())
     assert restore(tmp_path / "a.png", tmp_path / "out", checkpoint=identity).written == (tmp_path / "out" / "a.png",)
     assert restore(tmp_path / "a.png", tmp_path / "b.tif", checkpoint=identity).written == (tmp_path / "b.tif",)
+    with pytest.raises(ValueError, match=r"c\.gif is no folder, and of files \.png"):
+        restore(tmp_path / "a.png", tmp_path / "c.gif", checkpoint=identity)
 
 
 def test_bad_input_is_an_error_before_anything_is_written(tmp_path, identity):
@@ -157,7 +159,7 @@ def test_bad_input_is_an_error_before_anything_is_written(tmp_path, identity):
         ({"input": tmp_path / "empty"}, ValueError, "no images"),
         ({"checkpoint": tmp_path / "none.pth"}, FileNotFoundError, "no such file"),
         ({"checkpoint": tmp_path / "notes.safetensors"}, ValueError, "damaged"),
-        ({"checkpoint": tmp_path / "6.safetensors"}, ValueError, "this has 6 channels"),
+        ({"checkpoint": tmp_path / "6.safetensors"}, ValueError, "the network takes 6"),
         ({"backbone_args": {"dmi": 8}}, ValueError, "did you mean dim"),
         ({"tile": -3}, ValueError, "tile: expected"),
     ]:

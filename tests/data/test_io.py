@@ -288,7 +288,7 @@ def test_lab_tiff_is_not_taken_for_rgb(tmp_path):
 def test_nothing_is_overwritten_unless_asked(tmp_path):
     path = tmp_path / "x.png"
     write_image(path, torch.zeros(3, 2, 2))
-    with pytest.raises(FileExistsError, match="pass overwrite"):
+    with pytest.raises(FileExistsError, match="overwrite replaces it"):
         write_image(path, torch.ones(3, 2, 2))
     assert read_image(path).max() == 0
     write_image(path, torch.ones(3, 2, 2), overwrite=True)

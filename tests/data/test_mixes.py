@@ -64,6 +64,13 @@ def test_a_sample_does_not_depend_on_what_came_before():
     assert other[49, 8] == walked[49]
 
 
+def test_images_without_a_partner_are_told(tmp_path):
+    for name in ("input/1", "input/2", "input/3", "target/1", "target/3"):
+        write_image(tmp_path / f"{name}.png", torch.zeros(3, 8, 8))
+    summary = open_training_data(find_task("derain"), data=tmp_path, holdout=0).summary
+    assert summary.endswith(f"images without a partner are left out: 1, such as {tmp_path / 'input/2.png'}")
+
+
 # --------------------------------------------------------------------------------------------------------- procedural
 
 
