@@ -207,9 +207,10 @@ def fit(
             if not (why := explained(error)):
                 raise
             raise TrainingError(f"{why}, at step {module.step}. --resume goes on from the last saved state") from error
+        finally:
+            (out / "hparams.yaml").unlink(missing_ok=True)  # Lightning's, and empty
         if validations and val_every and steps % val_every:
             trainer.validate(module, data, verbose=False)
-        (out / "hparams.yaml").unlink(missing_ok=True)  # Lightning's, and empty
         if module.skipped and trainer.is_global_zero:
             worst = ", ".join(f"{name} ({count})" for name, count in module.skipped.most_common(5))
             say(f"steps skipped for a gradient that was not finite, by sample: {worst}")
