@@ -105,10 +105,11 @@ def normalise(verb: str, function: Callable[..., Any], parser: "ArgumentParser",
     """The words of a command line with positional arguments, recipe names and flags spelled out.
 
     Parameters of the function that are not keyword-only may be given by position; `--config NAME` may name a recipe;
-    `--resume` alone means `--resume=true`.
+    `--resume` alone means `--resume=true`, and `none` is `null` where there may be nothing.
     """
     kinds = inspect.signature(function).parameters.items()
     switches = {f"--{a.dest}" for a in parser._actions if getattr(a, "_typehint", None) is bool}
+    nullable = {f"--{a.dest}" for a in parser._actions if types.NoneType in get_args(getattr(a, "_typehint", None))}
     positional = [name for name, p in kinds if p.kind is p.POSITIONAL_OR_KEYWORD]
     words, spelled = list(words), []
     while words and positional and not words[0].startswith("-"):
@@ -120,6 +121,10 @@ def normalise(verb: str, function: Callable[..., Any], parser: "ArgumentParser",
             words[i] = f"--config={checked(_discovery.recipe_file(verb, word.removeprefix('--config=')))}"
         elif word in switches and (i + 1 == len(words) or words[i + 1].startswith("--")):
             words[i] = f"{word}=true"
+        elif word in nullable and words[i + 1 : i + 2] == ["none"]:
+            words[i + 1] = "null"
+        elif word.endswith("=none") and word.removesuffix("=none") in nullable:
+            words[i] = word.removesuffix("none") + "null"
     return spelled + words
 
 

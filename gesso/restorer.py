@@ -256,10 +256,19 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def _device(device: torch.device | str) -> torch.device:
-    """The device that a name means."""
+    """The device that a name means.
+
+    Raises:
+        ValueError: if there is none.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(device)
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device: expected auto, cpu, cuda or another device of torch, got {device!r}") from None
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise ValueError(f"device: asked for {device}, but torch sees {count} GPUs here")
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
     return device

@@ -79,6 +79,15 @@ def test_list_shows_options_with_defaults(capsys):
     assert "0.75" in answer
 
 
+@pytest.mark.parametrize("words", [["--tile", "none"], ["--tile=none"], ["--tile", "null"]])
+def test_none_is_nothing_where_there_may_be_nothing(words):
+    restore = cli.command("restore")
+    given = ["in", "out", "--checkpoint", "none", *words]
+    read = cli.read_options("restore", restore, cli.parser_for("restore", restore), given)
+    assert read["tile"] is None
+    assert read["checkpoint"] == "none"
+
+
 def test_a_recipe_is_shown_with_or_without_its_verb(capsys):
     assert cli.main(["list", "recipes", "finetune/derain"]) == 0
     alone = capsys.readouterr().out

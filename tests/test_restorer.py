@@ -319,6 +319,8 @@ def test_what_is_no_image_is_refused(image):
         ({"overlap": -1}, "overlap: expected 0 pixels or more"),
         ({"precision": "fp8"}, "precision: expected auto, float32 or bf16"),
         ({"blend": "hard"}, "blend: expected smooth or uniform"),
+        ({"device": "gpu0"}, "device: expected auto, cpu, cuda or another device of torch, got 'gpu0'"),
+        ({"device": "cuda:99"}, "device: asked for cuda:99, but torch sees"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

@@ -129,6 +129,7 @@ def test_a_stopped_run_goes_on_where_it_stood(tmp_path, pairs, number, monkeypat
     monkeypatch.setattr(Samples, "on_train_batch_end", ask_to_stop)
     with pytest.raises(KeyboardInterrupt):
         finetune(tmp_path / "run", pairs, save_every=0, val_every=2, log_every=1)
+    assert not (tmp_path / "run" / "hparams.yaml").exists()
     monkeypatch.undo()
     path = finetune(tmp_path / "run", pairs, save_every=0, val_every=2, log_every=1, resume=True)
     assert equal(unbroken, path)
