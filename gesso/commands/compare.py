@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 import yaml
 
+from gesso import checkpoint
 from gesso.backbones import Backbone, create_backbone
 from gesso.commands._folds import (
     Fold,
@@ -342,11 +343,17 @@ def keep_pictures(out: Path, run: Run, fold: Fold, goal: Task) -> None:
         picture = folder / f"{file_stem(run.start.name)}.png"
         if picture.exists() and picture.stat().st_mtime > finished:
             continue
-        restorer = restorer or Restorer.load(run.job.folder / "backbone.safetensors")
+        restorer = restorer or Restorer(trained(run))
         sample = samples[number]
         write_image(picture, restorer(sample["lq"]), overwrite=True)
         write_image(folder / "input.png", enlarge(sample["lq"], goal.scale).clamp(0, 1), overwrite=True)
         write_image(folder / "truth.png", sample["gt"], overwrite=True)
+
+
+def trained(run: Run) -> Backbone:
+    """The network that a run has trained; a class of the user's own may be run, for `backbone` names it."""
+    name = run.job.options["backbone"]
+    return checkpoint.load(run.job.folder / "backbone.safetensors", **({"target": name} if ":" in name else {}))
 
 
 def input_psnrs(folds: Sequence[Fold], goal: Task) -> Iterator[float]:

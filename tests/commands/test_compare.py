@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from torch import nn
 
 import gesso
 from gesso import cli
@@ -258,6 +259,24 @@ def test_clean_photos_are_spoilt_anew_in_training_and_once_for_measurements(tmp_
     spoilt = gesso.read_image(tmp_path / "out/images/street 1/input.png")
     assert torch.equal(gesso.read_image(tmp_path / "out/images/street 1/truth.png"), clean)
     assert 255 * (spoilt - clean).std() == pytest.approx(30, rel=0.3)
+
+
+class Own(nn.Module):
+    """A network of the user's."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(self, image):
+        return self.last(self.first(image).relu())
+
+
+def test_a_network_of_the_users_own_is_compared(tmp_path, data):
+    options = {"backbone": f"{__name__}:Own", "backbone_args": {"width": 5}, "starts": "leaves-restore", "seeds": 0}
+    outcome = compare(out=tmp_path / "out", data=data, **TINY | options)
+    assert outcome.exit_code == 0
+    assert (tmp_path / "out/images/street 0/leaves-restore.png").exists()
 
 
 # ------------------------------------------------------------------------------------------------------ bad input
