@@ -70,7 +70,8 @@ def degrade(
         except (ValueError, OSError) as error:
             failed[path] = str(error)
             warn(str(error))
-    say(f"{len(written)} {'pairs' if pairs else 'photos'} in {out}, seed {seed}: {spoil}")
+    what = ("pair" if pairs else "photo") + ("" if len(written) == 1 else "s")
+    say(f"{len(written)} {what} in {out}, seed {seed}: {spoil}")
     if left_out:
         had = f"{left_out} of {len(photos)} photos had alpha"
         warn(f"{had}, which is left out; if it is data, --image_channels 4 takes it")
