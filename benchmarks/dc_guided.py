@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--source_steps", type=int, default=400, help="of each of the three networks")
     parser.add_argument("--critic_steps", type=int, default=400, help="of each critic")
     parser.add_argument("--critic_lr", type=float, default=1e-3)
+    parser.add_argument("--critic_batch_size", type=int, default=16)
     parser.add_argument("--steps", type=int, default=200, help="of each pair")
     parser.add_argument("--crop_size", type=int, default=32)
     parser.add_argument("--batch_size", type=int, default=4)
@@ -67,6 +68,7 @@ def learn(arguments: argparse.Namespace, source: str, small: dict[str, Any]) -> 
         if not (out / "classifier.safetensors").exists():
             critic = read_recipe("pretrain/dc_critic") | small
             critic |= {"steps": arguments.critic_steps, "lr": arguments.critic_lr}
+            critic |= {"batch_size": arguments.critic_batch_size}
             critic["pretext_args"] |= {"preset": preset}
             with contextlib.redirect_stdout(io.StringIO()):
                 gesso.pretrain(out=out, init=init, **critic)
