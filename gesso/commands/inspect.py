@@ -377,9 +377,9 @@ class View:
         lq = self.without_rings(noise, mask_ratio, 0)
         with torch.inference_mode():
             restored = own.restore(lq)
-        share = 1 - float((restored - noise).square().sum() / (lq - noise).square().sum())
+        left = float((restored - noise).square().sum() / (lq - noise).square().sum())
         named = {"the noise it was trained on": noise, f"without {mask_ratio:.0%} of the rings": lq,
-                 f"{self.origin.label} by itself: {share:.0%} less error": restored}  # fmt: skip
+                 f"{self.origin.label} by itself: {left:.0%} of its error left": restored}  # fmt: skip
         return {name: enlarged(unit_range(picture, noise)[0]) for name, picture in named.items()}
 
     def without_rings(self, image: Tensor, mask_ratio: float, number: int) -> Tensor:
