@@ -6,11 +6,12 @@ Prints for every start the mean PSNR at the last step, at the step so chosen, an
 usage: python docs/results/early_stopping.py [QUESTION ...]
 """
 
-import csv
 import sys
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
+
+from gesso.report.comparison import read_scores
 
 HERE = Path(__file__).parent
 
@@ -30,9 +31,8 @@ def main(questions: list[str]) -> None:
 def outcomes(table: Path) -> dict[str, list[tuple[float, float, float, int]]]:
     """By start, for each run and validation image: PSNR at the last, chosen and best step; and the chosen step."""
     runs = defaultdict(lambda: defaultdict(dict))
-    with table.open(newline="") as file:
-        for row in csv.DictReader(file):
-            runs[row["start"], row["seed"], row["fold"]][int(row["step"])][row["image"]] = float(row["psnr"])
+    for score in read_scores(table):
+        runs[score.start, score.seed, score.fold][score.step][score.image] = score.psnr
     by_start = defaultdict(list)
     for (start, _, _), steps in runs.items():
         last = max(steps)

@@ -3,12 +3,13 @@
 usage: python docs/results/table.py OUT [QUESTION ...]
 """
 
-import csv
 import json
 import sys
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
+
+from gesso.report.comparison import read_scores
 
 
 def main(out: Path, questions: list[str]) -> None:
@@ -26,9 +27,8 @@ def main(out: Path, questions: list[str]) -> None:
 def print_table(table: Path) -> None:
     """Prints mean PSNR by start and step, and the difference to random weights."""
     reached = defaultdict(list)
-    with table.open(newline="") as file:
-        for row in csv.DictReader(file):
-            reached[row["start"], int(row["step"])].append(float(row["psnr"]))
+    for score in read_scores(table):
+        reached[score.start, score.step].append(score.psnr)
     starts = dict.fromkeys(start for start, _ in reached)
     steps = sorted({step for _, step in reached})
     print(f"{table.parent.name}\n\n| start | {' | '.join(map(str, steps))} |\n|---|{'---|' * len(steps)}")

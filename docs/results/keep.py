@@ -1,0 +1,27 @@
+"""Keeps what the project holds of a comparison in OUT: its measurements, and the curves of its starts.
+
+usage: python docs/results/keep.py OUT QUESTION [START ...]     (starts that the curves leave out)
+"""
+
+import dataclasses
+import shutil
+import sys
+from pathlib import Path
+
+from gesso.report.comparison import Comparison
+from gesso.report.figures import standalone
+
+HERE = Path(__file__).parent
+
+
+def main(out: Path, question: str, left_out: list[str]) -> None:
+    """Writes docs/results/QUESTION/comparison.csv and learning-curves.svg."""
+    comparison = Comparison.read(out / question)
+    shown = dataclasses.replace(comparison, scores=[s for s in comparison.scores if s.start not in left_out])
+    (HERE / question).mkdir(exist_ok=True)
+    shutil.copy(out / question / "comparison.csv", HERE / question)
+    (HERE / question / "learning-curves.svg").write_text(standalone(shown.keyed("learning-curves")))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
