@@ -1,6 +1,7 @@
 """Restore an image, or a folder of them, with a trained network."""
 
 import dataclasses
+import mimetypes
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -108,7 +109,7 @@ def plan(input: Path, out: Path) -> dict[Path, Path]:
     """
     if input.is_file():
         as_file = out.suffix.lower() in SUFFIXES and not out.is_dir()
-        if not as_file and out.suffix and not out.exists():
+        if not as_file and mimetypes.guess_type(out.name)[0] and not out.exists():  # photo.gif, but no folder v1.5
             raise ValueError(f"out: {out} is no folder, and of files {', '.join(SUFFIXES)} can be written")
         targets = {input: out if as_file else out / input.name}
     else:

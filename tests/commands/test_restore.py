@@ -143,6 +143,8 @@ def test_a_single_image_goes_into_a_folder_or_a_file(tmp_path, identity):
     write_picture(tmp_path / "a.png", picture())
     assert restore(tmp_path / "a.png", tmp_path / "out", checkpoint=identity).written == (tmp_path / "out" / "a.png",)
     assert restore(tmp_path / "a.png", tmp_path / "b.tif", checkpoint=identity).written == (tmp_path / "b.tif",)
+    versioned = tmp_path / "run-1.5"
+    assert restore(tmp_path / "a.png", versioned, checkpoint=identity).written == (versioned / "a.png",)
     with pytest.raises(ValueError, match=r"c\.gif is no folder, and of files \.png"):
         restore(tmp_path / "a.png", tmp_path / "c.gif", checkpoint=identity)
 
