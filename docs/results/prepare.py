@@ -1,7 +1,7 @@
 """Links the real pairs of the evidence into train and test folders, the same for every run.
 
 Pairs are taken in natural order, first those to train on: Rain100H's copies 5 and 14 then fall on one side. For camera
-noise both sides show scenes of their own. Blurred pairs are made from clean photos, blurred once.
+noise both sides show scenes of their own. Made pairs are clean photos that were spoilt once.
 
 usage: python docs/results/prepare.py DATA OUT
 """
@@ -15,23 +15,30 @@ from gesso.data.layouts import find_pairs, natural
 # folder: pairs to train on, pairs to test on
 SPLITS = {
     "derain_rain100h": (12, 12),
+    "derain_all": (23, 0),  # all of them in folds, but for the copy
+    "derain_made": (100, 20),
     "dehaze_sots_indoor": (6, 6),
     "dehaze_all": (12, 0),  # all of them in folds
     "noise_polyu": (20, 12),
     "lowlight_lol_train": (4, 0),  # so few that folds have to do
     "deblur_made": (100, 12),
 }
+MADE = {"derain_made": "rain_heavy", "deblur_made": "motion_blur"}  # of clean photos
+COPY = "14"  # shows the photo of Rain100H's pair 5
 
 
 def main(data: Path, out: Path) -> None:
     """Links the splits of every folder."""
-    made = out / "made" / "deblur_made"
-    if not made.exists():
-        degrade(data / "clean_bsds", made, degradation="motion_blur", seed=0)
-    sources = {"deblur_made": made, "dehaze_all": data / "dehaze_sots_indoor"}
+    sources = {"derain_all": data / "derain_rain100h", "dehaze_all": data / "dehaze_sots_indoor"}
+    for name, degradation in MADE.items():
+        sources[name] = out / "made" / name
+        if not sources[name].exists():
+            degrade(data / "clean_bsds", sources[name], degradation=degradation, seed=0)
     for name, (train, test) in SPLITS.items():
         source = sources.get(name, data / name)
         pairs = sorted(find_pairs(source), key=lambda pair: natural(pair.lq.name))
+        if name == "derain_all":
+            pairs = [pair for pair in pairs if pair.lq.stem != COPY]
         if name == "noise_polyu":  # the last test pairs are of cameras and scenes that the first do not show
             pairs = [*pairs[:train], *pairs[-test:]]
         splits = {"train": pairs[:train], "test": pairs[train : train + test]}

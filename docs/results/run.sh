@@ -35,10 +35,14 @@ for question in "${@:-}"; do
     push | "") ask push nafnet_tiny derain derain_rain100h --starts random,restore.yaml,restore_rings.yaml,restore_long.yaml ;;&
     rain_uformer | "") ask rain_uformer uformer_tiny derain derain_rain100h --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
     task | "") ask task nafnet_tiny derain derain_rain100h --seeds 3,4,5,6,7 --starts random,task.yaml,task_kept.yaml,task_photos.yaml,restore_other.yaml --start_args "$task_photos" ;;&
-    long | "") ask long nafnet_tiny derain derain_rain100h --steps 1600 --val_every 200 --starts random,task.yaml ;;&
+    long | "") ask long nafnet_tiny derain derain_rain100h --steps 1600 --val_every 200 --starts random,ifp.yaml,task.yaml ;;&
     blur | "") ask blur nafnet_tiny deblur deblur_made --pairs 10,100 --starts random,ifp.yaml,task.yaml ;;&
     haze_folds | "") ask haze_folds nafnet_tiny dehaze dehaze_all --seeds 3,4,5,6,7 --folds 2 --starts random,task.yaml,task_many.yaml ;;&
     many | "") ask many nafnet_tiny derain derain_rain100h --seeds 8,9,10 --starts random,task.yaml,task_many.yaml,restore.yaml,restore_many.yaml ;;&
+    twenty | "") ask twenty nafnet_tiny derain derain_all --seeds 11,12,13 --folds 6 --starts random,ifp.yaml,task.yaml ;;&
+    hundred | "") ask hundred nafnet_tiny derain derain_made --pairs 10,20,100 --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
+    paper_long | "") ask paper_long nafnet_tiny derain derain_rain100h --transfer paper --steps 1600 --val_every 200 --starts random,ifp.yaml ;;&
+    converged | "") ask converged nafnet_tiny derain derain_rain100h --seeds 0,1 --steps 6400 --val_every 800 --starts random,ifp.yaml,task.yaml ;;&
     transfers | "") ask transfers nafnet_tiny derain derain_rain100h --starts random,$transfers ;;&
   esac
 done
