@@ -6,6 +6,7 @@ Nothing is imported but the verb that is asked for, so `gesso --help` needs neit
 import ast
 import importlib
 import inspect
+import json
 import os
 import re
 import sys
@@ -62,7 +63,7 @@ def command(verb: str) -> Callable[..., Any]:
 
 def parser_for(verb: str, function: Callable[..., Any]) -> "ArgumentParser":
     """The command line of a function: its parameters, their types, defaults and documentation."""
-    from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
+    from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
 
     set_parsing_settings(docstring_parse_style=_google_style())
     parser = ArgumentParser(
@@ -70,11 +71,40 @@ def parser_for(verb: str, function: Callable[..., Any]) -> "ArgumentParser":
         usage=usage(verb, function),
         description=verbs()[verb],
         exit_on_error=False,
-        formatter_class=DefaultHelpFormatter,
+        formatter_class=help_in_words(),
     )
     parser.add_argument("--config", action=ActionConfigFile, help="a recipe by name, or a YAML file of these options")
     parser.add_function_arguments(function, fail_untyped=False)
     return parser
+
+
+def help_in_words() -> Any:
+    """jsonargparse's help, with types and defaults in the words of people who do not write Python."""
+    from jsonargparse import ActionConfigFile, DefaultHelpFormatter
+
+    class Help(DefaultHelpFormatter):
+        def _get_help_string(self, action: Any) -> str:
+            kind = getattr(action, "_typehint", None)
+            if kind is None or isinstance(action, ActionConfigFile):
+                return super()._get_help_string(action)
+            told = action.metavar or Any in (kind, *get_args(kind))  # by {its,choices}, or by the sentence before
+            kinds = [] if told else [expected(kind).removesuffix(" or null")]
+            default = "required" if action.required else f"default: {shown(action.default)}"
+            return f"{action.help or ''} ({', '.join([*kinds, default])})"
+
+    return Help
+
+
+def shown(default: Any) -> str:
+    """A default as one would give it.
+
+    Example:
+        >>> shown(None), shown(True), shown((1, 2)), shown(0.1)
+        ('none', 'true', '[1, 2]', '0.1')
+    """
+    if default is None:
+        return "none"
+    return json.dumps(default) if isinstance(default, bool | list | tuple | dict) else str(default)
 
 
 def usage(verb: str, function: Callable[..., Any]) -> str:
@@ -178,14 +208,14 @@ def expected(kind: Any) -> str:
     """A type in words.
 
     Example:
-        >>> expected(int | None), expected(Literal["constant", "cosine"])
-        ('a whole number or null', 'constant or cosine')
+        >>> expected(int | None), expected(str | Path), expected(Literal["constant", "cosine"])
+        ('a whole number or null', 'a path', 'constant or cosine')
     """
     parts = get_args(kind)
     if get_origin(kind) is Literal:
         return " or ".join(map(str, parts))
     if get_origin(kind) in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(map(expected, parts)))
+        return " or ".join(dict.fromkeys(expected(part) for part in parts if part is not str or Path not in parts))
     kind = get_origin(kind) or kind
     return IN_WORDS.get(kind, str(kind))
 

@@ -1,6 +1,7 @@
 """The command line: what a person types, and what it answers."""
 
 import inspect
+import re
 import subprocess
 import sys
 
@@ -45,7 +46,8 @@ def test_every_option_of_every_verb_is_documented(verb):
         (["pretrain"], "out"),
         (["list", "backbone"], "backbones"),
         (["list", "pretexts", "ifpp"], "did you mean ifp?"),
-        (["check-data", "pairs"], "gesso check-data: pairs: expected --option value; gesso check-data --help lists"),
+        (["finetune", "pairs"], "gesso finetune: pairs: expected --option value; gesso finetune --help lists"),
+        (["check-data", "pairs", "more"], "gesso check-data: more: expected --option value"),
         ([*TINY, "--backbone_args.dim", "many"], "restormer_tiny cannot be built with the options {'dim': 'many'}"),
         ([*TINY, "--out", __file__], "expected a folder for the run, this is a file"),
     ],
@@ -77,6 +79,24 @@ def test_list_shows_options_with_defaults(capsys):
     answer = capsys.readouterr().out
     assert "mask_ratio" in answer
     assert "0.75" in answer
+
+
+def test_list_tells_the_sizes_of_a_network_apart(capsys):
+    assert cli.main(["list", "backbones"]) == 0
+    assert re.search(r"uformer_b +embed_dim 32, depths 1 2 8 8 2 8 8 2 1\b", capsys.readouterr().out)
+    assert cli.main(["list", "backbones", "uformer_b"]) == 0
+    assert "50,880,946 parameters" in capsys.readouterr().out
+
+
+def test_help_says_what_an_option_takes_in_words(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["finetune", "--help"])
+    answer = " ".join(capsys.readouterr().out.split())
+    assert "instead of `data`. (a path, default: none)" in answer
+    assert '"network" or "paper", see above. (default: network)' in answer
+    assert "--task TASK" in answer
+    assert "Union[" not in answer
+    assert "null" not in answer
 
 
 @pytest.mark.parametrize("words", [["--tile", "none"], ["--tile=none"], ["--tile", "null"]])

@@ -40,8 +40,8 @@ class DataReport:
 
 
 def check_data(
-    *,
     data: str | Path | None = None,
+    *,
     lq: str | Path | None = None,
     gt: str | Path | None = None,
     val: str | Path | None = None,

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal
 
+import torch
 from docstring_parser import parse
 from rich.markup import escape
 
 from gesso import _discovery
-from gesso.backbones import backbone_classes, list_backbones
+from gesso.backbones import backbone_classes, create_backbone, list_backbones
 from gesso.degradations import degradation_classes
 from gesso.pretext import list_pretexts, pretext_class
 from gesso.report.console import say, show_table
@@ -30,6 +31,9 @@ def list(kind: Kind, name: str | None = None) -> None:
         ValueError: for a name that does not exist.
     """
     entries = CATALOGUES[kind]()
+    if name is None and kind == "backbones":
+        show_sizes(entries)
+        return
     if name is None:
         rows = [(key, escape(first_line(value))) for key, value in sorted(entries.items())]
         show_table(("name", "what it is"), rows, words=2)
@@ -53,9 +57,32 @@ def first_line(thing: Any) -> str:
     return re.split(r"(?<=[.;]) ", comment)[0].rstrip(".;") + "." if comment else thing
 
 
+def show_sizes(entries: dict[str, Any]) -> None:
+    """Prints every network with the names of its sizes, and the options that make them."""
+    for thing in dict.fromkeys(entries.values()):
+        say(f"\n[bold]{escape(first_line(thing))}[/bold]")
+        rows = [(name, escape(options_in_words(thing.variants[name]))) for name in thing.variants]
+        show_table(("name", "options beside the defaults"), rows, words=2)
+
+
+def options_in_words(options: dict[str, Any]) -> str:
+    """Options in one line.
+
+    Example:
+        >>> options_in_words({"width": 32, "enc_blk_nums": [1, 1], "train_size": (256, 256)})
+        'width 32, enc_blk_nums 1 1, train_size 256 256'
+    """
+    values = {name: re.sub(r"[\[\](),]", "", str(value)) for name, value in options.items()}
+    return ", ".join(f"{name} {value}" for name, value in values.items()) or "none"
+
+
 def show_options(name: str, thing: Any) -> None:
     """Prints the options of a class with their defaults and documentation."""
-    say(f"[bold]{name}[/bold]: {first_line(thing)}\n")
+    say(f"[bold]{name}[/bold]: {first_line(thing)}")
+    if name in list_backbones():
+        with torch.device("meta"):  # shapes alone
+            say(f"{sum(weight.numel() for weight in create_backbone(name).parameters()):,} parameters")
+    say("")
     documented = {p.arg_name: p.description for p in parse(inspect.getdoc(thing) or "").params}
     signature = inspect.signature(thing)
     preset = getattr(thing, "variants", {}).get(name, {})
