@@ -79,7 +79,7 @@ def parser_for(verb: str, function: Callable[..., Any]) -> "ArgumentParser":
 
 
 def help_in_words() -> Any:
-    """jsonargparse's help, with types and defaults in the words of people who do not write Python."""
+    """The parser's help, with types and defaults in the words of people who do not write Python."""
     from jsonargparse import ActionConfigFile, DefaultHelpFormatter
 
     class Help(DefaultHelpFormatter):
