@@ -9,6 +9,7 @@ import pytest
 
 from gesso import _discovery, cli
 
+FINE = ["finetune", "--out", "x", "--task", "derain", "--data", "leaves"]
 TINY = ["pretrain", "--out", "x", "--backbone", "restormer_tiny"]
 
 
@@ -38,6 +39,11 @@ def test_every_option_of_every_verb_is_documented(verb):
         ([*TINY, "--pretext_args.mask_ration", "0.5"], "did you mean mask_ratio?"),
         ([*TINY, "--pretext_args.mask_ratio", "1.5"], "mask_ratio"),
         ([*TINY, "--steps", "-3"], "positive"),
+        ([*TINY, "--val_every", "1"], "val_every: did you mean"),
+        ([*FINE, "--val_every", "-1"], "val_every: expected 0 or more, got -1"),
+        ([*FINE, "--clip_norm", "-1"], "clip_norm: expected a positive number, got -1"),
+        ([*FINE, "--ema_decay", "1"], "ema_decay: expected 0 or more and less than 1, got 1"),
+        ([*FINE, "--betas", "[0.9, 1.5]"], "betas: expected 0 or more and less than 1, got (0.9, 1.5)"),
         ([*TINY, "--steps", "many"], "gesso pretrain: --steps: expected a whole number, got many\n"),
         ([*TINY, "--compile", "fast"], "--compile: expected default or reduce-overhead or null, got fast\n"),
         ([*TINY, "--compile.mode", "fast"], "null, got {'mode': 'fast'}\n"),

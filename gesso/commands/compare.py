@@ -42,8 +42,8 @@ from gesso.report.console import say, show_table, warn
 from gesso.report.statistics import Score
 from gesso.restorer import Restorer
 from gesso.tasks import Task, find_task, seen_with
-from gesso.training.recipe import Recipe
-from gesso.training.run import check_positive, claimed
+from gesso.training.recipe import Recipe, check_numbers
+from gesso.training.run import claimed
 
 MOST_PICTURES = 200  # test images whose restored pictures are kept
 FOLD_STRIDE = 10_000  # runs of one seed on different folds draw different numbers
@@ -157,8 +157,8 @@ def compare(
             that holds another comparison; if nothing could be compared, because random weights or all starts failed.
     """
     recipe = Recipe.of(compare, locals())
+    check_numbers(recipe.options | (finetune_args or {}))
     out = Path(out)
-    check_positive(steps=steps, devices=devices, crop_size=crop_size, batch_size=batch_size, scale=scale)
     goal = task_for(create_backbone(backbone, **(backbone_args or {})), task, scale)
     network = {"backbone": backbone, "backbone_args": backbone_args or {}}
     compared = find_starts(listed(starts), network, pretrain_args or {}, start_args or {}, task)

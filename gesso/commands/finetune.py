@@ -19,8 +19,8 @@ from gesso.pretext.dcpt import DegradationCritic, target_of
 from gesso.report.console import say
 from gesso.training.finetune_module import FinetuneModule
 from gesso.training.launch import has_to_launch, launch
-from gesso.training.recipe import Recipe
-from gesso.training.run import check_positive, fit
+from gesso.training.recipe import Recipe, check_numbers
+from gesso.training.run import fit
 from gesso.training.sampling import Stage, parse_stages
 
 
@@ -118,11 +118,11 @@ def finetune(
             does not fit the network, or a folder that holds another run.
     """
     options = {k: v for k, v in locals().items() if k != "run"} | run
+    check_numbers(options)
     if has_to_launch(options):
         return launch(finetune, options)
     recipe = Recipe.of(finetune, options)
     out = Path(out)
-    check_positive(crop_size=crop_size, batch_size=batch_size, scale=scale, features_lr=features_lr)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
     torch.manual_seed(seed_for(seed, "weights"))
     net = create_backbone(backbone, **(backbone_args or {}))

@@ -42,7 +42,7 @@ from gesso.report import diagnosis, figures
 from gesso.report.console import say, show_table, warn
 from gesso.report.sheets import write_sheet
 from gesso.report.viewers import DARK_TO_LIGHT, coloured
-from gesso.training.run import check_positive
+from gesso.training.recipe import check_numbers
 
 START = "random start"
 ANOTHER_START = 0.2  # mean cosine of the weights with their beginning below which it is hardly theirs
@@ -102,7 +102,7 @@ def inspect(
         FileExistsError: if `out` holds results and `overwrite` is False.
     """
     folder = Path(out)
-    check_positive(count=count, crop_size=crop_size)
+    check_numbers({"count": count, "crop_size": crop_size})
     if what is None and sweep is None:
         raise ValueError("expected a file, a folder or the name of a network to look at, or --sweep with folders")
     if what is None and (spectra or embeddings or tokens or against):

@@ -14,8 +14,8 @@ from gesso.pretext import create_pretext
 from gesso.report.console import say
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.pretrain_module import PretrainModule
-from gesso.training.recipe import Recipe
-from gesso.training.run import check_positive, fit
+from gesso.training.recipe import Recipe, check_numbers
+from gesso.training.run import fit
 from gesso.training.sampling import Stage
 
 # What a pretext's own choice of images is, in words.
@@ -73,11 +73,11 @@ def pretrain(
         ValueError: for unknown names and options, values out of range, or a folder that holds another run.
     """
     options = {k: v for k, v in locals().items() if k != "run"} | run
+    check_numbers(options)
     if has_to_launch(options):
         return launch(pretrain, options)
     recipe = Recipe.of(pretrain, options)
     out = Path(out)
-    check_positive(crop_size=crop_size, batch_size=batch_size)
     torch.manual_seed(seed_for(seed, "weights"))
     network = create_backbone(backbone, **(backbone_args or {}))
     if init is not None:
@@ -113,6 +113,8 @@ def pretrain(
         what=f"{pretext} {backbone}",
         stages=[Stage(1.0, crop_size, batch_size)],
         steps=steps,
+        validations=(),
+        val_every=0,
         optimizer=optimizer,
         lr=lr,
         betas=betas,

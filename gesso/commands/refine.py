@@ -24,9 +24,9 @@ from gesso.losses import find_loss
 from gesso.refiner import ABLATIONS, PTGRM, Ablation, Prior, Refined, View, open_prior
 from gesso.report.console import say, track, warn
 from gesso.training.launch import has_to_launch, launch
-from gesso.training.recipe import Recipe
+from gesso.training.recipe import Recipe, check_numbers
 from gesso.training.refine_module import PriorDataset, RefineModule
-from gesso.training.run import check_positive, fit
+from gesso.training.run import fit
 from gesso.training.sampling import Stage, parse_stages
 
 MEAN_OF, AT_ONCE = 256, 16  # training crops whose prior makes the mean
@@ -123,11 +123,11 @@ def refine(
             not the refiner's, or a folder that holds another run.
     """
     options = {k: v for k, v in locals().items() if k != "run"} | run
+    check_numbers(options)
     if has_to_launch(options):
         return launch(refine, options)
     recipe = Recipe.of(refine, options)
     out = Path(out)
-    check_positive(crop_size=crop_size, batch_size=batch_size)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
     torch.manual_seed(seed_for(seed, "weights"))
     net = start(

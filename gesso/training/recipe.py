@@ -13,6 +13,15 @@ from gesso.data.io import atomic_path
 
 NOT_KEPT = ("out", "resume", "overwrite")  # where a run is written, and whether it goes on there
 
+POSITIVE = (
+    "steps", "crop_size", "batch_size", "scale", "lr", "accumulate", "clip_norm", "features_lr", "log_every", "count",
+    "devices", "num_nodes",
+)  # fmt: skip
+NOT_NEGATIVE = (
+    "val_every", "sample_every", "save_every", "warmup_steps", "min_lr", "weight_decay", "workers", "restored_weight",
+)  # fmt: skip
+BELOW_ONE = ("ema_decay", "betas")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -63,3 +72,20 @@ class Recipe:
         """Writes it as YAML that `--config` takes."""
         with atomic_path(path) as temporary:
             temporary.write_text(f"{self.first_line}\n{yaml.safe_dump(self.options, sort_keys=False)}")
+
+
+def check_numbers(options: Mapping[str, Any]) -> None:
+    """Checks those numbers of a recipe whose names say what they may be; None is always allowed.
+
+    Raises:
+        ValueError: naming the first that is out of range.
+    """
+    for name, value in options.items():
+        if value is None:
+            continue
+        if name in POSITIVE and value <= 0:
+            raise ValueError(f"{name}: expected a positive number, got {value}")
+        if name in NOT_NEGATIVE and value < 0:
+            raise ValueError(f"{name}: expected 0 or more, got {value}")
+        if name in BELOW_ONE and not all(0 <= number < 1 for number in ([value] if name == "ema_decay" else value)):
+            raise ValueError(f"{name}: expected 0 or more and less than 1, got {value}")

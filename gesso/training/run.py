@@ -144,7 +144,6 @@ def fit(
         TrainingError: if the loss stays non-finite.
         KeyboardInterrupt: after a requested stop, with the state saved.
     """
-    check_positive(steps=steps, lr=lr, accumulate=accumulate, devices=devices, num_nodes=num_nodes, log_every=log_every)
     quieten()
     here = place()
     sampler = StepSampler(stages, steps * accumulate, rank=here.rank, world=here.world)
@@ -214,17 +213,6 @@ def fit(
         if module.skipped and trainer.is_global_zero:
             worst = ", ".join(f"{name} ({count})" for name, count in module.skipped.most_common(5))
             say(f"steps skipped for a gradient that was not finite, by sample: {worst}")
-
-
-def check_positive(**numbers: float) -> None:
-    """Checks that numbers are positive.
-
-    Raises:
-        ValueError: naming the first that is not.
-    """
-    for name, value in numbers.items():
-        if value <= 0:
-            raise ValueError(f"{name}: expected a positive number, got {value}")
 
 
 def explained(error: Exception) -> str:
