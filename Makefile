@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-min check format clean
+.PHONY: demo test test-min test-newest check format clean
 
 # pip installs exactly what was tested; the stamp is renewed when the lists of packages change
 .venv/installed: pyproject.toml constraints.txt
@@ -25,6 +25,15 @@ test: .venv/installed
 test-min: .venv-min/installed
 	.venv-min/bin/pytest --numprocesses 2 --dist loadfile
 
+# the newest version of everything, whatever the registry has by now (of torch a build for GPUs: gigabytes)
+.venv-newest/installed: pyproject.toml
+	test -d .venv-newest || $(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/pip install --quiet --disable-pip-version-check --upgrade --editable ".[dev]"
+	touch $@
+
+test-newest: .venv-newest/installed
+	.venv-newest/bin/pytest --numprocesses 2 --dist loadfile
+
 check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -36,4 +45,4 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv .venv-min build dist *.egg-info runs/demo
+	rm -rf .venv .venv-min .venv-newest build dist *.egg-info runs/demo
