@@ -66,11 +66,10 @@ class Mix(Degradation):
     def labelled(self, image: Tensor, generator: Draws) -> tuple[Tensor, Tensor]:
         """The degraded images and, for each, the position of its degradation in `choices`, (B,)."""
         label = self.drawn(image, generator)
-        degraded = image.clone()
-        for position, choice in enumerate(self.choices):
-            drawn = (label == position).nonzero().flatten().tolist()
-            if drawn:
-                degraded[drawn] = choice(image[drawn], of_images(generator, drawn))
+        degraded, positions = image.clone(), label.tolist()  # one wait for the device, not one for each choice
+        for position in sorted(set(positions)):
+            drawn = [number for number, other in enumerate(positions) if other == position]
+            degraded[drawn] = self.choices[position](image[drawn], of_images(generator, drawn))
         return degraded, label
 
     def drawn(self, image: Tensor, generator: Draws) -> Tensor:
