@@ -46,3 +46,23 @@ def photo_like(channels: int, height: int, width: int, seed: int = 0) -> Tensor:
         size = (height + 2 * cell, width + 2 * cell)
         image += F.interpolate(noise, size=size, mode="bilinear")[0, :, :height, :width] * cell / 42
     return image.clamp(0, 1)
+
+
+def check_same_function(net: Backbone, other: nn.Module, image: Tensor, tolerance: float = 1e-10) -> None:
+    """Checks that two networks of the same official weights agree, in their output and in the gradient of each weight.
+
+    Args:
+        net: ours.
+        other: with the official names.
+        image: in float64, like the networks.
+        tolerance: greatest difference of outputs, and of gradients beside 1e-7 of their size.
+    """
+    other.load_state_dict(net.to_official())
+    ours, theirs = net(image), other(image)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
+    ours.square().mean().backward()
+    theirs.square().mean().backward()
+    gradients = {name: parameter.grad for name, parameter in other.named_parameters()}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-7, atol=tolerance, msg=name)

@@ -19,6 +19,7 @@ from tests._golden import (
     manifest,
     manifest_names,
 )
+from tests._networks import check_same_function
 
 TINY = {"n_feats": 4, "patch_size": 12, "patch_dim": 3, "num_heads": 3, "num_layers": 1, "rgb_range": 1.0}
 PUBLISHED = {  # official state dict -> our variant, parameters
@@ -97,17 +98,7 @@ def test_files_of_other_networks_are_not_recognised():
 @pytest.mark.parametrize("options", [{}, {"pos_every": True}, {"scale": [2, 1], "num_queries": 2, "task": 1}])
 def test_equals_the_textbook_in_training(options):
     net = random_tiny(**options).double()
-    textbook = Textbook(**net.options).double()
-    textbook.load_state_dict(net.to_official())
-    image = torch.rand(2, 3, 12, 12, dtype=torch.float64)
-    ours, theirs = net(image), textbook(image)
-    torch.testing.assert_close(ours, theirs)
-    ours.square().mean().backward()
-    theirs.square().mean().backward()
-    gradients = {name: parameter.grad for name, parameter in textbook.named_parameters()}
-    for name, parameter in net.named_parameters():
-        if parameter.requires_grad:
-            torch.testing.assert_close(parameter.grad, gradients[name], msg=name)
+    check_same_function(net, Textbook(**net.options).double(), torch.rand(2, 3, 12, 12, dtype=torch.float64))
 
 
 def test_patches_are_those_of_unfold():

@@ -19,6 +19,7 @@ from tests._golden import (
     make_inputs,
     manifest,
 )
+from tests._networks import check_same_function
 
 TINY = {"width": 4, "middle_blk_num": 1, "enc_blk_nums": [1, 1, 1, 1], "dec_blk_nums": [1, 1, 1, 1]}
 NETWORKS = {"NAFNet": NAFNet, "Baseline": Baseline}
@@ -212,17 +213,7 @@ def test_local_pooling_equals_global_pooling_in_images_up_to_its_window(network)
 @networks
 def test_equals_the_textbook_formulation(network):
     net = random_tiny(network).double()
-    textbook = Textbook(**net.options).double()
-    textbook.load_state_dict(net.to_official())
-    image = torch.rand(2, 3, 32, 48, dtype=torch.float64)
-    torch.testing.assert_close(net(image), textbook(image), rtol=0, atol=1e-11)
-    ours, theirs = (
-        dict(zip(dict(network.named_parameters()), gradients, strict=True))
-        for network in (net, textbook)
-        for gradients in [torch.autograd.grad(network(image).square().mean(), list(network.parameters()))]
-    )
-    for name, gradient in ours.items():
-        torch.testing.assert_close(gradient, theirs[name], rtol=1e-7, atol=1e-11)
+    check_same_function(net, Textbook(**net.options).double(), torch.rand(2, 3, 32, 48, dtype=torch.float64))
 
 
 @networks

@@ -26,6 +26,7 @@ from tests._golden import (
     make_inputs,
     manifest,
 )
+from tests._networks import check_same_function
 
 TINY = {"dim": 8, "num_blocks": (1, 1, 1, 1), "num_refinement_blocks": 1}
 DCPT = {"attention": "relu", "norm_eps": 1e-6}
@@ -176,15 +177,8 @@ def test_expansion_factor_is_the_shortest_that_fits():
 def test_equals_the_textbook_formulation(attention, norm):
     torch.manual_seed(0)
     net = Restormer(**TINY, attention=attention, LayerNorm_type=norm).double().eval()
-    textbook = Textbook(**net.options).double()
-    textbook.load_state_dict(net.to_official())
     image = torch.rand(2, 3, 16, 24, dtype=torch.float64)
-    torch.testing.assert_close(net(image), textbook(image), rtol=0, atol=1e-12)
-    ours, theirs = (
-        torch.autograd.grad(network(image).square().mean(), list(network.parameters())) for network in (net, textbook)
-    )
-    for ours_one, theirs_one in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(ours_one, theirs_one, rtol=1e-8, atol=1e-12)
+    check_same_function(net, Textbook(**net.options).double(), image, tolerance=1e-12)
 
 
 @pytest.mark.parametrize("bias", [False, True])

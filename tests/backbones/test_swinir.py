@@ -20,6 +20,7 @@ from tests._golden import (
     make_inputs,
     manifest,
 )
+from tests._networks import check_same_function
 
 TINY = {"img_size": 32, "depths": [2, 2], "embed_dim": 12, "num_heads": [2, 3]}
 HEADS = {
@@ -192,16 +193,8 @@ def test_files_of_other_networks_are_not_recognised():
 @pytest.mark.parametrize("upsampler", HEADS)
 def test_equals_the_textbook_in_training(upsampler):
     net = random_tiny(upsampler=upsampler, upscale=HEADS[upsampler]).double()
-    textbook = Textbook(**net.options).double()
-    textbook.load_state_dict(net.to_official())
     image = torch.rand(2, 3, 24, 40, dtype=torch.float64)
-    ours, theirs = net(image), textbook(image)
-    torch.testing.assert_close(ours, theirs)
-    ours.square().mean().backward()
-    theirs.square().mean().backward()
-    gradients = {name: parameter.grad for name, parameter in textbook.named_parameters()}
-    for name, parameter in net.named_parameters():
-        torch.testing.assert_close(parameter.grad, gradients[name], msg=name)
+    check_same_function(net, Textbook(**net.options).double(), image, tolerance=1e-7)  # its mask of -100 leaks a little
 
 
 def test_dcpt_equals_the_textbook_in_training():

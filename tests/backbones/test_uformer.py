@@ -22,6 +22,7 @@ from tests._golden import (
     make_inputs,
     manifest,
 )
+from tests._networks import check_same_function
 
 TINY = {"img_size": 64, "embed_dim": 4, "depths": [2, 1, 1, 2, 1, 1, 2, 1, 2], "num_heads": [1, 2, 2, 2, 4, 4, 2, 2, 1]}
 PUBLISHED = {  # official state dict -> our variant, parameters
@@ -205,17 +206,7 @@ def test_img_size_decides_what_is_shifted():
 @pytest.mark.parametrize("options", [{}, {"modulator": False, "token_mlp": "mlp"}, {"decoder_shift_flag": False}])
 def test_equals_the_textbook_formulation(options):
     net = random_tiny(**options).double()
-    textbook = Textbook(**net.options).double()
-    textbook.load_state_dict(net.to_official())
-    image = torch.rand(2, 3, 64, 64, dtype=torch.float64)
-    torch.testing.assert_close(net(image), textbook(image), rtol=0, atol=1e-10)
-    ours, theirs = (
-        dict(zip(dict(network.named_parameters()), gradients, strict=True))
-        for network in (net, textbook)
-        for gradients in [torch.autograd.grad(network(image).square().mean(), list(network.parameters()))]
-    )
-    for name, gradient in ours.items():
-        torch.testing.assert_close(gradient, theirs[name], rtol=1e-7, atol=1e-10)
+    check_same_function(net, Textbook(**net.options).double(), torch.rand(2, 3, 64, 64, dtype=torch.float64))
 
 
 # --------------------------------------------------------------------------------------------------------- any size
