@@ -357,7 +357,7 @@ class Comparison:
                     interval(found),
                     f"{self.ssim_gains[start].mean:+z.4f}",
                     p_value(verdict.p_corrected),
-                    f"{p_value(verdict.p_flip)} (≥ {p_value(verdict.p_flip_floor)})",
+                    sign_flips(verdict.p_flip, verdict.p_flip_floor),
                 ]
             )
         return rows
@@ -394,6 +394,16 @@ def interval(found: Estimate) -> str:
 def p_value(p: float) -> str:
     """A p-value in two digits: `0.031`, `< 0.001`."""
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def sign_flips(p: float, floor: float) -> str:
+    """A p-value of the sign-flip test, with the smallest that so few runs can give where that says something.
+
+    Example:
+        >>> sign_flips(0.25, 0.25), sign_flips(0.0017, 0.0001)
+        ('0.25 (≥ 0.25)', '0.0017')
+    """
+    return p_value(p) if floor < 0.001 else f"{p_value(p)} (≥ {p_value(floor)})"
 
 
 def file_stem(start: str) -> str:
