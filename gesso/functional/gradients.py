@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.amp import is_autocast_available
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
@@ -33,7 +34,7 @@ def projections(x: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor]:
     """
     if not by_hand(x, *weights):
         return [F.linear(x, weight) for weight in weights]
-    if torch.is_autocast_enabled(x.device.type):
+    if is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):  # "meta" has none
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weights = x.to(dtype), [weight.to(dtype) for weight in weights]
     return _Projections.apply(x, *weights)
