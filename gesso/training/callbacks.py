@@ -18,6 +18,7 @@ from gesso.functional.random import generator_for
 from gesso.report.console import duration, progress_bar, say
 from gesso.report.sheets import write_sheet
 from gesso.training._module import TrainingModule
+from gesso.training.sharding import complete, gathered
 
 
 def steps_done(module: TrainingModule, every: int) -> bool:
@@ -80,12 +81,14 @@ class Keep(Callback):
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise OSError(error.errno, f"could not write {self.out / 'last.ckpt'}: {error.strerror}") from error
+        network = module.whole_deliverable()
+        keepsakes = {name: gathered(part.state_dict()) for name, part in module.keepsakes().items()}
         if trainer.is_global_zero:
             temporary.replace(self.out / "last.ckpt")
             facts = module.facts | {"step": module.step}
-            checkpoint.save(module.deliverable, self.out / "backbone.safetensors", **facts)
-            for name, part in module.keepsakes().items():
-                checkpoint.save_state(part.state_dict(), self.out / f"{name}.safetensors", **facts)
+            checkpoint.save(network, self.out / "backbone.safetensors", **facts)
+            for name, state in keepsakes.items():
+                checkpoint.save_state(state, self.out / f"{name}.safetensors", **facts)
 
 
 class Samples(Callback):
@@ -96,24 +99,30 @@ class Samples(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
         """Draws when it is time."""
-        if trainer.is_global_zero and steps_done(pl_module, self.every):
+        if steps_done(pl_module, self.every):
             self.draw(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draws the end."""
-        if trainer.is_global_zero:
-            self.draw(trainer, pl_module)
+        self.draw(trainer, pl_module)
 
     def draw(self, trainer: Trainer, module: TrainingModule) -> None:
-        """Writes the sheet of the present step, one image after the other: memory may not hold a batch."""
+        """Writes the sheet of the present step, one image after the other: memory may not hold a batch.
+
+        Rank 0 draws; the others do the same where each has but a share of the weights.
+        """
+        if not trainer.is_global_zero and module.outline is None:
+            return
         batch = on_device(self.batch(), trainer, module)
         generator = generator_for(module.seed, "preview", device=module.device)
         count = min(self.rows, *(len(values) for values in batch.values()))
         rows = []
-        for i in range(count):
-            pictures = module.preview({name: values[i : i + 1] for name, values in batch.items()}, generator)
-            rows.append({label: images[0] for label, images in pictures.items()})
-        write_sheet(self.folder / f"{module.step:06d}.png", rows)
+        with complete(module.average):
+            for i in range(count):
+                pictures = module.preview({name: values[i : i + 1] for name, values in batch.items()}, generator)
+                rows.append({label: images[0] for label, images in pictures.items()})
+        if trainer.is_global_zero:
+            write_sheet(self.folder / f"{module.step:06d}.png", rows)
 
 
 class ProgressLine(Callback):

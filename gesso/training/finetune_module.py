@@ -118,7 +118,7 @@ class FinetuneModule(TrainingModule):
         """Makes room for the scores and sets the network to evaluation."""
         self.validation_began = time.perf_counter()
         self.scores = [[] for _ in self.validations]
-        self.restorer = Restorer(self.deliverable, device=self.device, precision="float32")
+        self.restorer = Restorer(self.whole_deliverable(), device=self.device, precision="float32")
 
     def validation_step(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> None:
         """Measures one whole image."""
@@ -129,6 +129,7 @@ class FinetuneModule(TrainingModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the means over all devices, keeps the best state, warns when the output is no better than the input."""
+        del self.restorer  # its network may be a copy
         gathered = self.gathered(self.scores)
         names = [validation.name for validation in self.validations]
         reached = {name: (mean(rows, "psnr"), mean(rows, "ssim")) for name, rows in zip(names, gathered, strict=True)}
@@ -140,9 +141,10 @@ class FinetuneModule(TrainingModule):
         psnr = fmean(psnr for psnr, _ in reached.values())
         if psnr > self.best_psnr and self.step > 0:
             self.best_psnr = psnr
+            network = self.whole_deliverable()
             if self.trainer.is_global_zero:
                 facts = self.facts | {"step": self.step, "validation_psnr": round(psnr, 4)}
-                checkpoint.save(self.deliverable, self.out / "best.safetensors", **facts)
+                checkpoint.save(network, self.out / "best.safetensors", **facts)
 
     def record(self, scores: list[list[dict[str, Any]]]) -> None:
         """Adds what every image reached to `images.csv`; a resumed run writes later rows again."""

@@ -14,12 +14,14 @@ import torch
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins import DoublePrecision
 from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from gesso.checkpoint.files import read_pickle
 from gesso.data.datasets import NoiseDataset
+from gesso.functional.checks import check_choice
 from gesso.functional.memory import is_out_of_memory
 from gesso.functional.processes import place, share_of, sharers, under_slurm
 from gesso.report.console import say
@@ -31,7 +33,10 @@ from gesso.training.launch import leave_at_exit
 from gesso.training.recipe import Recipe
 from gesso.training.sampling import Stage, StepSampler
 from gesso.training.schedules import schedule as schedule_by_name
+from gesso.training.sharding import Sharded
 from gesso.training.table import Table
+
+Strategy = Literal["auto", "ddp", "fsdp"]
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 MAY_CHANGE = {"devices", "num_nodes", "strategy", "accelerator", "workers", "compile", "save_every"}
@@ -89,7 +94,7 @@ def fit(
     devices: int = 1,
     num_nodes: int = 1,
     accelerator: str = "auto",
-    strategy: str = "auto",
+    strategy: Strategy = "auto",
     workers: int | None = None,
     compile: Mode | None = None,
     log_every: int = 10,
@@ -128,7 +133,8 @@ def fit(
             themselves.
         num_nodes: machines.
         accelerator: "auto", "cpu" or "gpu".
-        strategy: "auto" or "ddp": every device holds the whole network; or a name that Lightning knows.
+        strategy: "auto" or "ddp": every device holds the whole network, which is faster; "fsdp": each keeps a share of
+            its weights, gradients and moments, for networks that one device cannot train.
         workers: processes that load samples; none: 0 on the CPU, up to 8 beside a GPU. Results do not depend on it.
         compile: "default" compiles the network's features by torch.compile, which takes minutes once; on a GPU,
             "reduce-overhead" records them as CUDA graphs, too; none: no compilation.
@@ -174,7 +180,7 @@ def fit(
             devices=here.local_world,
             num_nodes=here.nodes,
             strategy=together,
-            plugins=launcher(),
+            plugins=[*launcher(), *([DoublePrecision()] if precision == "float64" else [])],
             precision=mixed_precision(precision, accelerator),
             max_epochs=1,
             val_check_interval=(val_every or steps) * accumulate,
@@ -231,31 +237,29 @@ def workers_for(train: Dataset[Any], accelerator: str) -> int:
     return min(8, (os.cpu_count() or 1) // sharers())
 
 
-def parallel(strategy: str, module: TrainingModule) -> Any:
+def parallel(strategy: Strategy, module: TrainingModule) -> Any:
     """Lightning's strategy for the devices.
 
     Buffers are not copied from device to device: those of our networks never change.
 
     Raises:
-        ValueError: for strategies that cut the network itself up.
+        ValueError: for other strategies.
     """
-    if "fsdp" in strategy or "deepspeed" in strategy:
-        raise ValueError(
-            f"strategy: expected auto or ddp, got {strategy}; every network here fits into one device whole, several "
-            "times over (docs/scaling.md), so nothing would be gained by cutting it up"
-        )
-    if place().world == 1 or strategy not in ("auto", "ddp"):
-        return strategy
+    check_choice("strategy", strategy, Strategy)
+    if place().world == 1:
+        return "auto"
+    if strategy == "fsdp":
+        return Sharded(place().world)
     idle = module.idle_parameters
     return DDPStrategy(find_unused_parameters=idle, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
-def launcher() -> Any:
-    """How Lightning learns where this process stands among others; None where it is alone."""
+def launcher() -> list[Any]:
+    """How Lightning learns where this process stands among others; nothing where it is alone."""
     if place().world == 1:
-        return None
+        return []
     # A job that SLURM stops is saved like any other, so Lightning's own way of requeueing is not needed.
-    return SLURMEnvironment(auto_requeue=False) if under_slurm() else TorchElasticEnvironment()
+    return [SLURMEnvironment(auto_requeue=False) if under_slurm() else TorchElasticEnvironment()]
 
 
 def quieten() -> None:
@@ -264,14 +268,15 @@ def quieten() -> None:
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning.*")
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # DDP copies gradients then, no more
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")  # nothing is written into a block's output
 
 
 def mixed_precision(precision: str, accelerator: str) -> Any:
-    """Lightning's word for a precision."""
+    """Lightning's word for a precision; none for float64, whose word it does not take with every strategy."""
     if precision == "auto":
         device = torch.device("cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu")
         precision = "bf16" if computes_in_bf16(device) else "float32"
-    return {"bf16": "bf16-mixed", "float32": "32-true", "float64": "64-true"}[precision]
+    return {"bf16": "bf16-mixed", "float32": "32-true", "float64": None}[precision]
 
 
 @contextlib.contextmanager

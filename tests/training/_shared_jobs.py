@@ -3,7 +3,7 @@
 import atexit
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,15 @@ def prepare(folder: Path) -> None:
     checkpoint.save(create_backbone("restormer_tiny", dim=8, num_blocks=(1, 1, 1, 1)), folder / "net.safetensors")
 
 
-def pretrain(**options: Any) -> Callable[[Path, Path], Any]:
+Job = Callable[[Path, Path, str], Any]
+
+
+def pretrain(**options: Any) -> Job:
     common = {"crop_size": 24, "batch_size": 4, **RUN, **SMALL}
-    return lambda data, out: gesso.pretrain(**{"out": out, **common, **options})
+    return lambda data, out, strategy: gesso.pretrain(**{"out": out, "strategy": strategy, **common, **options})
 
 
-JOBS: dict[str, Callable[[Path, Path], Any]] = {
+TRAININGS: dict[str, Job] = {
     "ifp": pretrain(pretext="ifp", ema_decay=0.9, clip_norm=0.1),
     "mfm": pretrain(pretext="mfm", accumulate=2),
     # SwinIR leaves branches out at random.
@@ -47,13 +50,33 @@ JOBS: dict[str, Callable[[Path, Path], Any]] = {
         pretext="degae", pretext_args={"representor_width": 8, "representor_blocks": 4, "decoder_width": 16}
     ),
     "ipt": pretrain(pretext="ipt", pretext_args={"contrastive_weight": 0.0}, accumulate=2),
-    "finetune": lambda data, out: gesso.finetune(
-        out=out, task="derain", data=data / "data", holdout=3, val_every=1, crop_size=16, batch_size=2, **RUN, **SMALL
+    "finetune": lambda data, out, strategy: gesso.finetune(
+        out=out,
+        strategy=strategy,
+        task="derain",
+        data=data / "data",
+        holdout=3,
+        val_every=1,
+        crop_size=16,
+        batch_size=2,
+        **RUN,
+        **SMALL,
     ),
-    "refine": lambda data, out: refine(
-        out=out, checkpoint=data / "net.safetensors", prior=str(data / "net.safetensors"), task="derain", loss="l1",
-        data=data / "data", holdout=3, crop_size=16, batch_size=2, **RUN,
+    "refine": lambda data, out, strategy: refine(
+        out=out,
+        checkpoint=data / "net.safetensors",
+        prior=str(data / "net.safetensors"),
+        task="derain",
+        loss="l1",
+        data=data / "data",
+        holdout=3,
+        crop_size=16,
+        batch_size=2,
+        strategy=strategy,
+        **RUN,
     ),
+}
+MEASUREMENTS: dict[str, Callable[[Path, Path], Any]] = {
     "evaluated": lambda data, out: evaluate(
         task="derain", data=data / "data", checkpoint=data / "net.safetensors", device="cpu", out=out, save_images=True
     ),
@@ -63,9 +86,15 @@ JOBS: dict[str, Callable[[Path, Path], Any]] = {
 }  # fmt: skip
 
 
-def run_all(data: Path, out: Path) -> None:
-    """Does all jobs, each into its own folder."""
-    for name, job in JOBS.items():
+def train(data: Path, out: Path, strategy: str = "auto", names: Iterable[str] = TRAININGS) -> None:
+    """Does trainings, each into its own folder."""
+    for name in names:
+        TRAININGS[name](data, out / name, strategy)
+
+
+def measure(data: Path, out: Path) -> None:
+    """Does all measurements, each into its own folder."""
+    for name, job in MEASUREMENTS.items():
         job(data, out / name)
 
 
