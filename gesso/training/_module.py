@@ -192,9 +192,9 @@ class TrainingModule(LightningModule):
                 losses = self.losses({name: values[rows] for name, values in batch.items()}, generator)
             loss = losses["loss"] * (share / self.accumulate)
             if self.idle_parameters or (agree and begin + size >= len(keys)):
-                self.manual_backward(loss)  # devices average their gradients here, and only here
+                self.manual_backward(loss)  # devices average their gradients here, and only here,
             else:
-                loss.backward()
+                loss.backward()  # but for networks that are cut up: there they add up what is averaged already
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + share * value.detach().float()
         return sums

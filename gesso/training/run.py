@@ -166,7 +166,7 @@ def fit(
     if here.world > 1:
         leave_at_exit()
     data = RunData(train, validations, sampler, workers_for(train, accelerator) if workers is None else workers)
-    together = parallel(strategy, module)
+    together = parallel(strategy, module, compile)
     if precision == "float64":
         module.double()  # Lightning would load a state into float32 first
     with claimed(out):
@@ -237,18 +237,23 @@ def workers_for(train: Dataset[Any], accelerator: str) -> int:
     return min(8, (os.cpu_count() or 1) // sharers())
 
 
-def parallel(strategy: Strategy, module: TrainingModule) -> Any:
+def parallel(strategy: Strategy, module: TrainingModule, compile: Mode | None = None) -> Any:
     """Lightning's strategy for the devices.
 
     Buffers are not copied from device to device: those of our networks never change.
 
     Raises:
-        ValueError: for other strategies.
+        ValueError: for other strategies, and for CUDA graphs with "fsdp".
     """
     check_choice("strategy", strategy, Strategy)
     if place().world == 1:
         return "auto"
     if strategy == "fsdp":
+        if compile == "reduce-overhead":
+            raise ValueError(
+                "compile: reduce-overhead records where weights lie, which strategy fsdp changes in every step; "
+                "expected default or none with it, or strategy ddp"
+            )
         return Sharded(place().world)
     idle = module.idle_parameters
     return DDPStrategy(find_unused_parameters=idle, broadcast_buffers=False, gradient_as_bucket_view=True)

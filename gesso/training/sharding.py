@@ -25,17 +25,17 @@ State = dict[str, Tensor]
 
 def shard(module: nn.Module, mesh: DeviceMesh) -> None:
     """Cuts a module up over the devices of `mesh`: each block of a network by itself, and what is left in one piece."""
-    for block in reversed(list(blocks(module))):  # those within others first
+    for block in reversed(list(blocks(module))):  # those within others first; those of an average are cut up already
         if not isinstance(block, FSDPModule):
             fully_shard(block, mesh=mesh)
     fully_shard(module, mesh=mesh)
 
 
 def blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """The blocks of which the networks in a module are rows.
+    """The blocks that the networks in a module have in rows, one after the other; outer ones first.
 
     Ours compute with their weights in their own `forward` alone, as cutting up requires. Of a user's network nobody
-    knows that, and of convolutions it is not true: some blocks compute with the weights of theirs.
+    knows that; and single convolutions are left whole, for some blocks compute with the weights of theirs.
     """
     for part in module.modules():
         if isinstance(part, nn.ModuleList | nn.Sequential):
@@ -80,29 +80,34 @@ class Outline:
         """A copy of the network with these weights."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(state, assign=True)
-        return network
+        return network.to(next(iter(state.values())).device)  # buffers that no state has
 
 
 class Sharded(ModelParallelStrategy):
-    """Lightning's FSDP2, but that a saved state is the one of a single device, with which any strategy goes on."""
-
-    lightning_restore_optimizer = True
+    """Lightning's FSDP2, but that a saved state is that of a single device, with which any strategy goes on."""
 
     def __init__(self, devices: int) -> None:
         super().__init__(data_parallel_size=devices, tensor_parallel_size=1, save_distributed_checkpoint=False)
 
+    @property
+    def lightning_restore_optimizer(self) -> bool:
+        """Moments come from the saved state, as anywhere else."""
+        return True
+
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """All weights, on the CPU."""
+        """All weights, on the CPU of rank 0."""
         assert self.lightning_module is not None
-        return {name: whole(tensor).cpu() for name, tensor in self.lightning_module.state_dict().items()}
+        return self.collected(self.lightning_module.state_dict())
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """All that the optimiser remembers, on the CPU."""
-        state = ParallelStrategy.optimizer_state(self, optimizer)
-        memories = {
-            key: {name: whole(value).cpu() for name, value in memory.items()} for key, memory in state["state"].items()
-        }
-        return {**state, "state": memories}
+        """All that the optimiser remembers, on the CPU of rank 0."""
+        state: dict[str, Any] = ParallelStrategy.optimizer_state(self, optimizer)
+        return {**state, "state": {key: self.collected(memory) for key, memory in state["state"].items()}}
+
+    def collected(self, state: Mapping[str, Tensor]) -> State:
+        """Tensors with the shares of all devices, one after the other, on the CPU of rank 0; nothing on the others."""
+        tensors = ((name, whole(tensor)) for name, tensor in state.items())
+        return {name: tensor.cpu() for name, tensor in tensors if self.is_global_zero}
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """The saved state, whole."""

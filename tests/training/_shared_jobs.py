@@ -1,11 +1,14 @@
-"""Runs that one process and several must end alike: `torchrun -m tests.training._shared_jobs FOLDER` does them all."""
+"""Runs that one process and several must end alike: `torchrun -m tests.training._shared_jobs FOLDER` does them."""
 
 import atexit
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import distributed
@@ -16,6 +19,7 @@ from gesso.backbones import create_backbone
 from gesso.commands.evaluate import evaluate
 from gesso.commands.refine import refine
 from gesso.commands.restore import restore
+from gesso.training.callbacks import Samples
 from tests._networks import photo_like
 
 SMALL = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}}
@@ -32,12 +36,12 @@ def prepare(folder: Path) -> None:
     checkpoint.save(create_backbone("restormer_tiny", dim=8, num_blocks=(1, 1, 1, 1)), folder / "net.safetensors")
 
 
-Job = Callable[[Path, Path, str], Any]
+Job = Callable[..., Any]  # of the data, the folder of the run, and what else the run is told
 
 
 def pretrain(**options: Any) -> Job:
     common = {"crop_size": 24, "batch_size": 4, **RUN, **SMALL}
-    return lambda data, out, strategy: gesso.pretrain(**{"out": out, "strategy": strategy, **common, **options})
+    return lambda data, out, **more: gesso.pretrain(**{"out": out, **common, **options, **more})
 
 
 TRAININGS: dict[str, Job] = {
@@ -50,32 +54,18 @@ TRAININGS: dict[str, Job] = {
         pretext="degae", pretext_args={"representor_width": 8, "representor_blocks": 4, "decoder_width": 16}
     ),
     "ipt": pretrain(pretext="ipt", pretext_args={"contrastive_weight": 0.0}, accumulate=2),
-    "finetune": lambda data, out, strategy: gesso.finetune(
-        out=out,
-        strategy=strategy,
-        task="derain",
-        data=data / "data",
-        holdout=3,
-        val_every=1,
-        crop_size=16,
-        batch_size=2,
-        **RUN,
-        **SMALL,
+    "finetune": lambda data, out, **more: gesso.finetune(
+        out=out, task="derain", data=data / "data", holdout=3, val_every=1, crop_size=16, batch_size=2,
+        clip_norm=0.1, ema_decay=0.9, sample_every=1, **{**RUN, **SMALL, "log_every": 1}, **more,
     ),
-    "refine": lambda data, out, strategy: refine(
-        out=out,
-        checkpoint=data / "net.safetensors",
-        prior=str(data / "net.safetensors"),
-        task="derain",
-        loss="l1",
-        data=data / "data",
-        holdout=3,
-        crop_size=16,
-        batch_size=2,
-        strategy=strategy,
-        **RUN,
+    "refine": lambda data, out, **more: refine(
+        out=out, checkpoint=data / "net.safetensors", prior=str(data / "net.safetensors"), task="derain", loss="l1",
+        data=data / "data", holdout=3, crop_size=16, batch_size=2, **RUN, **more,
     ),
-}
+}  # fmt: skip
+SHARDED = ("ifp", "mfm", "finetune", "refine")
+"""Trainings that are done with `strategy="fsdp"`, too."""
+
 MEASUREMENTS: dict[str, Callable[[Path, Path], Any]] = {
     "evaluated": lambda data, out: evaluate(
         task="derain", data=data / "data", checkpoint=data / "net.safetensors", device="cpu", out=out, save_images=True
@@ -86,16 +76,31 @@ MEASUREMENTS: dict[str, Callable[[Path, Path], Any]] = {
 }  # fmt: skip
 
 
-def train(data: Path, out: Path, strategy: str = "auto", names: Iterable[str] = TRAININGS) -> None:
-    """Does trainings, each into its own folder."""
-    for name in names:
-        TRAININGS[name](data, out / name, strategy)
-
-
-def measure(data: Path, out: Path) -> None:
-    """Does all measurements, each into its own folder."""
-    for name, job in MEASUREMENTS.items():
+def run_all(data: Path, out: Path) -> None:
+    """Does all jobs, each into its own folder."""
+    for name, job in (TRAININGS | MEASUREMENTS).items():
         job(data, out / name)
+
+
+def run_sharded(data: Path) -> None:
+    """Does trainings in `sharded`, one of them again in two halves: one is begun here, one goes on from elsewhere."""
+    for name in SHARDED:
+        TRAININGS[name](data, data / "sharded" / name, strategy="fsdp")
+    begin(data, data / "begun_by_two", strategy="fsdp")
+    TRAININGS["finetune"](data, data / "begun_by_one", strategy="fsdp", resume=True)
+
+
+def begin(data: Path, out: Path, **more: Any) -> None:
+    """Fine-tunes until Ctrl-C comes behind the first step."""
+    draw = Samples.on_train_batch_end
+
+    def interrupt(self: Samples, trainer: Any, module: Any, *others: Any) -> None:
+        draw(self, trainer, module, *others)
+        if module.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with mock.patch.object(Samples, "on_train_batch_end", interrupt), contextlib.suppress(KeyboardInterrupt):
+        TRAININGS["finetune"](data, out, **more)
 
 
 def check_that_it_has_left() -> None:
@@ -106,4 +111,6 @@ def check_that_it_has_left() -> None:
 
 if __name__ == "__main__":
     atexit.register(check_that_it_has_left)  # the first to be registered is the last to be called
-    run_all(*map(Path, sys.argv[1:]))
+    folder = Path(sys.argv[1])
+    run_all(folder, folder / "two")
+    run_sharded(folder)

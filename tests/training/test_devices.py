@@ -8,25 +8,27 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from safetensors.torch import load_file
 
-from gesso import cli
-from tests.training._shared_jobs import JOBS, prepare, run_all
+from gesso import checkpoint, cli
+from tests.training._shared_jobs import SHARDED, TRAININGS, begin, prepare, run_all
 
-TRAININGS = [name for name in JOBS if name not in ("evaluated", "restored")]
 # Gradients are sums in another order, so that weights differ by the rounding of 64-bit numbers: by 1e-15 to 3e-12 here.
 TOLERANCE = 1e-10
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The folder of all jobs, done by one process in `one` and by two, which torchrun has started, in `two`."""
+    """The folder of all jobs: of one process in `one`; of two, which torchrun starts, in `two`, and in `sharded`."""
     folder = tmp_path_factory.mktemp("runs")
     prepare(folder)
+    begin(folder, folder / "begun_by_one")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
-    two = subprocess.Popen([*command, "tests.training._shared_jobs", str(folder), str(folder / "two")])
+    two = subprocess.Popen([*command, "tests.training._shared_jobs", str(folder)])
     run_all(folder, folder / "one")
     assert two.wait(timeout=300) == 0
+    TRAININGS["finetune"](folder, folder / "begun_by_two", resume=True)
     return folder
 
 
@@ -41,9 +43,11 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("name", TRAININGS)
-def test_two_processes_train_the_weights_of_one(runs, name):
-    one, two = (runs / who / name for who in ("one", "two"))
+@pytest.mark.parametrize(
+    ("name", "who"), [*((name, "two") for name in TRAININGS), *((name, "sharded") for name in SHARDED)]
+)
+def test_two_processes_train_the_weights_of_one(runs, name, who):
+    one, two = runs / "one" / name, runs / who / name
     assert distance(one / "backbone.safetensors", two / "backbone.safetensors") < TOLERANCE
     for alone, shared in zip(table(one / "metrics.csv"), table(two / "metrics.csv"), strict=True):
         numbers = {key: float(value) for key, value in alone.items() if value and key != "validation_seconds"}
@@ -55,6 +59,24 @@ def test_two_processes_measure_every_image_once(runs):
     assert len(table(one / "scores.csv")) == 7
     assert (one / "scores.csv").read_text() == (two / "scores.csv").read_text()
     assert (runs / "one/finetune/images.csv").read_text() == (runs / "two/finetune/images.csv").read_text()
+
+
+def test_networks_that_are_cut_up_are_measured_and_saved_whole(runs):
+    one, two = (runs / who / "finetune" for who in ("one", "sharded"))
+    assert (one / "images.csv").read_text() == (two / "images.csv").read_text()
+    assert distance(one / "best.safetensors", two / "best.safetensors") < TOLERANCE
+    assert {path.name for path in (two / "samples").iterdir()} == {"000001.png", "000002.png"}
+    headers = [checkpoint.read_header(out / "backbone.safetensors") for out in (one, two)]
+    assert headers[0]["backbone"] == headers[1]["backbone"] == "Restormer"
+    states = [torch.load(out / "last.ckpt", weights_only=True) for out in (one, two)]
+    assert states[0].keys() == states[1].keys()
+    assert all(type(tensor) is torch.Tensor for tensor in states[1]["state_dict"].values())
+
+
+@pytest.mark.parametrize("name", ["begun_by_one", "begun_by_two"])
+def test_a_run_goes_on_whether_its_network_is_cut_up_or_not(runs, name):
+    assert distance(runs / "one/finetune/backbone.safetensors", runs / name / "backbone.safetensors") < TOLERANCE
+    assert table(runs / name / "images.csv")[-3:] == table(runs / "one/finetune/images.csv")[-3:]
 
 
 def test_two_processes_restore_every_image(runs):
