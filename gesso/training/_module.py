@@ -38,8 +38,6 @@ class TrainingModule(LightningModule):
     run repeats an unbroken one, and neither the number of devices nor the cutting of batches changes it.
     """
 
-    allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer images to measure than devices
-
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.automatic_optimization = False

@@ -182,13 +182,15 @@ class StopRequest(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
         """Ends the run between two steps, where its state is whole, on all devices if one was asked.
 
-        Several devices ask each other only when they log, for each question makes them wait for the slowest.
+        Several devices ask each other only when they log, for each question makes them wait for the slowest. Where
+        images are to be measured first, the run ends one step later, for a resumed one would not measure them.
         """
         if trainer.world_size > 1 and not steps_done(pl_module, pl_module.log_every):
             return
         if trainer.strategy.reduce_boolean_decision(self.requested, all=False) and steps_done(pl_module, 1):
             self.keep.save(trainer, pl_module)
-            raise StoppedError
+            if not (trainer.enable_validation and pl_module.batches_done % trainer.val_check_batch == 0):
+                raise StoppedError
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Gives the signals back."""

@@ -16,7 +16,7 @@ from gesso import checkpoint
 from gesso.backbones._base import Backbone
 from gesso.data.augment import mixup
 from gesso.data.io import atomic_path
-from gesso.functional.processes import all_shares
+from gesso.functional.processes import all_shares, share_of
 from gesso.functional.random import Draws, shared
 from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol
@@ -181,10 +181,9 @@ class FinetuneModule(TrainingModule):
 
     def gathered(self, scores: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
         """Scores of all devices in the order of the images."""
-        return [
-            all_shares(rows, len(validation.pictures))  # pyright: ignore[reportArgumentType]
-            for rows, validation in zip(scores, self.validations, strict=True)
-        ]
+        counts = [len(validation.pictures) for validation in self.validations]  # pyright: ignore[reportArgumentType]
+        owned = [rows[: len(share_of(range(count)))] for rows, count in zip(scores, counts, strict=True)]
+        return [all_shares(rows, count) for rows, count in zip(owned, counts, strict=True)]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the best validation so far."""

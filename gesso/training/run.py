@@ -45,8 +45,6 @@ MAY_CHANGE = {"devices", "num_nodes", "strategy", "accelerator", "workers", "com
 class RunData(LightningDataModule):
     """The samples of a run, by step, for this device."""
 
-    allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer images to measure than devices
-
     def __init__(
         self, train: Dataset[Any], validations: Sequence[Dataset[Any]], sampler: StepSampler, workers: int
     ) -> None:
@@ -60,8 +58,9 @@ class RunData(LightningDataModule):
         return DataLoader(self.train, batch_sampler=self.sampler, num_workers=self.workers, pin_memory=on_gpu)
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
-        """Whole images one at a time, shared out over the devices."""
-        return [DataLoader(v, sampler=share_of(range(len(v))), batch_size=1) for v in self.validations]  # pyright: ignore
+        """Whole images one at a time, shared out over the devices; one without any measures the first, for nothing."""
+        shares = [share_of(range(len(images))) or [0] for images in self.validations]  # pyright: ignore
+        return [DataLoader(v, sampler=own, batch_size=1) for v, own in zip(self.validations, shares, strict=True)]
 
     def example(self) -> dict[str, Any]:
         """This device's part of the first batch of the run, the same at any time."""

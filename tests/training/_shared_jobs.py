@@ -60,7 +60,7 @@ TRAININGS: dict[str, Job] = {
     ),
     "refine": lambda data, out, **more: refine(
         out=out, checkpoint=data / "net.safetensors", prior=str(data / "net.safetensors"), task="derain", loss="l1",
-        data=data / "data", holdout=3, crop_size=16, batch_size=2, **RUN, **more,
+        data=data / "data", holdout=1, crop_size=16, batch_size=2, **RUN, **more,
     ),
 }  # fmt: skip
 SHARDED = ("ifp", "mfm", "finetune", "refine")
