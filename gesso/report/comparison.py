@@ -325,8 +325,7 @@ class Comparison:
 
     def keyed(self, name: str) -> str:
         """A chart with its legend, which stands beside it on the page."""
-        key = [figures.Series(text, i and figures.tone(i - 1), [], [], dashed=not i)
-               for i, text in enumerate(self.labels.values())]  # fmt: skip
+        key = [figures.Series(text, x=[], y=[], **figures.style_of(i)) for i, text in enumerate(self.labels.values())]
         if name == "spectra":
             ends = (
                 figures.Series("input", "input", [], []),
@@ -445,7 +444,13 @@ def page(comparison: Comparison) -> str:
     template = environment.get_template("comparison.html.j2")
     recipe = yaml.safe_dump(comparison.recipe, sort_keys=False, allow_unicode=True)
     return template.render(
-        c=comparison, style=figures.STYLE, recipe=recipe, label=label, file_stem=file_stem, tone=figures.tone
+        c=comparison,
+        style=figures.STYLE,
+        recipe=recipe,
+        label=label,
+        file_stem=file_stem,
+        tone=figures.tone,
+        style_of=figures.style_of,
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gesso.report import figures
-from gesso.report.figures import RIGHT, WIDTH, Series, chart, number, panels, svg
+from gesso.report.figures import RIGHT, WIDTH, Series, chart, number, panels, style_of, svg
 from gesso.report.viewers import WORSE_TO_BETTER, coloured
 
 ROW = 24  # height of a line of bars
@@ -26,11 +26,6 @@ SHAPES = (
     "M0 4.6L4.4-3.4H-4.4Z",  # triangle upside down
     "M-4.6-1.6h9.2v3.2h-9.2Z",  # bar
 )
-
-
-def style_of(order: int) -> dict[str, Any]:
-    """Colour and dashes of network number 0 (the random start), 1, 2 ..."""
-    return {"tone": order and figures.tone(order - 1), "dashed": order == 0}
 
 
 # ------------------------------------------------------------------------------------------------------- features

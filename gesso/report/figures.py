@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -73,6 +74,11 @@ class Series:
 def tone(number: int) -> int:
     """The colour of start number 0, 1, ...; after `TONES` of them again from the first."""
     return 1 + number % TONES
+
+
+def style_of(order: int) -> dict[str, Any]:
+    """Colour and dashes of random weights (0), which are dashed, and of starts 1, 2, ...; dashed beyond `TONES`."""
+    return {"tone": order and tone(order - 1), "dashed": order == 0 or order > TONES}
 
 
 def chart(
@@ -290,19 +296,19 @@ def learning_curves(scores: Sequence[Score], labels: Mapping[str, str]) -> str:
         if steps:
             low, high = [min(each) for each in of_seeds], [max(each) for each in of_seeds]
             mean = [float(np.mean(each)) for each in of_seeds]
-            series.append(Series(labels[start], i and tone(i - 1), steps, mean, low, high, dashed=start == BASELINE))
+            series.append(Series(labels[start], x=steps, y=mean, low=low, high=high, **style_of(i)))
     return chart("PSNR over training steps", series, "fine-tuning step", "PSNR (dB)")
 
 
 def gain_curves(scores: Sequence[Score], labels: Mapping[str, str]) -> str:
     """Gain over random weights over the steps for each start, with 95 % intervals, each step by itself."""
     series = []
-    for i, start in enumerate(start for start in labels if start != BASELINE):
+    for i, start in enumerate((start for start in labels if start != BASELINE), 1):
         steps = sorted({s.step for s in scores if s.start == start} & {s.step for s in scores if s.start == BASELINE})
         found = [estimate(paired_gains(scores, start, step=step)) for step in steps]
         if found:
             means, lows, highs = zip(*((each.mean, each.low, each.high) for each in found), strict=True)
-            series.append(Series(labels[start], tone(i), steps, means, lows, highs))
+            series.append(Series(labels[start], x=steps, y=means, low=lows, high=highs, **style_of(i)))
     return chart("Gain over training steps", series, "fine-tuning step", "gain (dB)", reference="zero")
 
 
@@ -310,12 +316,12 @@ def pairs_curves(by_pairs: Mapping[int, Sequence[Score]], labels: Mapping[str, s
     """Gain over random weights over the number of training pairs for each start, with 95 % intervals."""
     counts = sorted(by_pairs)
     series = []
-    for i, start in enumerate(start for start in labels if start != BASELINE):
+    for i, start in enumerate((start for start in labels if start != BASELINE), 1):
         measured = [n for n in counts if any(score.start == start for score in by_pairs[n])]
         found = [estimate(paired_gains(by_pairs[n], start)) for n in measured]
         if found:
             means, lows, highs = zip(*((each.mean, each.low, each.high) for each in found), strict=True)
-            series.append(Series(labels[start], tone(i), np.log(measured), means, lows, highs))
+            series.append(Series(labels[start], x=np.log(measured), y=means, low=lows, high=highs, **style_of(i)))
     ticks = {math.log(n): str(n) for n in counts}
     return chart(
         "Gain over the number of training pairs", series, "training pairs", "gain (dB)", reference="zero", x_ticks=ticks
@@ -362,16 +368,17 @@ def spectra(pictures: Sequence[Mapping[str, Tensor]], labels: Mapping[str, str])
                 of_kind.setdefault(kind, []).append(spectrum_of(picture))
                 of_error.setdefault(kind, []).append(spectrum_of(picture - row["truth"]))
     names = {"input": "input", "truth": "truth"} | dict(labels)
-    tones = {"input": "input", "truth": "truth"} | {start: i and tone(i - 1) for i, start in enumerate(labels)}
+    styles: dict[str, Any] = {"input": {"tone": "input"}, "truth": {"tone": "truth", "dashed": True}}
+    styles |= {start: style_of(i) for i, start in enumerate(labels)}
     decibels = {kind: 10 * np.log10(np.mean(rows, axis=0) + 1e-12) for kind, rows in of_kind.items()}
     errors = {kind: 10 * np.log10(np.mean(rows, axis=0) + 1e-12) for kind, rows in of_error.items()}
     power = [
-        Series(names[kind], tones[kind], frequencies(), decibels[kind], dashed=kind in ("truth", BASELINE))
+        Series(names[kind], x=frequencies(), y=decibels[kind], **styles[kind])
         for kind in ("input", *labels, "truth")
         if kind in decibels
     ]
     less = [
-        Series(names[start], tones[start], frequencies(), errors[BASELINE] - errors[start])
+        Series(names[start], x=frequencies(), y=errors[BASELINE] - errors[start], **styles[start])
         for start in labels
         if start != BASELINE and start in errors
     ]
