@@ -1,4 +1,4 @@
-"""Keeps what the project holds of a comparison in OUT: its measurements, and the curves of its starts.
+"""Keeps what the project holds of a comparison in OUT: its measurements, and curves over steps and numbers of pairs.
 
 usage: python docs/results/keep.py OUT QUESTION [START ...]     (starts that the curves leave out)
 """
@@ -15,12 +15,16 @@ HERE = Path(__file__).parent
 
 
 def main(out: Path, question: str, left_out: list[str]) -> None:
-    """Writes docs/results/QUESTION/comparison.csv and learning-curves.svg."""
+    """Writes comparison.csv and the curves into docs/results/QUESTION."""
     comparison = Comparison.read(out / question)
     shown = dataclasses.replace(comparison, scores=[s for s in comparison.scores if s.start not in left_out])
     (HERE / question).mkdir(exist_ok=True)
     shutil.copy(out / question / "comparison.csv", HERE / question)
-    (HERE / question / "learning-curves.svg").write_text(standalone(shown.keyed("learning-curves")))
+    for table in (out / question / "pairs").glob("*/comparison.csv"):  # with fewer pairs
+        shutil.copy(table, HERE / question / f"comparison-{table.parent.name}-pairs.csv")
+    for figure in ("learning-curves", "pairs"):
+        if figure in shown.figures:
+            (HERE / question / f"{figure}.svg").write_text(standalone(shown.keyed(figure)))
 
 
 if __name__ == "__main__":

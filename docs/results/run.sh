@@ -43,6 +43,7 @@ for question in "${@:-}"; do
     hundred | "") ask hundred nafnet_tiny derain derain_made --pairs 10,20,100 --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
     paper_long | "") ask paper_long nafnet_tiny derain derain_rain100h --transfer paper --steps 1600 --val_every 200 --starts random,ifp.yaml ;;&
     converged | "") ask converged nafnet_tiny derain derain_rain100h --seeds 0,1 --steps 6400 --val_every 800 --starts random,ifp.yaml,task.yaml ;;&
+    converged_again | "") ask converged_again nafnet_tiny derain derain_rain100h --seeds 2,3,4 --steps 6400 --val_every 800 --starts random,ifp.yaml ;;&
     transfers | "") ask transfers nafnet_tiny derain derain_rain100h --starts random,$transfers ;;&
   esac
 done
