@@ -352,10 +352,15 @@ def test_a_start_whose_weights_have_gone_to_infinity_is_a_start_that_failed(tmp_
 
 
 def test_if_every_run_fails_it_says_why(tmp_path, data, weights):
-    with pytest.raises(ValueError, match=r"nothing to compare.*accumulate"):
-        compare(
-            out=tmp_path / "out", data=data, starts=str(weights), seeds=0, **TINY | {"finetune_args": {"accumulate": 0}}
-        )
+    lost = {"finetune_args": {"loss": "l3"}}
+    with pytest.raises(ValueError, match=r"nothing to compare.*l3"):
+        compare(out=tmp_path / "out", data=data, starts=str(weights), seeds=0, **TINY | lost)
+
+
+def test_a_number_out_of_range_is_refused_before_anything_runs(tmp_path, data):
+    with pytest.raises(ValueError, match="^accumulate: expected a positive number, got 0"):
+        compare(out=tmp_path / "out", data=data, starts="random", **TINY | {"finetune_args": {"accumulate": 0}})
+    assert not (tmp_path / "out").exists()
 
 
 # ----------------------------------------------------------------------------------------------------------- parts
