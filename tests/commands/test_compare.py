@@ -358,7 +358,7 @@ def test_if_every_run_fails_it_says_why(tmp_path, data, weights):
 
 
 def test_a_number_out_of_range_is_refused_before_anything_runs(tmp_path, data):
-    with pytest.raises(ValueError, match="^accumulate: expected a positive number, got 0"):
+    with pytest.raises(ValueError, match=r"^accumulate: expected a positive number, got 0"):
         compare(out=tmp_path / "out", data=data, starts="random", **TINY | {"finetune_args": {"accumulate": 0}})
     assert not (tmp_path / "out").exists()
 
