@@ -75,17 +75,18 @@ class Recipe:
 
 
 def check_numbers(options: Mapping[str, Any]) -> None:
-    """Checks those numbers of a recipe whose names say what they may be; None is always allowed.
+    """Checks those numbers of a recipe whose names say what they may be; of what is no number the parser complains.
 
     Raises:
         ValueError: naming the first that is out of range.
     """
     for name, value in options.items():
-        if value is None:
-            continue
-        if name in POSITIVE and value <= 0:
-            raise ValueError(f"{name}: expected a positive number, got {value}")
-        if name in NOT_NEGATIVE and value < 0:
-            raise ValueError(f"{name}: expected 0 or more, got {value}")
-        if name in BELOW_ONE and not all(0 <= number < 1 for number in ([value] if name == "ema_decay" else value)):
-            raise ValueError(f"{name}: expected 0 or more and less than 1, got {value}")
+        for number in value if isinstance(value, list | tuple) else [value]:
+            if not isinstance(number, int | float):
+                continue
+            if name in POSITIVE and not number > 0:
+                raise ValueError(f"{name}: expected a positive number, got {value}")
+            if name in NOT_NEGATIVE and not number >= 0:
+                raise ValueError(f"{name}: expected 0 or more, got {value}")
+            if name in BELOW_ONE and not 0 <= number < 1:
+                raise ValueError(f"{name}: expected 0 or more and less than 1, got {value}")
