@@ -55,7 +55,7 @@ def check_same_function(net: Backbone, other: nn.Module, image: Tensor, toleranc
         net: ours.
         other: with the official names.
         image: in float64, like the networks.
-        tolerance: greatest difference of outputs, and of gradients beside 1e-7 of their size.
+        tolerance: greatest difference of outputs, and of gradients beside 1e-8 of their size.
     """
     other.load_state_dict(net.to_official())
     ours, theirs = net(image), other(image)
@@ -65,4 +65,4 @@ def check_same_function(net: Backbone, other: nn.Module, image: Tensor, toleranc
     gradients = {name: parameter.grad for name, parameter in other.named_parameters()}
     for name, parameter in net.named_parameters():
         if parameter.requires_grad:
-            torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-7, atol=tolerance, msg=name)
+            torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-8, atol=tolerance, msg=name)

@@ -49,11 +49,14 @@ def test_any_size_and_each_image_of_a_batch_by_itself(name):
 
 @names
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_nothing_stays_on_another_device(name, dtype):
+@pytest.mark.parametrize("learns", [False, True], ids=["restores", "learns"])
+def test_nothing_stays_on_another_device(name, dtype, learns):
     """A device without arithmetic tells what a GPU would: a tensor made on the CPU meets one that is elsewhere."""
     net = build(name).to("meta", dtype)
-    restored = net(torch.empty(1, net.in_channels, *ODD, device="meta", dtype=dtype))
-    restored.sum().backward()
+    with torch.set_grad_enabled(learns):
+        restored = net(torch.empty(1, net.in_channels, *ODD, device="meta", dtype=dtype))
+    if learns:
+        restored.sum().backward()
     assert (restored.device.type, restored.dtype) == ("meta", dtype)
     assert restored.shape[2:] == (ODD[0] * net.scale, ODD[1] * net.scale)
 

@@ -138,6 +138,15 @@ def test_measuring_gives_the_numbers_of_the_cpu(runs):
     assert (runs / "gpu/measured/scores.csv").read_text() == (runs / "cpu/measured/scores.csv").read_text()
 
 
+@pytest.mark.parametrize(("name", "count"), {"ifp": 0, "mfm": 0, "restore": 1, "ipt": 1, "dcpt": 1}.items())
+def test_losses_wait_for_what_was_drawn_and_no_more(name, count, gpu):
+    pretext = build(name, "restormer_tiny").to(gpu)
+    batch = {key: images.to(gpu) for key, images in make_batch(pretext).items()}
+    _pretend_gpu.waits.clear()
+    pretext(batch, generator_for(5, device=gpu))["loss"].backward()
+    assert len(_pretend_gpu.waits) == count
+
+
 @pytest.mark.parametrize("name", ["ifp", "finetune"])
 def test_a_step_waits_for_one_number(name, gpu, tmp_path):
     """Whether the gradient is finite, see docs/performance.md."""

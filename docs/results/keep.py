@@ -1,9 +1,8 @@
 """Keeps what the project holds of a comparison in OUT: its measurements, and curves over steps and numbers of pairs.
 
-usage: python docs/results/keep.py OUT QUESTION [START ...]     (starts that the curves leave out)
+usage: python docs/results/keep.py OUT QUESTION
 """
 
-import dataclasses
 import shutil
 import sys
 from pathlib import Path
@@ -14,18 +13,17 @@ from gesso.report.figures import standalone
 HERE = Path(__file__).parent
 
 
-def main(out: Path, question: str, left_out: list[str]) -> None:
+def main(out: Path, question: str) -> None:
     """Writes comparison.csv and the curves into docs/results/QUESTION."""
     comparison = Comparison.read(out / question)
-    shown = dataclasses.replace(comparison, scores=[s for s in comparison.scores if s.start not in left_out])
     (HERE / question).mkdir(exist_ok=True)
     shutil.copy(out / question / "comparison.csv", HERE / question)
     for table in (out / question / "pairs").glob("*/comparison.csv"):  # with fewer pairs
         shutil.copy(table, HERE / question / f"comparison-{table.parent.name}-pairs.csv")
     for figure in ("learning-curves", "pairs"):
-        if figure in shown.figures:
-            (HERE / question / f"{figure}.svg").write_text(standalone(shown.keyed(figure)))
+        if figure in comparison.figures:
+            (HERE / question / f"{figure}.svg").write_text(standalone(comparison.keyed(figure)))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -145,7 +145,8 @@ def fit(
         overwrite: replace a run that stands in `out`.
 
     Raises:
-        ValueError: if an option is out of range, `out` holds another run, or the recipe has changed.
+        ValueError: for a strategy that is unknown or does not go with `compile`, if `out` holds another run, or if the
+            recipe has changed. Whether numbers are in range, commands ask before they open anything.
         TrainingError: if the loss stays non-finite.
         KeyboardInterrupt: after a requested stop, with the state saved.
     """

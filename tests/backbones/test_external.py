@@ -254,7 +254,9 @@ def test_modules_without_a_seam_are_refused_with_a_reason(make, message):
 
 
 def test_a_module_that_takes_no_image_is_refused_with_what_it_says():
-    with pytest.raises(UnfitModuleError, match=r"Linear: runs on no image that was tried; RuntimeError: .*mat1"):
+    with pytest.raises(
+        UnfitModuleError, match=r"Linear: runs on no image that was tried; RuntimeError: (addmm: )?mat1"
+    ):
         wrap(nn.Linear(10, 10))
     with pytest.raises(UnfitModuleError, match="has no parameters"):
         wrap(nn.ReLU())
