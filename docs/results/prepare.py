@@ -1,13 +1,17 @@
 """Links the real pairs of the evidence into train and test folders, the same for every run.
 
 Pairs are taken in natural order, first those to train on: Rain100H's copies 5 and 14 then fall on one side. For camera
-noise both sides show scenes of their own. Made pairs are clean photos that were spoilt once.
+noise both sides show scenes of their own. Made pairs are clean photos that were spoilt once. Beside them lies one image
+of noise with the mean and the deviation of the one in IFP's official code.
 
 usage: python docs/results/prepare.py DATA OUT
 """
 
 import sys
 from pathlib import Path
+
+import cv2
+import numpy as np
 
 from gesso.commands.degrade import degrade
 from gesso.data.layouts import find_pairs, natural
@@ -28,7 +32,7 @@ COPY = "14"  # shows the photo of Rain100H's pair 5
 
 
 def main(data: Path, out: Path) -> None:
-    """Links the splits of every folder."""
+    """Links the splits of every folder, and makes what is made."""
     sources = {"derain_all": data / "derain_rain100h", "dehaze_all": data / "dehaze_sots_indoor"}
     for name, degradation in MADE.items():
         sources[name] = out / "made" / name
@@ -48,6 +52,15 @@ def main(data: Path, out: Path) -> None:
             for pair in chosen:
                 link(pair.lq, out / name / split / "input" / f"{pair.name}{pair.lq.suffix}")
                 link(pair.gt, out / name / split / "target" / f"{pair.name}{pair.gt.suffix}")
+    make_noise(out / "noise" / "one.png")
+
+
+def make_noise(file: Path) -> None:
+    """Writes Gaussian noise in [0, 1] that fills one crop of the pretext, once."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        noise = 0.467 + 0.0745 * np.random.default_rng(0).standard_normal((96, 96, 3))
+        cv2.imwrite(str(file), np.rint(noise.clip(0, 1) * 255).astype(np.uint8))
 
 
 def link(file: Path, place: Path) -> None:

@@ -11,9 +11,13 @@ cd "$here/starts"
 few="--steps 400 --val_every 100 --crop_size 64 --batch_size 4 --lr 1e-3 --finetune_args.warmup_steps 20 --seeds 0,1,2"
 photos="{restore_photos.yaml: {images: $data/clean_bsds}}"
 task_photos="{task_photos.yaml: {images: $data/clean_bsds}}"
+pretexts_photos="{$(for name in mfm dcpt ipt degae; do printf '%s_photos.yaml: {images: %s/clean_bsds}, ' $name "$data"; done)}"
+scaled="{ifp_scaled.yaml: {images: $out/pairs/noise}}"
 transfers=ifp.yaml,ifp_rescaled.yaml,ifp_shrunk.yaml,ifp_slow.yaml
 every=ifp.yaml,restore.yaml,restore_photos.yaml,restore_other.yaml,mfm.yaml,dcpt.yaml,ipt.yaml,degae.yaml
 parts=ifp.yaml,ifp_short.yaml,ifp_lr.yaml,ifp_many.yaml,ifp_leaves.yaml,ifp_mask50.yaml,ifp_mask25.yaml,ifp_pixels.yaml,ifp_modulus.yaml
+more=ifp.yaml,ifp_mask90.yaml,ifp_scaled.yaml,ifp_hundred.yaml,ifp_long.yaml,ifp_amplitudes.yaml,ifp_half.yaml
+pushed=task.yaml,task_short.yaml,task_long.yaml,task_pink.yaml,task_white.yaml,task_rings.yaml,task_heavy.yaml,task_shrunk.yaml
 
 ask() { # name, backbone, task, folder, options ...
   local name=$1 backbone=$2 task=$3 folder=$4
@@ -44,6 +48,10 @@ for question in "${@:-}"; do
     paper_long | "") ask paper_long nafnet_tiny derain derain_rain100h --transfer paper --steps 1600 --val_every 200 --starts random,ifp.yaml ;;&
     converged | "") ask converged nafnet_tiny derain derain_rain100h --seeds 0,1 --steps 6400 --val_every 800 --starts random,ifp.yaml,task.yaml ;;&
     converged_again | "") ask converged_again nafnet_tiny derain derain_rain100h --seeds 2,3,4 --steps 6400 --val_every 800 --starts random,ifp.yaml ;;&
+    parts_more | "") ask parts_more nafnet_tiny derain derain_rain100h --starts random,$more --start_args "$scaled" ;;&
+    photos | "") ask photos nafnet_tiny derain derain_rain100h --starts random,mfm_photos.yaml,dcpt_photos.yaml,ipt_photos.yaml,degae_photos.yaml --start_args "$pretexts_photos" ;;&
+    push_task | "") ask push_task nafnet_tiny derain derain_rain100h --seeds 14,15,16 --starts random,$pushed ;;&
+    warm | "") ask warm nafnet_tiny derain derain_rain100h --finetune_args.warmup_steps 200 --starts random,ifp.yaml ;;&
     transfers | "") ask transfers nafnet_tiny derain derain_rain100h --starts random,$transfers ;;&
   esac
 done
