@@ -39,7 +39,7 @@ def test_every_option_of_every_verb_is_documented(verb):
         ([*TINY, "--pretext_args.mask_ration", "0.5"], "did you mean mask_ratio?"),
         ([*TINY, "--pretext_args.mask_ratio", "1.5"], "mask_ratio"),
         ([*TINY, "--steps", "-3"], "positive"),
-        ([*TINY, "--val_every", "1"], "val_every: did you mean"),
+        ([*TINY, "--val_every", "1"], "--val_every: there is no such option; did you mean"),
         ([*FINE, "--val_every", "-1"], "val_every: expected 0 or more, got -1"),
         ([*FINE, "--clip_norm", "-1"], "clip_norm: expected a positive number, got -1"),
         ([*FINE, "--ema_decay", "1"], "ema_decay: expected 0 or more and less than 1, got 1"),

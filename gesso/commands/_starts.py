@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,9 @@ from typing import Any
 import yaml
 
 from gesso._discovery import ROOT, UnknownNameError, suggest
+from gesso.commands._parser import check_call
+from gesso.commands.finetune import finetune
+from gesso.commands.pretrain import pretrain
 from gesso.pretext import list_pretexts
 from gesso.report.comparison import file_stem
 from gesso.report.statistics import BASELINE
@@ -17,6 +20,7 @@ from gesso.report.statistics import BASELINE
 IMAGES = ("noise", "leaves", "pink")
 RECIPES = (".yaml", ".yml")
 TRANSFERS = ("keep_last", "shrink", "rescale", "features_lr", "freeze_features")  # what a start may do in its own way
+OF_A_START = ("out", "resume", "overwrite", "backbone", "backbone_args")  # options of pre-training that it decides
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,11 @@ def find_starts(
     chosen = [name for name in dict.fromkeys(names) if name != BASELINE]
     if not chosen:
         raise ValueError("starts: expected something to compare with random weights, such as random,ifp")
-    for name in start_args:
+    check_unset("pretrain_args", pretrain_args, OF_A_START)
+    for name, options in start_args.items():
         if name not in chosen:
             raise UnknownNameError(f"start_args: no start is called {name!r}; {suggest(name, chosen)}")
+        check_unset(f"start_args: {name}", options, OF_A_START)
     starts = [find_start(name, network, pretrain_args, start_args.get(name, {}), task) for name in chosen]
     stems = [file_stem(name) for name in chosen]
     if len(set(stems)) < len(stems):
@@ -122,7 +128,20 @@ def find_start(
     if "task" in (recipe.get("pretext_args") or {}):
         recipe["pretext_args"]["task"] = task
     options, transfer = divided(name, {**recipe, **network, **pretrain_args, **own})
-    return Start(name, options=options | ({"images": images} if images else {}), transfer=transfer)
+    options |= {"images": images} if images else {}
+    check_call(pretrain, options, name)
+    return Start(name, options=options, transfer=transfer)
+
+
+def check_unset(what: str, options: Collection[str], own: Collection[str]) -> None:
+    """Checks that options which a user gives to the runs of a comparison are none that it decides.
+
+    Raises:
+        ValueError: for the first that is.
+    """
+    for name in options:
+        if name in own:
+            raise ValueError(f"{what}: a comparison decides {name} for all its runs; gesso compare --help says how")
 
 
 def divided(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -135,6 +154,7 @@ def divided(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict
     unknown = sorted(set(transfer) - set(TRANSFERS))
     if unknown:
         raise ValueError(f"{name}: finetune: expected some of {', '.join(TRANSFERS)}, got {', '.join(unknown)}")
+    check_call(finetune, transfer, f"{name}: finetune")
     return {key: value for key, value in options.items() if key != "finetune"}, dict(transfer)
 
 

@@ -1,6 +1,7 @@
 """Does pre-training help on your pairs? Trains from several starts, all else equal, and says what it found."""
 
 import csv
+import inspect
 import json
 import math
 import os
@@ -30,8 +31,10 @@ from gesso.commands._folds import (
     write_tests,
 )
 from gesso.commands._jobs import Job, run_jobs
-from gesso.commands._starts import Start, find_starts
+from gesso.commands._parser import check_call
+from gesso.commands._starts import Start, check_unset, find_starts
 from gesso.commands._supervised import check_images
+from gesso.commands.finetune import finetune
 from gesso.commands.finetune import start as starting_network
 from gesso.data.io import write_image
 from gesso.data.sources import whole_pairs
@@ -48,6 +51,7 @@ from gesso.training.run import claimed
 MOST_PICTURES = 200  # test images whose restored pictures are kept
 FOLD_STRIDE = 10_000  # runs of one seed on different folds draw different numbers
 BRACKET = r"\["  # one that the console prints
+OF_A_RUN = ("seed", "init", "val", "holdout", "mix", "resume", "overwrite")  # options of fine-tuning that it decides
 MAY_CHANGE = {"starts", "seeds", "pairs", "devices", "cache"}  # a comparison can be enlarged
 
 
@@ -177,6 +181,8 @@ def compare(
         "steps": steps, "val_every": val_every or max(1, steps // 10), "lr": lr, "schedule": schedule,
         "sample_every": 0, **({} if degradation is None else {"degradation": degradation}), **(finetune_args or {}),
     }  # fmt: skip
+    check_unset("finetune_args", finetune_args or {}, {*inspect.signature(compare).parameters, *OF_A_RUN})
+    check_call(finetune, options, "finetune_args")
     with claimed(out):
         claim(out, recipe)
         write_tests(splits, goal, spoil)
