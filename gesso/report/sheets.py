@@ -11,6 +11,7 @@ from gesso.data.io import write_image
 from gesso.functional.color import as_rgb
 
 GAP, BAR = 6, 22  # pixels between pictures; height of the line of labels
+LEAST_WIDTH = 96  # of the widest picture, so that labels fit over it
 
 
 def label_bar(text: str, width: int) -> np.ndarray:
@@ -30,19 +31,22 @@ def label_bar(text: str, width: int) -> np.ndarray:
 def sheet(rows: Sequence[Mapping[str, Tensor]]) -> Tensor:
     """A contact sheet (3, H, W) in [0, 1]: one row of pictures per entry, each picture under its label.
 
+    Where all pictures are small, each of their pixels is shown as a square of pixels.
+
     Args:
         rows: pictures (C, h, w) by label; a row's pictures may differ in size, values outside [0, 1] are clipped.
     """
+    times = -(-LEAST_WIDTH // max(picture.shape[-1] for row in rows for picture in row.values()))
     lines = []
     for row in rows:
-        height = max(picture.shape[-2] for picture in row.values())
+        height = times * max(picture.shape[-2] for picture in row.values())
         cells = []
         for label, picture in row.items():
-            width = picture.shape[-1]
-            canvas = np.full((BAR + height + GAP, width + GAP, 3), 255, np.uint8)
-            pixels = (as_rgb(picture).detach().float().cpu().clamp(0, 1) * 255).round().byte()
-            canvas[:BAR, :width] = label_bar(label, width)
-            canvas[BAR : BAR + picture.shape[-2], :width] = pixels.permute(1, 2, 0).numpy()
+            pixels = (as_rgb(picture).detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+            pixels = pixels.repeat(times, axis=0).repeat(times, axis=1)
+            canvas = np.full((BAR + height + GAP, pixels.shape[1] + GAP, 3), 255, np.uint8)
+            canvas[:BAR, :-GAP] = label_bar(label, pixels.shape[1])
+            canvas[BAR : BAR + pixels.shape[0], :-GAP] = pixels
             cells.append(canvas)
         lines.append(np.concatenate(cells, axis=1))
     width = max(line.shape[1] for line in lines)
