@@ -11,8 +11,8 @@ The textbook formulation is what the formulas of the paper give when they are wr
 
 Both are first checked to agree. Then every round times every entry once, one after the other in one process, so that a
 disturbance hits all alike. A step is forward, L1 loss and backward, without an optimiser. Seconds, of CPU time where
-there is no GPU, are medians over rounds; "faster" is the median over rounds of the ratio to the textbook formulation in
-float32.
+there is no GPU and `--by-the-clock` is not given, are medians over rounds; "faster" is the median over rounds of the
+ratio to the textbook formulation in float32.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from gesso.backbones import Backbone, create_backbone
 
 PRECISIONS = ("float32", "bfloat16", "autocast")
 Run = Callable[[], object]
+Clock = Callable[[], float]
 
 
 def main() -> None:
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--passes", nargs="+", default=list(PASSES), choices=list(PASSES))
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--textbook-too", action="store_true", help="the textbook formulation in every precision, too")
+    parser.add_argument("--by-the-clock", action="store_true", help="for several threads, where nothing else is run")
     parser.add_argument("--compile", action="store_true", help="ours under torch.compile, too")
     arguments = parser.parse_args()
 
@@ -66,8 +68,11 @@ def main() -> None:
         entries[f"ours {precision}"] = Entry(net, image, precision)
         if arguments.compile:
             entries[f"ours {precision} compiled"] = Entry(net, image, precision, compiled=True)
+    by_the_clock = arguments.by_the_clock or image.device.type == "cuda"
+    now = time.perf_counter if by_the_clock else time.process_time
     for name in arguments.passes:
-        report(name, {title: PASSES[name](entry) for title, entry in entries.items()}, arguments.rounds, image.device)
+        runs = {title: PASSES[name](entry) for title, entry in entries.items()}
+        report(name, runs, arguments.rounds, image.device, now)
 
 
 def make_textbook(net: Backbone) -> nn.Module:
@@ -121,11 +126,11 @@ PASSES: dict[str, Callable[[Entry], Run]] = {"forward": lambda entry: entry.infe
 # ------------------------------------------------------------------------------------------------------ measurement
 
 
-def report(name: str, runs: dict[str, Run], rounds: int, device: torch.device) -> None:
+def report(name: str, runs: dict[str, Run], rounds: int, device: torch.device, now: Clock) -> None:
     """Prints a row for each run: seconds, ratio to the first, and for a training step its peak memory."""
     for run in runs.values():
         run()
-    seconds = [{title: clock(run, device) for title, run in runs.items()} for _ in range(rounds)]
+    seconds = [{title: spent(run, device, now) for title, run in runs.items()} for _ in range(rounds)]
     first = next(iter(runs))
     print(f"{name:<30} seconds   faster   {'peak MiB' if name == 'step' else ''}")
     for title, run in runs.items():
@@ -136,12 +141,12 @@ def report(name: str, runs: dict[str, Run], rounds: int, device: torch.device) -
     print()
 
 
-def clock(run: Run, device: torch.device) -> float:
-    """Seconds that one call takes: on a GPU by the clock, else of CPU time, which other work stretches less.
+def spent(run: Run, device: torch.device, now: Clock) -> float:
+    """Seconds that one call takes.
 
-    CPU time is that of all threads, so `OMP_NUM_THREADS=1` for a figure that can be compared.
+    CPU time, which other work stretches less than the time that passes, is that of all threads: `OMP_NUM_THREADS=1` for
+    a figure that can be compared.
     """
-    now = time.perf_counter if device.type == "cuda" else time.process_time
     synchronise(device)
     start = now()
     run()
