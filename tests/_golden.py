@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gesso.backbones import Backbone
+from gesso.backbones import Backbone, create_backbone
 
 GOLDEN = Path(__file__).parent / "golden"
 KEPT = ("relative_position_index", "attn_mask", "position_ids", "weight_noise", "num_batches_tracked")
@@ -208,6 +208,37 @@ def check_manifest(state: Mapping[str, Tensor], name: str) -> None:
     )
     wrong = {key: (seen[key], expected[key]) for key in seen if seen[key] != expected[key]}
     assert not wrong, f"(ours, official) differ: {wrong}"
+
+
+def check_official(name: str, variant: str, parameters: int, *, in_order: bool = True, **otherwise: Any) -> None:
+    """The names and shapes of an official file say which network it is of, and the file comes back whole.
+
+    Args:
+        name: of a published configuration, see `manifest_names`.
+        variant: ours, that the file shall be recognised as.
+        parameters: how many that has.
+        in_order: whether the names come back in their order, too.
+        otherwise: options of the recognised network that the variant has otherwise.
+    """
+    official = {key: torch.empty(shape, dtype=dtype) for key, (shape, dtype, _) in manifest(name).items()}
+    for number, value in enumerate(official.values()):
+        value.view(-1)[0] = number
+    with torch.device("meta"):
+        ours = create_backbone(variant)
+        net = type(ours)(**(ours.recognise({key: value.to("meta") for key, value in official.items()}) or {}))
+    assert as_read(net.options) == as_read(ours.options | otherwise)
+    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
+    net.load_state_dict(net.from_official(official), strict=True, assign=True)
+    returned = net.to_official()
+    check_manifest(returned, name)
+    assert list(returned) == list(official) or not in_order
+    for key, value in official.items():
+        assert key.endswith(KEPT) or returned[key].view(-1)[0] == value.view(-1)[0], key
+
+
+def as_read(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as a file has them, tuples as lists."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 
 
 def check_output(tensor: Tensor, expected: Mapping[str, Any], *, slack: float = 1.0) -> None:

@@ -88,14 +88,24 @@ def test_the_gradient_reaches_every_parameter_of_the_body(name):
 
 
 @names
-def test_bfloat16_is_close_to_float32(name):
+@pytest.mark.parametrize("autocast", [False, True], ids=["pure", "autocast"])
+def test_bfloat16_is_close_to_float32(name, autocast):
     net = build(name)
     image = image_for(net, *ODD)
     with torch.no_grad():
         exact = net(image)
-        rough = net.bfloat16()(image.bfloat16())
-    assert rough.dtype == torch.bfloat16
-    assert (rough.float() - exact).square().mean().sqrt() < 0.02 * exact.std() + 0.004
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            rough = net(image) if autocast else net.bfloat16()(image.bfloat16())
+    assert rough.dtype == (torch.float32 if autocast else torch.bfloat16)
+    assert -10 * (rough.float() - exact).square().mean().log10() > 45
+
+
+@names
+def test_bfloat16_trains(name):
+    net = build(name).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        net(image_for(net, 32, 32, batch=2)).square().mean().backward()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in net.parameters())
 
 
 @names

@@ -11,12 +11,11 @@ from tests._golden import (
     case_id,
     cases,
     check_gradients,
-    check_manifest,
+    check_official,
     check_output,
     check_state,
     fill,
     make_inputs,
-    manifest,
     manifest_names,
 )
 from tests._networks import check_same_function
@@ -61,19 +60,8 @@ def test_equals_the_official_network(golden, dtype):
 
 
 @pytest.mark.parametrize("name", manifest_names("IPT_"))
-def test_official_files_are_recognised_and_return(name):
-    variant, parameters = PUBLISHED[name]
-    official = {
-        key: torch.empty(shape, dtype=dtype, device="meta") for key, (shape, dtype, _) in manifest(name).items()
-    }
-    with torch.device("meta"):
-        net = IPT(**IPT.recognise(official))
-        assert net.options == create_backbone(variant).options | {"scale": net.scales}
-    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
-    net.load_state_dict(IPT.from_official(official), strict=True, assign=True)
-    returned = net.to_official()
-    check_manifest(returned, name)
-    assert list(returned) == list(official)
+def test_official_files_are_recognised_and_returned(name):
+    check_official(name, *PUBLISHED[name])
 
 
 def test_a_file_written_and_read_is_the_same():

@@ -19,12 +19,11 @@ from tests._golden import (
     case_id,
     cases,
     check_gradients,
-    check_manifest,
+    check_official,
     check_output,
     check_state,
     fill,
     make_inputs,
-    manifest,
 )
 from tests._networks import check_same_function
 
@@ -101,26 +100,9 @@ def test_stages_are_those_that_dcpt_classifies():
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_official_files_are_recognised_and_return_bit_by_bit(name):
+def test_official_files_are_recognised_and_returned(name):
     variant, parameters = PUBLISHED[name]
-    official = {
-        key: torch.empty(shape, dtype=dtype, device="meta") for key, (shape, dtype, _) in manifest(name).items()
-    }
-    options = Restormer.recognise(official)
-    with torch.device("meta"):
-        net = Restormer(**options)
-        expected = create_backbone(variant).options
-    assert net.options == expected | {
-        "num_blocks": list(expected["num_blocks"]),
-        "heads": list(expected["heads"]),
-        "image_residual": expected["image_residual"] and not expected["dual_pixel_task"],
-    }
-    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
-    check_manifest(net.to_official(), name)
-    net.load_state_dict(Restormer.from_official(official), strict=True, assign=True)
-    returned = net.to_official()
-    assert list(returned) == list(official)
-    assert all(returned[key].shape == official[key].shape for key in official)
+    check_official(name, variant, parameters, image_residual=variant != "restormer_dual_pixel")
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,12 @@ from tests._golden import (
     case_id,
     cases,
     check_gradients,
-    check_manifest,
+    check_official,
     check_output,
     check_state,
     fill,
     make_input,
     make_inputs,
-    manifest,
 )
 from tests._networks import check_same_function
 
@@ -141,21 +140,8 @@ def test_dcpt_leaves_an_enlarged_image_as_the_last_convolution_returns_it(upsamp
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_official_files_are_recognised_and_return_bit_by_bit(name):
-    variant, parameters = PUBLISHED[name]
-    official = {
-        key: torch.empty(shape, dtype=dtype, device="meta") for key, (shape, dtype, _) in manifest(name).items()
-    }
-    options = SwinIR.recognise(official)
-    with torch.device("meta"):
-        net = SwinIR(**options)
-        expected = create_backbone(variant, **({"img_size": 64} if name.endswith("s64") else {})).options
-    assert net.options == expected | {key: list(expected[key]) for key in ("depths", "num_heads")}
-    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
-    net.load_state_dict(SwinIR.from_official(official), strict=True, assign=True)
-    returned = net.to_official()
-    check_manifest(returned, name)
-    assert list(returned) == list(official)
+def test_official_files_are_recognised_and_returned(name):
+    check_official(name, *PUBLISHED[name], **({"img_size": 64} if name.endswith("s64") else {}))
 
 
 @pytest.mark.parametrize("upsampler", HEADS)

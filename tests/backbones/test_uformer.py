@@ -13,14 +13,13 @@ from tests._golden import (
     case_id,
     cases,
     check_gradients,
-    check_manifest,
+    check_official,
     check_output,
     check_state,
     fill,
     fill_value,
     is_filled,
     make_inputs,
-    manifest,
 )
 from tests._networks import check_same_function
 
@@ -138,23 +137,8 @@ def test_names_of_the_halves(golden):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_official_files_are_recognised_and_return_bit_by_bit(name):
-    variant, parameters = PUBLISHED[name]
-    official = {key: torch.randn(shape).to(dtype) for key, (shape, dtype, _) in manifest(name).items()}
-    options = Uformer.recognise(official)
-    with torch.device("meta"):
-        net = Uformer(**options)
-        expected = create_backbone(variant).options
-    if name.endswith("dd_in_6"):
-        expected |= SIX_TO_THREE
-    for option in ("depths", "num_heads"):
-        expected[option] = list(expected[option])
-    assert net.options == expected | {"out_channels": 3}
-    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
-    net.load_state_dict(Uformer.from_official(official), strict=True, assign=True)
-    returned = net.to_official()
-    check_manifest(returned, name)
-    assert all(torch.equal(returned[key], official[key]) for key, _ in net.named_parameters())
+def test_official_files_are_recognised_and_returned(name):
+    check_official(name, *PUBLISHED[name], **{"out_channels": 3} | (SIX_TO_THREE if name.endswith("dd_in_6") else {}))
 
 
 def test_the_index_that_official_files_store():
@@ -267,26 +251,6 @@ def test_strips_change_nothing(monkeypatch):
 
 
 # -------------------------------------------------------------------------------------------------------- behaviour
-
-
-@pytest.mark.parametrize("autocast", [False, True], ids=["pure", "autocast"])
-def test_bfloat16_is_close_to_float32(autocast):
-    torch.manual_seed(0)
-    net = create_backbone("uformer_tiny").eval()
-    image = torch.rand(1, 3, 64, 64)
-    with torch.no_grad():
-        exact = net(image)
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            rough = net(image) if autocast else net.bfloat16()(image.bfloat16())
-    error = (rough.float() - exact).square().mean()
-    assert -10 * error.log10() > 45
-
-
-def test_bfloat16_trains():
-    net = Uformer(**TINY)
-    with torch.autocast("cpu", torch.bfloat16):
-        net(torch.rand(2, 3, 64, 64)).square().mean().backward()
-    assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
 
 
 def test_drop_path_is_random_in_training_and_off_in_evaluation():
