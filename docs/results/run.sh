@@ -54,6 +54,7 @@ for question in "${@:-}"; do
     lasting | "") ask lasting nafnet_tiny derain derain_rain100h --seeds 17,18,19 --steps 1600 --val_every 200 --starts random,task_long.yaml ;;&
     noise_long | "") ask noise_long nafnet_tiny realnoise noise_polyu --seeds 3,4,5 --starts random,task.yaml,task_long.yaml ;;&
     haze_long | "") ask haze_long nafnet_tiny dehaze dehaze_all --seeds 8,9,10 --folds 2 --starts random,task_long.yaml ;;&
+    rings_long | "") ask rings_long nafnet_tiny derain derain_rain100h --seeds 23,24,25 --starts random,restore_rings.yaml,rings_long.yaml ;;&
     longer | "") ask longer nafnet_tiny derain derain_rain100h --seeds 20,21,22 --starts random,task_long.yaml,task_longest.yaml ;;&
     warm | "") ask warm nafnet_tiny derain derain_rain100h --finetune_args.warmup_steps 200 --starts random,ifp.yaml ;;&
     transfers | "") ask transfers nafnet_tiny derain derain_rain100h --starts random,$transfers ;;&
