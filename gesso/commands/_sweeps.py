@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from gesso.commands._starts import TRANSFERS
+from gesso.commands.finetune import finetune
 from gesso.commands.pretrain import pretrain
 from gesso.pretext import pretext_class
 from gesso.report.comparison import comparable, file_stem, read_scores
@@ -28,7 +30,8 @@ class Measured:
     """What fine-tuning reached from one pre-training.
 
     Attributes:
-        options: of the pre-training, flat: `pretext_args.mask_ratio`; and `finetuning`, where kinds of it differ.
+        options: of the pre-training, flat: `pretext_args.mask_ratio`; of how it was taken over: `finetune.shrink`; and
+            `finetuning`, where kinds of it differ.
         value: gain over random weights, or PSNR, in dB.
         low: lower end of its interval, or of the seeds.
         high: upper end.
@@ -156,7 +159,7 @@ def last_measurement(run: Path) -> tuple[int, float]:
 
 
 def pretraining_of(run: Path, starts: Path) -> dict[str, Any] | None:
-    """Options of the pre-training that a fine-tuning run began with, flat; None if nothing tells them.
+    """Options of the pre-training that a fine-tuning run began with, and of how it took it over; None if nothing tells.
 
     Args:
         run: folder of the fine-tuning run.
@@ -165,10 +168,14 @@ def pretraining_of(run: Path, starts: Path) -> dict[str, Any] | None:
     config = run / "config.yaml"
     if not config.exists():
         return None
-    folder = Path(str(yaml.safe_load(config.read_text()).get("init", ""))).parent
+    tuned = yaml.safe_load(config.read_text())
+    folder = Path(str(tuned.get("init", ""))).parent
     places = [place / "config.yaml" for place in (folder, starts / folder.name)]
     recipe = next((yaml.safe_load(place.read_text()) for place in places if place.exists()), None)
-    return None if recipe is None or "pretext" not in recipe else flat(completed(recipe))
+    if recipe is None or "pretext" not in recipe:
+        return None
+    known = inspect.signature(finetune).parameters
+    return flat(completed(recipe) | {"finetune": {name: tuned.get(name, known[name].default) for name in TRANSFERS}})
 
 
 def completed(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -479,7 +479,7 @@ def draw_sweep(folder: Path, places: Sequence[Path]) -> dict[str, Any]:
     found = read_sweep(places)
     drawn: dict[str, Any] = {}
     for option, lines in found.charts():
-        name = option.removeprefix("pretext_args.").replace(".", "-")
+        name = option.removeprefix("pretext_args.").removeprefix("finetune.").replace(".", "-")
         write_svg(
             folder / f"sweep-{name}.svg", diagnosis.sweep_chart(name, lines, found.y_label, baseline=found.baseline)
         )

@@ -256,6 +256,17 @@ def test_fine_tuning_runs_are_a_sweep_too(tmp_path):
     assert {value: pytest.approx(numbers) for value, numbers in lines["after 9 fine-tuning steps"].items()} == expected
 
 
+def test_a_start_that_was_taken_over_otherwise_is_another(swept):
+    tuned = swept / "runs/0020-pairs/seed-0-fold-0/high-12345678/config.yaml"
+    init = make_pretraining(swept / "starts/shrunk-12345678")
+    tuned.write_text(yaml.safe_dump({"task": "derain", "init": str(init), "shrink": 0.5}))
+    charts = {option: lines["after 200 fine-tuning steps"] for option, lines in read_sweep([swept]).charts()}
+    assert {option: list(line) for option, line in charts.items()} == {
+        "pretext_args.mask_ratio": [0.25, 0.75], "finetune.shrink": [0.5, 1.0]
+    }  # fmt: skip
+    assert charts["finetune.shrink"][1.0] == charts["pretext_args.mask_ratio"][0.75]
+
+
 def test_words_and_numbers_can_be_swept():
     line = {"masked": (0.1, 0.0, 0.2), "paper": (0.2, 0.1, 0.3)}
     words = diagnosis.sweep_chart("loss", {"a": line}, "gain (dB)", baseline=0.0)
