@@ -480,9 +480,9 @@ def draw_sweep(folder: Path, places: Sequence[Path]) -> dict[str, Any]:
     drawn: dict[str, Any] = {}
     for option, lines in found.charts():
         name = option.removeprefix("pretext_args.").removeprefix("finetune.").replace(".", "-")
-        write_svg(
-            folder / f"sweep-{name}.svg", diagnosis.sweep_chart(name, lines, found.y_label, baseline=found.baseline)
-        )
+        label = f"{name} of {'fine-tuning' if option.startswith('finetune.') else 'pre-training'}"
+        drawing = diagnosis.sweep_chart(label, lines, found.y_label, baseline=found.baseline)
+        write_svg(folder / f"sweep-{name}.svg", drawing)
         rows = [
             [f"{name} {value}", line, f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"]
             for line, values in lines.items()

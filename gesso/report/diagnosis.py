@@ -347,12 +347,12 @@ def colour(value: float) -> str:
 
 
 def sweep_chart(
-    option: str, lines: Mapping[str, Mapping[Any, tuple[float, float, float]]], y_label: str, *, baseline: float | None
+    x_label: str, lines: Mapping[str, Mapping[Any, tuple[float, float, float]]], y_label: str, *, baseline: float | None
 ) -> str:
     """A value over an option: a line with its band for each group of runs that agree in all other options.
 
     Args:
-        option: what varies.
+        x_label: which option varies.
         lines: (value, low, high) by the option's value, by group.
         y_label: what the value is.
         baseline: the value of random weights; 0 where the value is a gain.
@@ -374,5 +374,5 @@ def sweep_chart(
         series.append(Series(name, figures.tone(i), x, y, titles=[f"{name} {v}: {line[v][0]:.2f}" for v in line]))
     ends = [where[values[0]], where[values[-1]]]
     random = [] if baseline is None else [Series("random weights", 0, ends, [baseline, baseline], dashed=True)]
-    drawing = chart(f"{y_label} over {option}", [*random, *series], f"{option} of pre-training", y_label, x_ticks=ticks)
+    drawing = chart(f"{y_label} over {x_label}", [*random, *series], x_label, y_label, x_ticks=ticks)
     return panels(f"{y_label} over {option}", [[("", drawing)]], [*random, *series[::2]])
