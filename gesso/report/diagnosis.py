@@ -375,4 +375,4 @@ def sweep_chart(
     ends = [where[values[0]], where[values[-1]]]
     random = [] if baseline is None else [Series("random weights", 0, ends, [baseline, baseline], dashed=True)]
     drawing = chart(f"{y_label} over {x_label}", [*random, *series], x_label, y_label, x_ticks=ticks)
-    return panels(f"{y_label} over {option}", [[("", drawing)]], [*random, *series[::2]])
+    return panels(f"{y_label} over {x_label}", [[("", drawing)]], [*random, *series[::2]])
