@@ -132,6 +132,8 @@ class DCPT(Pretext):
 
         Both losses are always computed and logged; `mode` decides which of them `loss` holds.
         """
+        if not trained(self.backbone):
+            self.backbone.eval()  # a frozen network does not draw stochastic depth either
         gt, lq, label = self.classified(batch, generator)
         if self.generation == "masked":
             lq = hide_patches(lq, self.mask_ratio, self.mask_size, generator)

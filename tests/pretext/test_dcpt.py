@@ -236,6 +236,14 @@ def test_the_classifier_has_its_own_rate_and_decay():
     assert len(DCPT(Plain(), freeze_backbone=True).groups()) == 1
 
 
+def test_a_frozen_network_is_seen_as_it_is():
+    """Without the branches that stochastic depth leaves out in training."""
+    net = create_backbone("uformer_tiny", drop_path_rate=0.5)
+    dcpt = DCPT(net, freeze_backbone=True).train()
+    losses = [dcpt(batch(), generator_for(0))["class"].item() for _ in range(3)]
+    assert len(set(losses)) == 1
+
+
 def test_patches_are_hidden():
     hidden = hide_patches(torch.ones(8, 3, 64, 40), 0.5, 16, generator_for(0))
     for image in hidden:
