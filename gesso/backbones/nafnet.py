@@ -327,7 +327,7 @@ class NAFNet(_UNet):
             that, and still global in smaller images. None: always global. No file tells it; the authors test with
             local pooling on GoPro and REDS, not on SIDD, and the variants here do as they do.
         dcpt_names: whether official files call the decoders as the code of DCPT does (`decoder0.` for `decoders.0.`).
-            The network is the same.
+            The network is the same, but images are padded by reflection, as DCPT tests it, and not with zeros.
         out_channels: channels of the output; None = `img_channel`.
         image_residual: whether the input image is added to the output.
     """
@@ -362,6 +362,8 @@ class NAFNet(_UNet):
             image_residual,
         )  # fmt: skip
         self.dcpt_names = dcpt_names
+        if dcpt_names:
+            self.pad_mode = "reflect"
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:

@@ -7,8 +7,9 @@ normalisations and 1x1 convolutions read in order, cost nothing. Attention is a 
 of queries and keys divide it and the output projection multiplies it before it meets the values.
 
 DCPT (Hu et al., ICLR 2025) trains a Restormer with ReLU in place of softmax, `norm_eps` 1e-6 and no biases inside
-blocks. Its class wraps the stages, so that its files read `latent.body.0...`; `wrapped` makes `to_official` do so. With
-`scale` its network enlarges, by as many last convolutions as a pixel of the input becomes.
+blocks. Its class wraps the stages, so that its files read `latent.body.0...`; `wrapped` makes `to_official` do so, and
+kernels start as they do there. With `scale` its network enlarges, by as many last convolutions as a pixel of the input
+becomes.
 """
 
 import functools
@@ -199,6 +200,12 @@ class PatchEmbed(nn.Module):
         return self.proj(image).contiguous(memory_format=torch.channels_last)
 
 
+def start_as_dcpt(module: nn.Module) -> None:
+    """Gives a convolution the random start that DCPT's class gives it."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+
+
 def conv_parts(x: Tensor, point: nn.Conv2d, depth: nn.Conv2d, parts: int, spare: int = 0) -> list[Tensor]:
     """A 1x1 and a depthwise convolution of `x` (B, H, W, C), as `parts` maps, each with `spare` channels of zeros.
 
@@ -278,7 +285,7 @@ class Restormer(Backbone):
         image_residual: whether the input is added to the output.
         attention: "softmax" as published, or "relu" as in DCPT.
         norm_eps: what is added to variances: 1e-5 as published, 1e-6 in DCPT.
-        wrapped: whether `to_official` names stages as DCPT does.
+        wrapped: whether `to_official` names stages as DCPT does, and kernels start from its normal numbers of 0.02.
         scale: output side / input side, 1, 2 or 4 in DCPT. Its last convolutions stand side by side, each adds the
             image, and a pixel shuffle takes them in an order that mixes the colours, as published.
     """
@@ -359,6 +366,8 @@ class Restormer(Backbone):
         if scale > 1:
             self.head_keys = tuple(f"output.{number}." for number in range(scale**2))
             self.last_by_channel = False
+        if wrapped:
+            self.apply(start_as_dcpt)
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Decoder levels 3, 2, 1 and the refinement of `image` (B, inp_channels, H, W)."""

@@ -26,6 +26,7 @@ from gesso.functional.random import generator_for
 
 Sample = dict[str, Any]
 Key = tuple[int, int]
+RESIDE_BORDER = 10  # pixels that indoor ground truths of RESIDE have more at each side
 
 
 class PaddedWarning(UserWarning):
@@ -64,7 +65,7 @@ class PairDataset(Dataset[Sample]):
         index, crop_size = key
         pair = self.pairs[shuffled(index, len(self), self.seed)]
         lq, gt = self.decoded[pair.lq], self.decoded[pair.gt]
-        check_sizes(pair, lq, gt, self.scale)
+        gt = ground_truth(pair, lq, gt, self.scale)
         folder = files_of(pair.lq)[0].parent
         window = draw_window(lq, crop_size, self.seed, index, augment=self.augment, folder=folder)
         lq, gt = cut(lq, window), cut(gt, window, self.scale)
@@ -199,7 +200,7 @@ class WholePairs(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
         lq, gt = read_pixels(pair.lq), read_pixels(pair.gt)
-        check_sizes(pair, lq, gt, max(1, len(gt) // len(lq)))
+        gt = ground_truth(pair, lq, gt, max(1, len(gt) // len(lq)))
         lq, gt = to_tensor(lq), to_tensor(gt)
         return {"lq": to_grey(lq) if self.grey else lq, "gt": to_grey(gt) if self.grey else gt, "name": pair.name}
 
@@ -294,16 +295,23 @@ def degrade(gt: Tensor, degradation: Degradation, seed: int, index: int) -> Tens
 # ------------------------------------------------------------------------------------------------------- tensors
 
 
-def check_sizes(pair: Pair, lq: np.ndarray, gt: np.ndarray, scale: int) -> None:
-    """Checks that a ground truth (H, W, C) is `scale` times as large as its degraded image.
+def ground_truth(pair: Pair, lq: np.ndarray, gt: np.ndarray, scale: int) -> np.ndarray:
+    """The part of a ground truth (H, W, C) that its degraded image shows, `scale` times as large: all of it.
+
+    Indoor images of RESIDE as published (ITS, SOTS) show 10 pixels less at each side than their ground truths, of which
+    the middle is taken (as DegAE does).
 
     Raises:
-        ValueError: naming both files and sizes.
+        ValueError: naming both files and sizes, if they differ otherwise.
     """
     (height, width), (gt_height, gt_width) = lq.shape[:2], gt.shape[:2]
-    if (gt_height, gt_width) != (scale * height, scale * width):
-        expected = "the same size" if scale == 1 else f"a ground truth {scale} times as large"
-        raise ValueError(f"{pair.lq} is {width}x{height} and {pair.gt} is {gt_width}x{gt_height}; expected {expected}")
+    if (gt_height, gt_width) == (scale * height, scale * width):
+        return gt
+    border = RESIDE_BORDER
+    if scale == 1 and (gt_height, gt_width) == (height + 2 * border, width + 2 * border):
+        return gt[border:-border, border:-border]
+    expected = "the same size" if scale == 1 else f"a ground truth {scale} times as large"
+    raise ValueError(f"{pair.lq} is {width}x{height} and {pair.gt} is {gt_width}x{gt_height}; expected {expected}")
 
 
 def stack(images: list[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gesso.data.datasets import check_sizes
+from gesso.data.datasets import ground_truth
 from gesso.data.layouts import Pair
 from gesso.data.origins import Origin, read_pixels, to_tensor
 from gesso.functional.alignment import Shift, find_shift
@@ -75,7 +75,7 @@ def inspect(item: Pair | Path) -> Finding:
         return Finding(name, files)
     scale = max(1, files[1].height // files[0].height)
     try:
-        check_sizes(item, arrays[0], arrays[1], scale)
+        arrays[1] = ground_truth(item, arrays[0], arrays[1], scale)
     except ValueError as error:
         return Finding(name, files, error=str(error))
     lq, gt = (as_rgb(to_tensor(array)) for array in arrays)

@@ -25,6 +25,7 @@ class Pretext(nn.Module):
         coupling: what ties the images of a batch together in the loss, in words; empty where nothing does, so that
             the mean of the losses of parts of a batch is the loss of the batch.
         presets: option values by name, for departures from the defaults that belong together.
+        idle_parameters: whether a step may leave parameters without gradient.
     """
 
     images: ClassVar[str] = "noise"
@@ -33,6 +34,7 @@ class Pretext(nn.Module):
     classes: int | None = None
     least_batch: int = 1
     coupling: str = ""
+    idle_parameters: bool = False
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()

@@ -63,7 +63,8 @@ class DCPT(Pretext):
             degraded one; "masked" from the degraded one with patches hidden (MaskDCPT), in one forward with the
             classification.
         mode: "joint" minimises both losses in every step (the released code); "alternate" takes turns, as the paper
-            says; "separate" generates for `generation_steps` and then classifies.
+            says; "separate" generates for `generation_steps` and then classifies. What the loss of the turn does not
+            reach stays as it is: the classifier, or the layers behind the stages.
         generation_steps: batches of the first stage of `mode="separate"`.
         mask_ratio: share of the patches that `generation="masked"` hides, in (0, 1).
         mask_size: side of these patches in pixels.
@@ -115,6 +116,7 @@ class DCPT(Pretext):
         self.mode: Mode = check_choice("mode", mode, Mode)
         if self.generation == "masked" and self.mode != "joint":
             raise ValueError(f"mode: generation='masked' classifies and restores in one forward, so not {mode!r}")
+        self.idle_parameters = self.mode != "joint"
         self.generation_steps = generation_steps
         self.mask_ratio = check_between("mask_ratio", mask_ratio, 0, 1)
         self.mask_size = mask_size
@@ -130,6 +132,8 @@ class DCPT(Pretext):
 
         Both losses are always computed and logged; `mode` decides which of them `loss` holds.
         """
+        if not trained(self.backbone):
+            self.backbone.eval()  # a frozen network does not draw stochastic depth either
         gt, lq, label = self.classified(batch, generator)
         if self.generation == "masked":
             lq = hide_patches(lq, self.mask_ratio, self.mask_size, generator)
@@ -145,7 +149,9 @@ class DCPT(Pretext):
         pixel = F.l1_loss(restored, gt)
         classification = focal_loss(logits, label, self.focal_gamma)
         generate, classify = self.turn(generator.number if isinstance(generator, Generators) else 0)
-        loss = generate * self.pixel_weight * pixel + classify * self.class_weight * classification
+        # A loss that rests is left out, not multiplied by 0: optimisers move weights on whose gradient is 0.
+        terms = [self.pixel_weight * pixel] * generate + [self.class_weight * classification] * classify
+        loss = torch.stack(terms).sum()
         accuracy = (logits.argmax(dim=1) == label).float().mean()
         return {"loss": loss, "pixel": pixel.detach(), "class": classification.detach(), "accuracy": accuracy}
 

@@ -36,6 +36,7 @@ from gesso.pretext._decoders import Modulation, MSRResNetHead
 from gesso.pretext._representor import DegradationRepresentor
 
 Criterion = Literal["l1", "l2", "blurred_l2"]
+PerceptualCriterion = Literal["l1", "l2"]
 JUDGES = {"patch": PatchDiscriminator, "vgg128": VGGDiscriminator}
 CRITERIA = {"l1": F.l1_loss, "l2": F.mse_loss, "blurred_l2": blurred_mse}
 
@@ -54,7 +55,8 @@ class DegAE(Pretext):
         criterion: pixel loss: "l1", "l2", or "blurred_l2" behind a 5x5 Gaussian.
         pixel_weight: factor of the pixel loss.
         embedding_weight: factor of the squared distance between the embeddings of the two images with draw B.
-        perceptual_weight: factor of the L1 distance of VGG-19 features; needs `vgg`.
+        perceptual_weight: factor of the distance of VGG-19 features; needs `vgg`.
+        perceptual_criterion: that distance: "l1" or "l2".
         adversarial_weight: factor of the adversarial loss of a discriminator, which trains along.
         adversary: form of the adversarial loss: "lsgan", "vanilla" or "ragan".
         discriminator: "patch" (a PatchGAN) or "vgg128", which judges whole crops of 128 x 128.
@@ -82,6 +84,7 @@ class DegAE(Pretext):
         pixel_weight: float = 1.0,
         embedding_weight: float = 1.0,
         perceptual_weight: float = 0.0,
+        perceptual_criterion: PerceptualCriterion = "l1",
         adversarial_weight: float = 0.0,
         adversary: Adversary = "lsgan",
         discriminator: Judge = "patch",
@@ -110,6 +113,7 @@ class DegAE(Pretext):
         self.pixel_weight = pixel_weight
         self.embedding_weight = embedding_weight
         self.perceptual_weight = perceptual_weight
+        self.perceptual_criterion = check_choice("perceptual_criterion", perceptual_criterion, PerceptualCriterion)
         self.adversarial_weight = adversarial_weight
         backbone.replace_last(feature_channels, image_residual=False)
         self.representor = DegradationRepresentor(representor_width, representor_blocks)
@@ -130,6 +134,7 @@ class DegAE(Pretext):
                 f"{generator_every} and {head_start}"
             )
         self.generator_every, self.head_start = generator_every, head_start
+        self.idle_parameters = self.rests
 
     def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Losses of one step: `loss`, and its terms before weighting; `discriminator` where there is one."""
@@ -144,10 +149,7 @@ class DegAE(Pretext):
             # From here on the two images of a sample are images of a batch: (2B, 3, H, W).
             transferred, target, degraded = (images.flatten(0, 1) for images in (transferred, target, degraded))
             if self.vgg is not None:
-                terms["perceptual"] = (
-                    self.perceptual_weight,
-                    F.l1_loss(self.vgg(as_rgb(transferred)), self.vgg(as_rgb(target))),
-                )
+                terms["perceptual"] = (self.perceptual_weight, self.perceptual_loss(self.vgg, transferred, target))
             if self.discriminator is not None:
                 fooled = self.fooled(self.discriminator, transferred, degraded)
                 terms["generator"] = (self.adversarial_weight, fooled)
@@ -173,6 +175,10 @@ class DegAE(Pretext):
         """The criterion, summed over the two images of a sample."""
         criterion = CRITERIA[self.criterion]
         return criterion(transferred[:, 0], target[:, 0]) + criterion(transferred[:, 1], target[:, 1])
+
+    def perceptual_loss(self, vgg: nn.Module, transferred: Tensor, target: Tensor) -> Tensor:
+        """The criterion on VGG features of (2B, 3, H, W), summed over the two images of a sample."""
+        return 2 * CRITERIA[self.perceptual_criterion](vgg(as_rgb(transferred)), vgg(as_rgb(target)))
 
     @property
     def rests(self) -> bool:

@@ -59,6 +59,7 @@ class TrainingModule(LightningModule):
         *,
         sampler: StepSampler,
         optimizer: Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer],
+        decay_vectors: bool,
         schedule: Schedule,
         clip_norm: float | None,
         accumulate: int,
@@ -68,6 +69,7 @@ class TrainingModule(LightningModule):
     ) -> None:
         """Sets how to optimise; `gesso.training.run.fit` calls it, so no module repeats these options."""
         self.make_optimizer, self.schedule, self.clip_norm = optimizer, schedule, clip_norm
+        self.decay_vectors = decay_vectors
         self.sampler, self.accumulate, self.log_every, self.seed = sampler, accumulate, log_every, seed
         if ema_decay:
             self.average = AveragedModel(self.backbone, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
@@ -139,7 +141,8 @@ class TrainingModule(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser of the plan, over everything that is trained."""
-        return self.make_optimizer(self.groups())
+        groups = self.groups()
+        return self.make_optimizer(groups if self.decay_vectors else sparing_vectors(groups))
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
         """Forward and backward of one batch, and the optimiser step when enough batches have been accumulated."""
@@ -290,3 +293,13 @@ class TrainingModule(LightningModule):
         """Takes up where the run stood."""
         self.batches_done = checkpoint["gesso"]["batches_done"]
         self.skipped = Counter(checkpoint["gesso"]["skipped"])
+
+
+def sparing_vectors(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Groups for an optimiser in two parts each: what has two axes or more, and what has fewer and does not decay."""
+    parted = []
+    for group in groups:
+        vectors = [parameter for parameter in group["params"] if parameter.ndim < 2]
+        others = [parameter for parameter in group["params"] if parameter.ndim >= 2]
+        parted += [group | {"params": others}, group | {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in parted if group["params"]]

@@ -6,8 +6,6 @@ from torch import Tensor, nn
 
 from gesso.functional.random import Draws
 from gesso.pretext._base import Pretext
-from gesso.pretext.degae import DegAE
-from gesso.pretext.ipt import IPT
 from gesso.training._module import TrainingModule
 
 
@@ -25,9 +23,8 @@ class PretrainModule(TrainingModule):
 
     @property
     def idle_parameters(self) -> bool:
-        """As for any run, the last convolutions of the tasks that IPT has not drawn, and DegAE's resting generator."""
-        resting = isinstance(self.pretext, DegAE) and self.pretext.rests
-        return isinstance(self.pretext, IPT) or resting or super().idle_parameters
+        """Those of the network, or what the pretext has at rest: tasks not drawn, a loss whose turn it is not."""
+        return self.pretext.idle_parameters or super().idle_parameters
 
     def groups(self) -> list[dict[str, Any]]:
         """The pretext's."""

@@ -82,6 +82,7 @@ def fit(
     lr: float = 3e-4,
     betas: tuple[float, float] = (0.9, 0.999),
     weight_decay: float = 0.0,
+    decay_vectors: bool = True,
     schedule: Literal["constant", "cosine", "two_phase"] = "cosine",
     warmup_steps: int = 0,
     min_lr: float = 1e-6,
@@ -118,6 +119,7 @@ def fit(
         lr: peak learning rate.
         betas: running-average coefficients of Adam.
         weight_decay: decoupled for "adamw".
+        decay_vectors: let weights of one axis (biases, norms) decay as well; MFM and IFP's code spare them.
         schedule: learning rate over the run: "constant", "cosine", or Restormer's "two_phase".
         warmup_steps: steps of linear warm-up.
         min_lr: learning rate at the end of "cosine" and "two_phase".
@@ -156,6 +158,7 @@ def fit(
     module.plan(
         sampler=sampler,
         optimizer=partial(OPTIMIZERS[optimizer], lr=lr, betas=betas, weight_decay=weight_decay, fused=True),
+        decay_vectors=decay_vectors,
         schedule=schedule_by_name(schedule, lr, steps=steps, warmup_steps=warmup_steps, min_lr=min_lr),
         clip_norm=clip_norm,
         accumulate=accumulate,

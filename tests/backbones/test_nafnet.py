@@ -216,6 +216,10 @@ def test_zeros_pad_at_the_right_and_the_bottom():
     image = torch.rand(1, 3, 20, 16)
     padded = F.pad(image, (0, 0, 0, 12))
     torch.testing.assert_close(net(image), net(padded)[..., :20, :])
+    mirrored = NAFNet(**net.options | {"dcpt_names": True}).eval()  # as DCPT tests it
+    mirrored.load_state_dict(net.state_dict())
+    padded = F.pad(image, (0, 0, 0, 12), mode="reflect")
+    torch.testing.assert_close(mirrored(image), net(padded)[..., :20, :])
 
 
 @networks

@@ -90,6 +90,15 @@ def test_equals_the_network_of_dcpt(golden, dtype):
     check(golden, net, dtype)
 
 
+def test_kernels_of_dcpts_network_start_as_they_do_there():
+    torch.manual_seed(0)
+    kernels = {
+        wrapped: Restormer(**TINY, **DCPT, wrapped=wrapped).latent[0].attn.qkv.weight for wrapped in (True, False)
+    }
+    assert kernels[True].std().item() == pytest.approx(0.02, rel=0.05)
+    assert kernels[False].std().item() > 0.04
+
+
 def test_stages_are_those_that_dcpt_classifies():
     golden = case("dcpt", "dcpt_joint_restormer")
     net = fill(Restormer(**golden["args"]["net"], **DCPT, wrapped=True), prefix="net_g.").double()

@@ -1,10 +1,14 @@
 """Recipes that run anywhere do run, and those that need data say which."""
 
 import pytest
+import torch
 import yaml
 
 from gesso import _discovery, cli
+from gesso.backbones import create_backbone
 from gesso.data.procedural import WholeProcedural
+from gesso.functional.random import generator_for
+from gesso.pretext import create_pretext
 
 QUICK = ["--steps", "2", "--crop_size", "16", "--batch_size", "2", "--val_every", "0", "--precision", "float32"]
 
@@ -39,6 +43,17 @@ def test_tasks_of_a_mix_are_measured_as_they_are_trained():
         train, test = (settings(verb, name)["mix"] for verb in ("finetune", "evaluate"))
         assert [part["task"] for part in train] == [part["task"] for part in test]
         assert [part.get("protocol") for part in train] == [part.get("protocol") for part in test]
+
+
+def test_the_recipe_of_ipt_gives_the_body_images_of_its_own_size():
+    recipe = settings("pretrain", "ipt")
+    with torch.device("meta"):
+        net = create_backbone(recipe["backbone"], num_layers=1)
+    crops = torch.rand(1, 3, recipe["crop_size"], recipe["crop_size"])
+    degrade = create_pretext("ipt", net).degrade
+    tasks = {task: lq.shape[-1] for _, lq, task in (degrade(crops, generator_for(0, draw)) for draw in range(8))}
+    assert set(tasks.values()) == {net.size_multiple}
+    assert len(tasks) > 2
 
 
 @pytest.mark.parametrize("words", [

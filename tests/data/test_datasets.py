@@ -18,6 +18,7 @@ from gesso.data.datasets import (
     shuffled,
 )
 from gesso.data.decoded import Decoded
+from gesso.data.inspection import inspect
 from gesso.data.io import ImageError, read_array, read_image, write_image
 from gesso.data.layouts import Pair
 from gesso.degradations.bicubic import Bicubic
@@ -164,6 +165,17 @@ def test_sides_of_different_size_are_refused_with_both_names(tmp_path):
         PairDataset([pair], scale=2)[0, 8]
     with pytest.raises(ValueError, match="expected the same size"):
         WholePairs([pair])[0]
+
+
+def test_the_middle_of_resides_larger_ground_truths_is_taken(tmp_path):
+    lq, gt = write(tmp_path / "1400_1.png", 30, 30), write(tmp_path / "1400.png", 50, 50)
+    pair, middle = Pair("1400_1", lq, gt), read_image(gt)[:, 10:-10, 10:-10]
+    for sample in (WholePairs([pair])[0], PairDataset([pair], augment=False)[0, 30]):
+        assert torch.equal(sample["gt"], middle)
+        assert torch.equal(sample["lq"], read_image(lq))
+    assert inspect(pair).error is None
+    other = Pair("x", lq, write(tmp_path / "x.png", 50, 49))
+    assert "expected the same size" in str(inspect(other).error)
 
 
 # ----------------------------------------------------------------------------------------------- kinds of data

@@ -171,6 +171,27 @@ def test_modes_decide_what_is_minimised(mode):
     )
 
 
+@pytest.mark.parametrize("mode", ["alternate", "separate"])
+@pytest.mark.parametrize("generation", ["clean", "direct"])
+def test_what_the_loss_of_the_turn_does_not_reach_stays_as_it_is(mode, generation):
+    """Adam moves weights on whose gradient is 0, by what it remembers of earlier steps."""
+    dcpt = DCPT(Plain(), mode=mode, generation=generation, generation_steps=2)
+    optimizer = torch.optim.AdamW(dcpt.groups(), lr=1e-2)
+    for number in range(4):
+        before = {name: value.clone() for name, value in dcpt.state_dict().items()}
+        optimizer.zero_grad()
+        own = [generator_for(0, number, image) for image in range(2)]
+        dcpt(batch(), Generators(own, generator_for(0), number))["loss"].backward()
+        optimizer.step()
+        moved = {name for name, value in dcpt.state_dict().items() if not torch.equal(value, before[name])}
+        generate, classify = dcpt.turn(number)
+        assert any(name.startswith("classifier.") for name in moved) is classify
+        assert ("backbone.output.weight" in moved) is generate
+        assert "backbone.down.weight" in moved
+    assert dcpt.idle_parameters
+    assert not DCPT(Plain()).idle_parameters
+
+
 def test_classification_reaches_the_features_but_not_the_head():
     backbone = Plain()
     DCPT(backbone, pixel_weight=0.0)(batch(), generator_for(0))["loss"].backward()
@@ -213,6 +234,14 @@ def test_the_classifier_has_its_own_rate_and_decay():
     assert {id(p) for p in classifier["params"]} == {id(p) for p in dcpt.classifier.parameters()}
     assert (classifier["lr_factor"], classifier["weight_decay"]) == (0.25, 0.01)
     assert len(DCPT(Plain(), freeze_backbone=True).groups()) == 1
+
+
+def test_a_frozen_network_is_seen_as_it_is():
+    """Without the branches that stochastic depth leaves out in training."""
+    net = create_backbone("uformer_tiny", drop_path_rate=0.5)
+    dcpt = DCPT(net, freeze_backbone=True).train()
+    losses = [dcpt(batch(), generator_for(0))["class"].item() for _ in range(3)]
+    assert len(set(losses)) == 1
 
 
 def test_patches_are_hidden():

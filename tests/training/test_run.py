@@ -209,6 +209,21 @@ def test_features_may_learn_more_slowly_than_the_head(tmp_path, pairs):
     assert after["output.weight"].abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("decay_vectors", [True, False])
+def test_biases_and_norms_decay_unless_they_are_spared(tmp_path, pairs, decay_vectors):
+    primed = pretrain(tmp_path / "primed", steps=1, lr=1e-9)
+    options = {
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "weight_decay": 500.0,
+        "decay_vectors": decay_vectors,
+    }  # halves weights
+    before, after = load_file(primed), load_file(pretrain(tmp_path / "run", steps=1, init=primed, **options))
+    for key in before.keys() - {"output.weight"}:
+        expected = before[key] / 2 if decay_vectors or before[key].ndim > 1 else before[key]
+        assert torch.allclose(after[key], expected, atol=1.1e-3), key
+
+
 def test_finetuning_learns_and_keeps_its_best(tmp_path, pairs):
     finetune(tmp_path / "run", pairs, steps=60, val_every=20, lr=3e-3, holdout=2)
     scores = [float(row["derain/psnr"]) for row in rows(tmp_path / "run") if row["derain/psnr"]]
