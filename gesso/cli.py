@@ -150,11 +150,9 @@ def run(verb: str, words: Sequence[str]) -> int:
     function = command(verb)
     result = function(**read_options(verb, function, parser_for(verb, function), words))
     if isinstance(result, Path):
-        from rich.markup import escape
-
         from gesso.report.console import say
 
-        say(f"written to {escape(str(result))}")
+        say(f"written to {result}")
     return getattr(result, "exit_code", 0)
 
 

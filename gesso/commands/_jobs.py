@@ -101,7 +101,7 @@ def run_in_turn(jobs: Sequence[Job]) -> dict[str, str]:
     """Runs jobs in this process, one after another."""
     failures = {}
     for number, job in enumerate(jobs, start=1):
-        say(f"\n[bold]run {number} of {len(jobs)}: {job.name}[/bold]")
+        say(f"\nrun {number} of {len(jobs)}: {job.name}", "bold")
         try:
             job.run()
         except Exception as error:

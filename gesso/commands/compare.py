@@ -50,7 +50,6 @@ from gesso.training.run import claimed
 
 MOST_PICTURES = 200  # test images whose restored pictures are kept
 FOLD_STRIDE = 10_000  # runs of one seed on different folds draw different numbers
-BRACKET = r"\["  # one that the console prints
 OF_A_RUN = ("seed", "init", "val", "holdout", "mix", "resume", "overwrite")  # options of fine-tuning that it decides
 MAY_CHANGE = {"starts", "seeds", "pairs", "devices", "cache"}  # a comparison can be enlarged
 
@@ -312,10 +311,10 @@ def conclude(
     page = write_report(out)
     comparison = Comparison.read(out)
     header, *rows = [row[:4] for row in comparison.table]
-    show_table(header, [[cell.replace("[", BRACKET) for cell in row] for row in rows])
+    show_table(header, rows)
     verdicts = tuple(str(verdict) for verdict in comparison.verdicts)
     for sentence in verdicts:
-        say(f"[bold]{sentence.replace('[', BRACKET)}[/bold]")
+        say(sentence, "bold")
     for name, why in failures.items():
         warn(f"{name} failed: {why}")
     say(f"the whole answer: {page}")

@@ -488,9 +488,7 @@ def draw_sweep(folder: Path, places: Sequence[Path]) -> dict[str, Any]:
             for line, values in lines.items()
             for value, (middle, low, high) in values.items()
         ]
-        show_table(
-            [option, "other options", found.y_label], [[cell.replace("[", r"\[") for cell in row] for row in rows]
-        )
+        show_table([option, "other options", found.y_label], rows)
         drawn[option] = {
             line: {str(value): numbers for value, numbers in values.items()} for line, values in lines.items()
         }
