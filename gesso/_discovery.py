@@ -80,9 +80,11 @@ def recipe_file(verb: str, name: str) -> Path:
     """
     folder = ROOT / "recipes" / verb
     known = {path.stem: path for path in folder.glob("*.yaml")}
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") and path.exists():
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
     if name in known:
         return known[name]
+    if path.is_file():
+        return path
     raise UnknownNameError(f"no recipe or file {name!r} for {verb}; {suggest(name, known)}")

@@ -84,7 +84,9 @@ def normalise(verb: str, function: Callable[..., Any], parser: "ArgumentParser",
 
 
 def checked(recipe: Path) -> Path:
-    """`recipe`, if it is YAML of a size that can be read: a few aliases of aliases unfold to more than memory holds.
+    """`recipe`, if it is YAML of options, each given once, and of a size that can be read.
+
+    A few aliases of aliases unfold to more than memory holds; of two values of one option, YAML would take the last.
 
     Raises:
         ValueError: if not.
@@ -101,11 +103,24 @@ def checked(recipe: Path) -> Path:
         return sizes[id(node)]
 
     try:
-        node = yaml.compose(recipe.read_text(), yaml.SafeLoader)
+        node = yaml.compose(recipe.read_text(encoding="utf-8"), yaml.SafeLoader)
         if node is not None and unfolded(node) > MOST_VALUES:
             raise ValueError(f"{recipe}: expected a recipe, got more than {MOST_VALUES:,} values")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{recipe}: expected text in UTF-8, got {error}") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{recipe}: expected YAML, got {error}") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise ValueError(
+            f"{recipe}: expected options, each as `name: value`, got {'a ' + node.id if node else 'nothing'}"
+        )
+    names = [key.value for key, _ in node.value]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{recipe}: {name} is given {names.count(name)} times; keep one")
+        if "." in str(name):
+            outer, inner = name.split(".", 1)
+            raise ValueError(f"{recipe}: {name}: in a recipe this is written as `{outer}: {{{inner}: ...}}`")
     return recipe
 
 
@@ -150,11 +165,9 @@ def run(verb: str, words: Sequence[str]) -> int:
     function = command(verb)
     result = function(**read_options(verb, function, parser_for(verb, function), words))
     if isinstance(result, Path):
-        from rich.markup import escape
-
         from gesso.report.console import say
 
-        say(f"written to {escape(str(result))}")
+        say(f"written to {result}")
     return getattr(result, "exit_code", 0)
 
 
@@ -173,7 +186,19 @@ def read_options(
     except ArgumentError as error:
         raise ValueError(explain(error, parser)) from None
     options.pop("config", None)
-    return vars(parser.instantiate_classes(options))
+    for action in parser._actions:
+        if Path in get_args(getattr(action, "_typehint", None)) and options.get(action.dest) == "":
+            raise ValueError(f"--{action.dest}: expected a path, got nothing")
+    return from_home(vars(parser.instantiate_classes(options)))
+
+
+def from_home(value: Any) -> Any:
+    """An option with the home folder for a leading `~`, which no shell puts into `--out=~/runs` or a recipe."""
+    if isinstance(value, dict):
+        return {name: from_home(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(from_home, value))
+    return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111, as text
 
 
 if __name__ == "__main__":

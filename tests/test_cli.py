@@ -44,6 +44,7 @@ def test_every_option_of_every_verb_is_documented(verb):
         ([*FINE, "--clip_norm", "-1"], "clip_norm: expected a positive number, got -1"),
         ([*FINE, "--ema_decay", "1"], "ema_decay: expected 0 or more and less than 1, got 1"),
         ([*FINE, "--betas", "[0.9, 1.5]"], "betas: expected 0 or more and less than 1, got (0.9, 1.5)"),
+        (["finetune", "--mix", "[derain, haze]"], "expected a list [..., ...] or null, got ['derain', 'haze']\n"),
         ([*TINY, "--steps", "many"], "gesso pretrain: --steps: expected a whole number, got many\n"),
         ([*TINY, "--compile", "fast"], "--compile: expected default or reduce-overhead or null, got fast\n"),
         ([*TINY, "--compile.mode", "fast"], "null, got {'mode': 'fast'}\n"),
@@ -55,6 +56,7 @@ def test_every_option_of_every_verb_is_documented(verb):
         (["finetune", "pairs"], "gesso finetune: pairs: expected --option value; gesso finetune --help lists"),
         (["check-data", "pairs", "more"], "gesso check-data: more: expected --option value"),
         ([*TINY, "--backbone_args.dim", "many"], "restormer_tiny cannot be built with the options {'dim': 'many'}"),
+        ([*TINY, "--out", ""], "gesso pretrain: --out: expected a path, got nothing"),
         ([*TINY, "--out", __file__], "expected a folder for the run, this is a file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -72,6 +74,36 @@ def test_an_unknown_key_in_a_recipe_is_named(capsys, tmp_path):
     recipe.write_text("backbone: restormer_tiny\nstpes: 3\n")
     assert cli.main(["pretrain", "--config", str(recipe), "--out", str(tmp_path / "run")]) == cli.BAD_INPUT
     assert "did you mean steps?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"steps: 2\nlr: 1.0e-4\nsteps: 3\n", "mine.yaml: steps is given 2 times; keep one"),
+        (b"backbone_args.dim: 8\n", "backbone_args.dim: in a recipe this is written as `backbone_args: {dim: ...}`"),
+        (b"", "mine.yaml: expected options, each as `name: value`, got nothing"),
+        (b"steps, 3\n", "mine.yaml: expected options, each as `name: value`, got a scalar"),
+        (b"- steps: 3\n", "mine.yaml: expected options, each as `name: value`, got a sequence"),
+        ("steps: 3\n".encode("utf-16"), "mine.yaml: expected text in UTF-8"),
+    ],
+)  # fmt: skip
+def test_what_is_no_recipe_is_refused_by_name(text, message, capsys, tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_bytes(text)
+    assert cli.main(["pretrain", "--config", str(recipe), "--out", str(tmp_path / "run")]) == cli.BAD_INPUT
+    assert message in capsys.readouterr().err
+
+
+def test_recipes_of_other_editors_are_read_and_home_is_put_in(tmp_path, monkeypatch):
+    """Windows line ends, a byte order mark, no suffix; `~` in a recipe and behind `=`, where shells leave it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").write_bytes(b"\xef\xbb\xbfinit: ~/a.pth\r\nmix:\r\n- {data: ~/b}\r\n")
+    finetune = cli.command("finetune")
+    given = ["--config=~/mine", "--out=~/run", "--task", "derain"]
+    read = cli.read_options("finetune", finetune, cli.parser_for("finetune", finetune), given)
+    assert read["out"] == f"{tmp_path}/run"
+    assert read["init"] == f"{tmp_path}/a.pth"
+    assert read["mix"] == [{"data": f"{tmp_path}/b"}]
 
 
 @pytest.mark.parametrize("kind", ["backbones", "pretexts", "degradations", "tasks", "recipes"])

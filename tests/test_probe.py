@@ -81,6 +81,7 @@ def test_each_class_may_have_its_own_images():
         ({"degradations": ["rain"]}, "two classes"),
         ({"count": 2}, "three images in each, got 2 and 2"),
         ({"images": "noise"}, "noise"),
+        ({"count": 3, "neighbours": 50}, "neighbours: expected 1 to 4, as many images as there are to ask, got 50"),
     ],
 )
 def test_what_cannot_be_probed_is_refused(options, message):

@@ -16,6 +16,7 @@ from gesso.functional.checks import check_choice
 from gesso.refiner.refined import Refined
 
 Format = Literal["official", "basicsr", "encoder", "degae", "onnx", "safetensors"]
+NAMED = {".safetensors": "safetensors", ".onnx": "onnx"}  # suffixes by which readers tell what a file holds
 
 
 def export(source: Backbone | str | Path, out: str | Path, format: Format = "official") -> list[Path]:
@@ -34,13 +35,18 @@ def export(source: Backbone | str | Path, out: str | Path, format: Format = "off
             "safetensors": gesso's own.
 
     Raises:
-        ValueError: if the network has no such form; the message says which it has.
+        ValueError: if the network has no such form; the message says which it has. If `out` is named as a file of
+            another format, which nothing could open.
     """
     check_choice("format", format, Format)
+    out = Path(out)
+    if (named := NAMED.get(out.suffix.lower(), format)) != format:
+        raise ValueError(
+            f"{out}: named as {named}, and format {format} is none; give it another suffix, or take format {named}"
+        )
     backbone = copy.deepcopy(source).cpu() if isinstance(source, Backbone) else load(source)
     if isinstance(backbone, Refined) and format in ("encoder", "degae"):
         raise CheckpointError(f"{format}: a refined model is none; use official, basicsr, onnx or safetensors")
-    out = Path(out)
     if format == "safetensors":
         save(backbone, out)
         return [out]

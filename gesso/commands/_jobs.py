@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from gesso.data.io import atomic_path
 from gesso.functional.processes import RUNS_BESIDE
 from gesso.report.console import say, warn
 
+PLACES = ("data", "lq", "gt", "val", "init")  # options that say where a comparison keeps what a run reads
 LEFTOVERS = ("last.ckpt", "best.safetensors")  # what a finished job needs no more
 
 
@@ -68,6 +71,18 @@ class Job:
         """The job whose `job.json` lies in a folder."""
         return cls(folder=folder, **json.loads((folder / "job.json").read_text()))
 
+    def settle(self) -> None:
+        """Writes into the recipe of a run that has begun where its data and its start lie now.
+
+        They may have moved with the comparison; that they are the same, the folder of the run says by its name.
+        """
+        config = self.folder / "config.yaml"
+        if config.exists():
+            first_line, rest = config.read_text().split("\n", 1)
+            recipe = yaml.safe_load(rest) | {name: self.options[name] for name in PLACES if name in self.options}
+            with atomic_path(config) as path:
+                path.write_text(f"{first_line}\n{yaml.safe_dump(recipe, sort_keys=False)}")
+
     def run(self) -> None:
         """Runs it here, from where it was stopped; when it ends well, `done.json` says so."""
         from gesso.commands.finetune import finetune
@@ -75,6 +90,7 @@ class Job:
 
         begin, before = time.perf_counter(), self.seconds
         command: Any = {"pretrain": pretrain, "finetune": finetune}[self.verb]
+        self.settle()
         try:
             command(out=self.folder, resume=True, **self.options)
         finally:
@@ -101,7 +117,7 @@ def run_in_turn(jobs: Sequence[Job]) -> dict[str, str]:
     """Runs jobs in this process, one after another."""
     failures = {}
     for number, job in enumerate(jobs, start=1):
-        say(f"\n[bold]run {number} of {len(jobs)}: {job.name}[/bold]")
+        say(f"\nrun {number} of {len(jobs)}: {job.name}", "bold")
         try:
             job.run()
         except Exception as error:

@@ -111,9 +111,9 @@ def explain(error: Exception, parser: "ArgumentParser") -> str:
     text = str(error).strip()
     options = {action.dest: action for action in parser._actions}
     wrong = re.match(r'Parser key "([\w.]+)":', text)
-    value = re.search(r"(?:Got|Given) value: (.*)", text, re.DOTALL)
-    if wrong and value and (kind := getattr(options.get(wrong[1]), "_typehint", None)) is not None:
-        got = re.sub(r"NestedArg\(key=(.*), val=(.*)\)", r"{\1: \2}", value[1])
+    values = re.findall(r"(?:Got|Given) value: (.*)", text)  # of a list first its items, and then all of it
+    if wrong and values and (kind := getattr(options.get(wrong[1]), "_typehint", None)) is not None:
+        got = re.sub(r"NestedArg\(key=(.*), val=(.*)\)", r"{\1: \2}", values[-1])
         return f"--{wrong[1]}: expected {expected(kind)}, got {got}"
     stray = re.search(r"unrecognized arguments: ([^-\s].*)", text)
     if stray:

@@ -8,7 +8,7 @@ from typing import Any
 from gesso._discovery import check_options
 from gesso.data.io import as_paths
 from gesso.data.layouts import Pair, PairBy, find_pairs, find_photos
-from gesso.data.mixes import adjusted, check_mix
+from gesso.data.mixes import adjusted, check_mix, check_unused
 from gesso.data.origins import files_of
 from gesso.data.procedural import SOURCES
 from gesso.data.sources import WholeImages, open_procedural, whole_pairs, whole_photos
@@ -71,6 +71,7 @@ def open_test_sets(
     if not mix:
         sets = open_sets(task=task, channels=channels, seed=seed, **options)
     else:
+        check_unused(open_sets, {name: value for name, value in options.items() if name != "scale"})
         sets, missing = [], []
         for name, entry in zip(check_mix(mix), mix, strict=True):
             entry = {option: value for option, value in entry.items() if option not in FOR_TRAINING}

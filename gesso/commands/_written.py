@@ -1,6 +1,7 @@
-"""What commands that write many files share: that nothing is in their way, and what became of each."""
+"""What commands that write files share: that they can, that nothing is in their way, and what became of each."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 
@@ -20,6 +21,32 @@ class Written:
     def exit_code(self) -> int:
         """1 if an image failed, else 0."""
         return int(bool(self.failed))
+
+
+def check_folder(out: Path) -> None:
+    """Checks, before any work is done for it, that files can be written into a folder that may not exist yet.
+
+    Raises:
+        NotADirectoryError: if it is a file, or lies below one.
+        PermissionError: if nothing may be written there.
+    """
+    there = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{out}: expected a folder to write into; {there} is a file")
+    if not os.access(there, os.W_OK):
+        raise PermissionError(f"{out}: nothing may be written into {there}")
+
+
+def check_results(out: Path, file: str, *, overwrite: bool) -> None:
+    """Checks that results can be written into a folder, the last of which is called `file`.
+
+    Raises:
+        FileExistsError: if it holds some and `overwrite` is False.
+        OSError: if it is no folder that can be written into.
+    """
+    check_folder(out)
+    if (out / file).exists() and not overwrite:
+        raise FileExistsError(f"{out} holds results already; --overwrite replaces them, or choose another folder")
 
 
 def check_free(paths: list[Path]) -> None:

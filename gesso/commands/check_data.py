@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from rich.markup import escape
-
 from gesso._discovery import UnknownNameError
 from gesso.data.inspection import Finding, find_errors, find_warnings, inspect
 from gesso.data.io import as_paths
 from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos, find_splits, find_unpaired
-from gesso.report.console import say, show_table, track, warn
+from gesso.report.console import complain, say, show_table, track, warn
 from gesso.tasks import find_task
 
 SHOWN = 10  # lines of a kind that are printed
@@ -129,15 +127,10 @@ def show(report: DataReport) -> None:
         show_table(("split", "pairs or photos", "smallest", "largest", "bits", "scale", "input PSNR"), rows)
     for lines, tell in ((report.errors, complain), (report.warnings, warn)):
         for line in lines[:SHOWN]:
-            tell(escape(line))
+            tell(line)
         if len(lines) > SHOWN:
             tell(f"... and {len(lines) - SHOWN} more of the kind")
     say(f"errors: {len(report.errors)}, warnings: {len(report.warnings)}")
-
-
-def complain(text: str) -> None:
-    """Prints one line that begins with `error:`."""
-    say(f"[red]error:[/red] {text}")
 
 
 def summarise(findings: Sequence[Finding]) -> tuple[str, ...]:

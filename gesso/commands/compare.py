@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +51,6 @@ from gesso.training.run import claimed
 
 MOST_PICTURES = 200  # test images whose restored pictures are kept
 FOLD_STRIDE = 10_000  # runs of one seed on different folds draw different numbers
-BRACKET = r"\["  # one that the console prints
 OF_A_RUN = ("seed", "init", "val", "holdout", "mix", "resume", "overwrite")  # options of fine-tuning that it decides
 MAY_CHANGE = {"starts", "seeds", "pairs", "devices", "cache"}  # a comparison can be enlarged
 
@@ -162,7 +162,9 @@ def compare(
     """
     recipe = Recipe.of(compare, locals())
     check_numbers(recipe.options | (finetune_args or {}))
-    out = Path(out)
+    out, repetitions = Path(out), list(dict.fromkeys(numbered("seeds", seeds)))
+    if not repetitions:
+        raise ValueError("seeds: expected one number or more, one for each repetition, got none")
     goal = task_for(create_backbone(backbone, **(backbone_args or {})), task, scale)
     network = {"backbone": backbone, "backbone_args": backbone_args or {}}
     compared = find_starts(listed(starts), network, pretrain_args or {}, start_args or {}, task)
@@ -172,7 +174,7 @@ def compare(
         made=out / "data" / "spoilt",
     )  # fmt: skip
     check_first(splits, goal, spoil)
-    counts = check_counts([int(count) for count in listed(pairs)], splits)
+    counts = check_counts(numbered("pairs", pairs), splits)
     for start in compared:
         if start.file:  # weights of another network are refused before anything is trained
             starting_network(create_backbone(backbone, **network["backbone_args"]), str(start.file), transfer)
@@ -192,7 +194,7 @@ def compare(
         runs = [
             finetuning(out, start, primings.get(start.name), seed, number, fold, count, options)
             for count in counts
-            for seed in dict.fromkeys(int(seed) for seed in listed(seeds))
+            for seed in repetitions
             for number, fold in enumerate(splits)
             for start in compared
             if start.name not in failures
@@ -231,6 +233,18 @@ def listed(values: int | str | Sequence[Any] | None) -> list[Any]:
     if isinstance(values, str):
         return [word.strip() for word in values.split(",") if word.strip()]
     return [values] if isinstance(values, int) else list(values)
+
+
+def numbered(name: str, values: int | str | Sequence[Any] | None) -> list[int]:
+    """The whole numbers that a user has listed as the option `name`.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    words = [str(value) for value in listed(values)]
+    if wrong := [word for word in words if not re.fullmatch(r"-?\d+", word)]:
+        raise ValueError(f"{name}: expected whole numbers separated by commas, got {wrong[0]}")
+    return [int(word) for word in words]
 
 
 def claim(out: Path, recipe: Recipe) -> None:
@@ -312,10 +326,10 @@ def conclude(
     page = write_report(out)
     comparison = Comparison.read(out)
     header, *rows = [row[:4] for row in comparison.table]
-    show_table(header, [[cell.replace("[", BRACKET) for cell in row] for row in rows])
+    show_table(header, rows)
     verdicts = tuple(str(verdict) for verdict in comparison.verdicts)
     for sentence in verdicts:
-        say(f"[bold]{sentence.replace('[', BRACKET)}[/bold]")
+        say(sentence, "bold")
     for name, why in failures.items():
         warn(f"{name} failed: {why}")
     say(f"the whole answer: {page}")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from gesso.commands._written import Written, check_free
+from gesso.commands._written import Written, check_folder, check_free
 from gesso.data.io import Picture, read_picture, write_picture
 from gesso.data.layouts import find_images
 from gesso.degradations import parse_degradation
@@ -53,6 +53,7 @@ def degrade(
     spoil = parse_degradation(degradation)
     photos = find_clean(input, out)
     sides = {"input": out / "input", "target": out / "target"} if pairs else {"input": out}
+    check_folder(out)
     if not overwrite:
         check_free([side / name for side in sides.values() for name in photos])
     written, failed, left_out = [], {}, 0

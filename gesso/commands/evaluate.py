@@ -11,6 +11,7 @@ from gesso._discovery import check_options
 from gesso.backbones import Backbone
 from gesso.commands._scores import Row, Scores, find_beside, show, write
 from gesso.commands._test_sets import TestSet, open_test_sets
+from gesso.commands._written import check_results
 from gesso.data.io import as_paths, write_image
 from gesso.data.layouts import PairBy
 from gesso.functional.color import as_rgb
@@ -99,8 +100,8 @@ def evaluate(
     check_options(Protocol, protocol or {}, "protocol")
     if save_images and out is None:
         raise ValueError("save_images: needs a folder to write into (--out)")
-    if out is not None and (out / "scores.json").exists() and not overwrite:
-        raise FileExistsError(f"{out} holds scores already; --overwrite replaces them, or choose another folder")
+    if out is not None:
+        check_results(out, "scores.json", overwrite=overwrite)
     restorer, instead = None, {}
     restored_by = "nothing, the input as it is" if scale == 1 else "bicubic enlargement"
     restoring = {"tile": tile, "overlap": overlap, "ensemble": ensemble, "precision": precision, "device": device}

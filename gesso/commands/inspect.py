@@ -27,6 +27,7 @@ from gesso.commands._diagnosis import (
 )
 from gesso.commands._origins import Origin, OwnOutput, beginning, open_origin, own_output, random_start
 from gesso.commands._sweeps import read_sweep
+from gesso.commands._written import check_results
 from gesso.commands.compare import listed
 from gesso.commands.probe import class_name, clean_images, embed, neighbour_accuracies, squared_distances
 from gesso.data.io import atomic_path
@@ -113,8 +114,7 @@ def inspect(
         raise ValueError(f"mask_ratio: expected a share in (0, 1), got {mask_ratio}")
     if count < 4:
         raise ValueError(f"count: expected 4 images or more, half of which fit a convolution, got {count}")
-    if (folder / "inspection.json").exists() and not overwrite:
-        raise FileExistsError(f"{folder} holds results already; --overwrite replaces them, or choose another folder")
+    check_results(folder, "inspection.json", overwrite=overwrite)
     results: dict[str, Any] = {}
     if what is not None:
         view = View(what, against, backbone_args or {}, images, count, crop_size, seed, degradations)
@@ -488,9 +488,7 @@ def draw_sweep(folder: Path, places: Sequence[Path]) -> dict[str, Any]:
             for line, values in lines.items()
             for value, (middle, low, high) in values.items()
         ]
-        show_table(
-            [option, "other options", found.y_label], [[cell.replace("[", r"\[") for cell in row] for row in rows]
-        )
+        show_table([option, "other options", found.y_label], rows)
         drawn[option] = {
             line: {str(value): numbers for value, numbers in values.items()} for line, values in lines.items()
         }

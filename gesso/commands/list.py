@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import torch
 from docstring_parser import parse
-from rich.markup import escape
 
 from gesso import _discovery
 from gesso.backbones import backbone_classes, create_backbone, list_backbones
@@ -35,7 +34,7 @@ def list(kind: Kind, name: str | None = None) -> None:
         show_sizes(entries)
         return
     if name is None:
-        rows = [(key, escape(first_line(value))) for key, value in sorted(entries.items())]
+        rows = [(key, first_line(value)) for key, value in sorted(entries.items())]
         show_table(("name", "what it is"), rows, words=2)
         return
     named = sorted(key for key in entries if key == name or key.endswith(f"/{name}"))  # a recipe, with or without verb
@@ -43,7 +42,7 @@ def list(kind: Kind, name: str | None = None) -> None:
         raise _discovery.UnknownNameError(f"unknown name {name!r} in {kind}; {_discovery.suggest(name, entries)}")
     for key in named:
         if isinstance(entries[key], str):
-            say(escape(f"# {key}\n{entries[key]}" if key != name else entries[key]))
+            say(f"# {key}\n{entries[key]}" if key != name else entries[key])
         else:
             show_options(key, entries[key])
 
@@ -60,8 +59,8 @@ def first_line(thing: Any) -> str:
 def show_sizes(entries: dict[str, Any]) -> None:
     """Prints every network with the names of its sizes, and the options that make them."""
     for thing in dict.fromkeys(entries.values()):
-        say(f"\n[bold]{escape(first_line(thing))}[/bold]")
-        rows = [(name, escape(options_in_words(thing.variants[name]))) for name in thing.variants]
+        say(f"\n{first_line(thing)}", "bold")
+        rows = [(name, options_in_words(thing.variants[name])) for name in thing.variants]
         show_table(("name", "options beside the defaults"), rows, words=2)
 
 
@@ -78,7 +77,7 @@ def options_in_words(options: dict[str, Any]) -> str:
 
 def show_options(name: str, thing: Any) -> None:
     """Prints the options of a class with their defaults and documentation."""
-    say(f"[bold]{name}[/bold]: {first_line(thing)}")
+    say(f"{name}: {first_line(thing)}", "bold")
     if name in list_backbones():
         with torch.device("meta"):  # shapes alone
             say(f"{sum(weight.numel() for weight in create_backbone(name).parameters()):,} parameters")
@@ -91,7 +90,7 @@ def show_options(name: str, thing: Any) -> None:
         for option, parameter in signature.parameters.items()
         if option != "backbone"
     ]
-    show_table(("option", "default", "meaning"), [tuple(map(escape, row)) for row in rows], words=3)
+    show_table(("option", "default", "meaning"), rows, words=3)
 
 
 def backbones() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gesso.backbones import Backbone, create_backbone
 from gesso.commands._origins import open_file
+from gesso.commands._written import check_results
 from gesso.data.datasets import Window, cut
 from gesso.data.io import as_paths, atomic_path
 from gesso.data.layouts import find_photos
@@ -93,7 +94,7 @@ def probe(
         overwrite: replace results that stand in `out`.
 
     Raises:
-        ValueError: if there is nothing to probe, or fewer than two classes or three images.
+        ValueError: if there is nothing to probe, or fewer than two classes, three images or the neighbours.
         FileNotFoundError: if a folder or file does not exist.
         FileExistsError: if `out` holds results and `overwrite` is False.
     """
@@ -101,8 +102,8 @@ def probe(
     files = [checkpoint] if isinstance(checkpoint, str) else list(checkpoint or [])
     if backbone is None and not files and not pixels:
         raise ValueError("expected a backbone to probe with random weights, a checkpoint, or both")
-    if folder is not None and (folder / "probe.csv").exists() and not overwrite:
-        raise FileExistsError(f"{folder} holds results already; --overwrite replaces them, or choose another folder")
+    if folder is not None:
+        check_results(folder, "probe.csv", overwrite=overwrite)
     classes = [parse_degradation(value) for value in (degradations or FIVE)]
     networks = starts(backbone, backbone_args or {}, files, seed, pixels)
     channels = networks[-1][1].in_channels
@@ -112,6 +113,9 @@ def probe(
         raise ValueError(f"expected two classes or more, and three images in each, got {len(classes)} and {each}")
     ways = [[i % len(classes)] if own_images else range(len(classes)) for i in range(len(clean))]
     labels = np.concatenate(ways)
+    voters = len(divided(labels, SPLITS[0])[0])
+    if not 1 <= neighbours <= voters:
+        raise ValueError(f"neighbours: expected 1 to {voters}, as many images as there are to ask, got {neighbours}")
 
     found, distances = [], {}
     for start, network in networks:
@@ -238,16 +242,23 @@ def squared_distances(rows: Tensor, chunk: int = 65_536) -> np.ndarray:
 
 def neighbour_accuracies(distances: np.ndarray, labels: np.ndarray, neighbours: int) -> tuple[float, ...]:
     """Share of right answers of the nearest neighbours, one for each of the five published splits."""
-    from sklearn.model_selection import train_test_split
     from sklearn.neighbors import KNeighborsClassifier
 
     accuracies = []
     for split in SPLITS:
-        known, asked = train_test_split(np.arange(len(labels)), test_size=0.33, random_state=split)
+        known, asked = divided(labels, split)
         vote = KNeighborsClassifier(neighbours, metric="precomputed")
         vote.fit(distances[np.ix_(known, known)], labels[known])
         accuracies.append(float(vote.score(distances[np.ix_(asked, known)], labels[asked])))
     return tuple(accuracies)
+
+
+def divided(labels: np.ndarray, split: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the two thirds that vote, and of the third that is asked for."""
+    from sklearn.model_selection import train_test_split
+
+    known, asked = train_test_split(np.arange(len(labels)), test_size=0.33, random_state=split)
+    return np.asarray(known), np.asarray(asked)
 
 
 def write(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gesso import checkpoint as checkpoints
-from gesso.commands._written import Written, check_free
+from gesso.commands._written import Written, check_folder, check_free
 from gesso.data.io import SUFFIXES, Picture, read_picture, write_picture
 from gesso.data.layouts import find_images
 from gesso.data.origins import check_channels
@@ -72,6 +72,8 @@ def restore(
     check_channels(checkpoint, channels)
     targets = plan(input, out)
     join()
+    for folder in dict.fromkeys(target.parent for target in targets.values()):
+        check_folder(folder)
     if not overwrite:
         check_free(list(targets.values()))
     from_all(None)  # nobody writes before everybody has looked
@@ -105,7 +107,7 @@ def plan(input: Path, out: Path) -> dict[Path, Path]:
 
     Raises:
         FileNotFoundError: if `input` does not exist.
-        ValueError: if there are no images, or one would be replaced by its own restoration.
+        ValueError: if there are no images, or one would be replaced by a restoration.
     """
     if input.is_file():
         as_file = out.suffix.lower() in SUFFIXES and not out.is_dir()
@@ -113,16 +115,16 @@ def plan(input: Path, out: Path) -> dict[Path, Path]:
             raise ValueError(f"out: {out} is no folder, and of files {', '.join(SUFFIXES)} can be written")
         targets = {input: out if as_file else out / input.name}
     else:
-        there = out.resolve()  # what an earlier run wrote below the images is none of them
-        images = [
-            path for path in find_images(input) if there == input.resolve() or there not in path.resolve().parents
-        ]
+        there = out.resolve()
+        below = input.resolve() in there.parents  # what an earlier run wrote below the images is none of them
+        images = [path for path in find_images(input) if not (below and there in path.resolve().parents)]
         targets = {path: out / path.relative_to(input) for path in images}
     if not targets:
         raise ValueError(f"{input}: no images; {', '.join(SUFFIXES)} are read")
-    for path, target in targets.items():
-        if path.resolve() == target.resolve():
-            raise ValueError(f"out: {target} is the image itself; write into another folder")
+    given = {path.resolve() for path in targets}
+    for target in targets.values():
+        if target.resolve() in given:
+            raise ValueError(f"out: {target} is one of the images themselves; write into another folder")
     return targets
 
 

@@ -1,13 +1,14 @@
 """Several data sets as one: for all-in-one training, and for classes of degradations."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
-from gesso._discovery import check_options
+from gesso._discovery import UnknownNameError, check_options, suggest
 from gesso.data.datasets import Key, Sample, shuffled
 from gesso.data.sources import TrainingData, open_training_data
 from gesso.functional.checks import check_choice
@@ -130,15 +131,44 @@ def check_mix(mix: Sequence[Mapping[str, Any]]) -> list[str]:
     return names
 
 
+def check_part(entry: Mapping[str, Any], what: str) -> None:
+    """Checks the options of one part of a mix: what it says of itself, and where its data is.
+
+    Raises:
+        UnknownNameError: naming the option and the nearest match.
+    """
+    known = {*OWN, *inspect.signature(open_training_data).parameters} - {"seed"}
+    for option in entry:
+        if option not in known:
+            raise UnknownNameError(f"{what} has no option {option!r}; {suggest(option, known)}")
+
+
+def check_unused(opening: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Checks that no data of a single task is given beside a mix, whose parts say theirs.
+
+    Args:
+        opening: what opens data, whose defaults mean that nothing was given.
+        options: of `opening`.
+
+    Raises:
+        ValueError: naming the first option that would change nothing.
+    """
+    parameters = inspect.signature(opening).parameters
+    for name, value in options.items():
+        if value != parameters[name].default:
+            raise ValueError(f"{name}: beside a mix it says nothing; give it to the parts that it is for")
+
+
 def open_mix(mix: Sequence[Mapping[str, Any]], *, channels: int = 3, seed: int) -> list[Part]:
     """The parts of a mix from its YAML form, a list of {task, data, repeats, ...}.
 
     Raises:
-        ValueError: as `check_mix`, and for parts that are not found: all of them are named, with what was searched.
+        ValueError: as `check_mix`, for options that a part does not have, and for parts that are not found: all of them
+            are named, with what was searched.
     """
     parts, missing = [], []
     for name, entry in zip(check_mix(mix), mix, strict=True):
-        check_options(open_training_data, [option for option in entry if option not in OWN], f"mix part {name}")
+        check_part(entry, f"mix part {name}")
         try:
             parts.append(open_part(**entry, channels=channels, seed=seed))
         except (ValueError, OSError) as error:
@@ -163,6 +193,7 @@ def open_parts(
         ValueError: if there is nothing to train on; the message says what was found.
     """
     if task == "all-in-one":
+        check_unused(open_training_data, data)
         return open_mix(mix or [], channels=channels, seed=seed)
     if mix:
         raise ValueError(f"mix: it is for the task all-in-one, got the task {task}")

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from gesso.functional.processes import place
 
@@ -13,25 +14,30 @@ Item = TypeVar("Item")
 console = Console(highlight=False, soft_wrap=True, quiet=place().rank > 0)  # of several processes, the first speaks
 
 
-def say(text: str) -> None:
-    """Prints one line; `[bold]` and friends are rich markup."""
-    console.print(text)
+def say(text: str, style: str = "") -> None:
+    """Prints one line as it is, brackets and all, in a style of rich's such as "bold"."""
+    console.print(Text(text, style))
 
 
 def warn(text: str) -> None:
     """Prints one line that begins with `warning:`."""
-    console.print(f"[yellow]warning:[/yellow] {text}")
+    console.print(Text.assemble(("warning:", "yellow"), f" {text}"))
+
+
+def complain(text: str) -> None:
+    """Prints one line that begins with `error:`."""
+    console.print(Text.assemble(("error:", "red"), f" {text}"))
 
 
 def show_table(
     header: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None, words: int = 1
 ) -> None:
     """Prints a table; the first columns, `words` of them, are left-aligned, the others right."""
-    table = Table(*header, title=title, title_justify="left", box=None, pad_edge=False)
-    for column in table.columns[words:]:
-        column.justify = "right"
+    table = Table(title=None if title is None else Text(title), title_justify="left", box=None, pad_edge=False)
+    for number, name in enumerate(header):
+        table.add_column(Text(name), justify="left" if number < words else "right")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(Text(str(cell)) for cell in row))
     console.print(table)
 
 
@@ -50,13 +56,13 @@ def duration(seconds: float) -> str:
 def progress_bar(**options: Any) -> Progress:
     """A progress bar with the time left and room for a note (`fields[note]`), not yet started."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     return Progress(*columns, console=console, refresh_per_second=2, **options)
 

@@ -153,6 +153,7 @@ def fit(
         KeyboardInterrupt: after a requested stop, with the state saved.
     """
     quieten()
+    out = out.absolute()  # Lightning would take a leading ~ for the home folder
     here = place()
     sampler = StepSampler(stages, steps * accumulate, rank=here.rank, world=here.world)
     module.plan(
@@ -206,6 +207,8 @@ def fit(
             compile_features(module.backbone, compile, trainer.strategy.root_device)
         try:
             trainer.fit(module, data, ckpt_path=state, weights_only=True)
+            if validations and val_every and steps % val_every:
+                trainer.validate(module, data, verbose=False)
         except StoppedError:
             say(f"stopped at step {module.step}; --resume goes on from here")
             raise KeyboardInterrupt from None
@@ -217,8 +220,6 @@ def fit(
             raise TrainingError(f"{why}, at step {module.step}. --resume goes on from the last saved state") from error
         finally:
             (out / "hparams.yaml").unlink(missing_ok=True)  # Lightning's, and empty
-        if validations and val_every and steps % val_every:
-            trainer.validate(module, data, verbose=False)
         if module.skipped and trainer.is_global_zero:
             worst = ", ".join(f"{name} ({count})" for name, count in module.skipped.most_common(5))
             say(f"steps skipped for a gradient that was not finite, by sample: {worst}")

@@ -65,8 +65,8 @@ def test_our_own_format_from_official_weights(tmp_path, net):
 def test_exporting_leaves_the_network_alone(tmp_path, net):
     net.train()
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
-    for format in ("official", "encoder", "safetensors"):
-        export(net, tmp_path / f"{format}.safetensors", format)
+    for name, format in (("official.pth", "official"), ("encoder.pth", "encoder"), ("own.safetensors", "safetensors")):
+        export(net, tmp_path / name, format)
     assert net.training
     assert same(net.state_dict(), before)
 

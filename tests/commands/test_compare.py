@@ -194,6 +194,20 @@ def test_killed_and_given_again_the_result_is_that_of_an_unbroken_one(tmp_path, 
     assert rows(tmp_path / "out") == rows(done[0])
 
 
+def test_runs_go_on_in_a_comparison_that_has_been_moved(tmp_path, data, monkeypatch):
+    """As if all runs had been stopped between their last saved state and the word that they are done."""
+    options = {"data": data, "starts": "leaves-restore", "seeds": "0", **TINY}
+    with monkeypatch.context() as patch:
+        patch.setattr(_jobs, "LEFTOVERS", ())
+        compare(out=tmp_path / "here", **options)
+    before = rows(tmp_path / "here")
+    for finished in [*(tmp_path / "here").rglob("done.json")]:
+        finished.unlink()
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert compare(out=tmp_path / "there", **options).failures == {}
+    assert rows(tmp_path / "there") == before
+
+
 def test_the_command_on_the_page_repeats_the_recipe(done):
     line = (done[0] / "comparison.md").read_text().split("```sh\n")[1].split("\n")[0]
     words = shlex.split(line)
@@ -301,6 +315,9 @@ def test_a_network_of_the_users_own_is_compared(tmp_path, data):
         ({"finetune_args": {"warmup_steps": "few"}}, "finetune_args: warmup_steps: expected a whole number, got few"),
         ({"folds": 6}, "expected 2 to 5"),
         ({"pairs": "2,9"}, "from 1 to 2"),
+        ({"pairs": "1,two"}, "pairs: expected whole numbers separated by commas, got two"),
+        ({"seeds": [0, 1.5]}, "seeds: expected whole numbers separated by commas, got 1.5"),
+        ({"seeds": ""}, "seeds: expected one number or more"),
         ({"steps": 0}, "steps"),
         ({"task": "derian"}, "did you mean derain"),
         ({"task": "denoise_grey"}, "grey"),

@@ -93,3 +93,5 @@ def test_bad_requests_are_refused_before_anything_is_written(photos, tmp_path):
     with pytest.raises(ValueError, match=r"both be written as c\.png"):
         degrade(photos, out)
     assert not out.exists()
+    with pytest.raises(NotADirectoryError, match="expected a folder to write into"):
+        degrade(photos / "a.png", photos / "a.png" / "pairs")

@@ -140,7 +140,8 @@ def test_bad_input_is_an_error(tmp_path, network):
         ({"data": [root, root]}, ValueError, "two sets are called set"),
         ({"protocol": {"chanel": "y"}}, ValueError, "did you mean channel"),
         ({"save_images": True}, ValueError, "needs a folder"),
-        ({"out": tmp_path / "scores"}, FileExistsError, "holds scores already"),
+        ({"out": tmp_path / "scores"}, FileExistsError, "holds results already"),
+        ({"out": root / "input/0.png"}, NotADirectoryError, "expected a folder to write into"),
         ({"scale": 2}, ValueError, "derain keeps the size"),
         ({"task": "sr", "scale": 2, "checkpoint": network}, ValueError, "enlarges 1 times, expected 2"),
         ({"data": None, "lq": root, "gt": root, "degradation": "rain"}, ValueError, "a folder of them is needed"),
@@ -231,6 +232,8 @@ def test_a_mix_is_measured_part_by_part_each_by_its_protocol(tmp_path, capsys):
     assert "| foggy | 8 |" in (tmp_path / "out/scores.md").read_text()
     with pytest.raises(ValueError, match=r"mix part rainy: .*nowhere: no such folder\nmix part foggy: .*gone"):
         evaluate(task="all-in-one", mix=[mix[0] | {"data": "nowhere"}, mix[2] | {"data": "gone"}])
+    with pytest.raises(ValueError, match="split: beside a mix it says nothing"):
+        evaluate(task="all-in-one", mix=mix, split="train")
     with pytest.raises(ValueError, match="mix: it belongs to the task all-in-one"):
         evaluate(task="derain", mix=mix)
 

@@ -13,6 +13,18 @@ def test_a_file_is_written_in_the_form_of_the_authors(tmp_path, capsys):
     assert "Restormer" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".onnx"])
+def test_what_a_suffix_says_is_not_belied(tmp_path, suffix):
+    torch.save(create_backbone("restormer_tiny", dim=8).state_dict(), tmp_path / "in.pth")
+    out = tmp_path / f"out{suffix}"
+    out.write_text("precious")
+    with pytest.raises(
+        ValueError, match=rf"named as {suffix[1:]}, and format official is none; give it another suffix, or"
+    ):
+        export(tmp_path / "in.pth", out, overwrite=True)
+    assert out.read_text() == "precious"
+
+
 def test_a_file_in_the_way_stays(tmp_path):
     torch.save(create_backbone("restormer_tiny", dim=8).state_dict(), tmp_path / "in.pth")
     for name in ("out.pth", "out_De1.pth"):

@@ -129,8 +129,17 @@ def test_nothing_is_overwritten_unless_asked_for(tmp_path, identity):
 def test_the_images_themselves_are_never_replaced(tmp_path, identity, where):
     write_picture(tmp_path / "a.png", picture())
     source = tmp_path if where == "same" else tmp_path / "a.png"
-    with pytest.raises(ValueError, match="is the image itself"):
+    with pytest.raises(ValueError, match="is one of the images themselves"):
         restore(source, tmp_path, checkpoint=identity, overwrite=True)
+
+
+def test_a_folder_may_be_restored_into_the_one_around_it(tmp_path, identity):
+    for name in ("in/a.png", "in/in/b.png"):
+        write_picture(tmp_path / name, picture())
+    done = restore(tmp_path / "in", tmp_path, checkpoint=identity)
+    assert [path.relative_to(tmp_path).as_posix() for path in done.written] == ["a.png", "in/b.png"]
+    with pytest.raises(ValueError, match=r"in/b\.png is one of the images themselves"):
+        restore(tmp_path / "in", tmp_path, checkpoint=identity, overwrite=True)
 
 
 def test_a_folder_inside_the_images_is_not_restored_again(tmp_path, identity):
@@ -171,9 +180,17 @@ def test_bad_input_is_an_error_before_anything_is_written(tmp_path, identity):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_where_a_folder_should_be_is_seen_before_anything_is_restored(tmp_path, identity):
+    write_picture(tmp_path / "in" / "deep" / "a.png", picture())
+    (tmp_path / "deep").write_text("precious")
+    for out in (tmp_path / "deep", tmp_path / "deep" / "er", tmp_path):
+        with pytest.raises(NotADirectoryError, match=r"expected a folder to write into; .*deep is a file"):
+            restore(tmp_path / "in", out, checkpoint=identity)
+
+
 def test_an_output_that_cannot_be_written_is_reported(tmp_path, identity):
     write_picture(tmp_path / "in" / "a.png", picture())
-    (tmp_path / "out").write_text("a file where a folder should be")
-    done = restore(tmp_path / "in", tmp_path / "out", checkpoint=identity)
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    done = restore(tmp_path / "in", tmp_path / "out", checkpoint=identity, overwrite=True)
     assert done.exit_code == 1
     assert "could not write" in done.failed[tmp_path / "in" / "a.png"]

@@ -224,6 +224,17 @@ def test_biases_and_norms_decay_unless_they_are_spared(tmp_path, pairs, decay_ve
         assert torch.allclose(after[key], expected, atol=1.1e-3), key
 
 
+def test_a_run_leaves_its_files_in_its_folder_and_nothing_else(tmp_path, pairs, monkeypatch):
+    """Lightning would take `~` for the home folder, and leave a file of its own behind the last measurement."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    finetune(Path("~/run"), pairs, steps=2, val_every=4)
+    left = {path.name for path in (tmp_path / "~" / "run").iterdir() if not path.name.startswith((".", "events"))}
+    files = {"config.yaml", "backbone.safetensors", "best.safetensors", "last.ckpt", "metrics.csv", "images.csv"}
+    assert left == {*files, "samples"}
+    assert not (tmp_path / "home").exists()
+
+
 def test_finetuning_learns_and_keeps_its_best(tmp_path, pairs):
     finetune(tmp_path / "run", pairs, steps=60, val_every=20, lr=3e-3, holdout=2)
     scores = [float(row["derain/psnr"]) for row in rows(tmp_path / "run") if row["derain/psnr"]]
