@@ -7,7 +7,7 @@ from typing import Any
 
 from gesso._discovery import check_options
 from gesso.data.io import as_paths
-from gesso.data.layouts import Pair, PairBy, find_pairs, find_photos
+from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos
 from gesso.data.mixes import adjusted, check_mix, check_unused
 from gesso.data.origins import files_of
 from gesso.data.procedural import SOURCES
@@ -77,8 +77,7 @@ def open_test_sets(
             entry = {option: value for option, value in entry.items() if option not in FOR_TRAINING}
             check_options(open_sets, entry, f"mix part {name}")
             try:
-                part: dict[str, Any] = entry | {"name": name, "channels": channels, "seed": seed}
-                sets += open_sets(**part)
+                sets += open_part(entry | {"name": name, "channels": channels, "seed": seed})
             except (ValueError, OSError) as error:
                 missing.append(f"mix part {name}: {error}")
         if missing:
@@ -87,6 +86,16 @@ def open_test_sets(
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"data: two sets are called {' and '.join(sorted(twice))}; evaluate them one by one")
     return sets
+
+
+def open_part(part: dict[str, Any]) -> list[TestSet]:
+    """The sets of one part of a mix; clean photos that come without a degradation are spoilt by that of their task."""
+    try:
+        return open_sets(**part)
+    except NoPairsError:
+        if part.get("data") is None or "degradation" in part:
+            raise
+        return open_sets(**part, degradation=find_task(part["task"], part.get("scale", 1)).degradation)
 
 
 def open_sets(

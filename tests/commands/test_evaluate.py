@@ -10,6 +10,7 @@ from gesso.commands.evaluate import evaluate
 from gesso.data.io import read_image, write_image
 from gesso.functional.resize import imresize
 from gesso.metrics import Protocol
+from gesso.tasks import find_task
 from tests._data import ROOT, data_folder
 from tests._networks import photo_like
 
@@ -214,6 +215,14 @@ def test_published_sets_below_a_root_are_sets_of_their_own(tmp_path):
     scores = evaluate(task="derain", data=tmp_path / "Rain13K")
     assert [row.set for row in scores.sets] == ["Rain100L", "Test100"]
     assert {name for one in scores.published for name in one.scores} == {"Rain100L", "Test100"}
+
+
+def test_clean_photos_in_a_mix_are_spoilt_as_in_training(tmp_path):
+    photos = str(pairs(tmp_path / "rain", count=1) / "target")
+    rainy = {"name": "rainy", "task": "derain", "data": str(tmp_path / "rain")}
+    scores = evaluate(task="all-in-one", mix=[{"name": "noisy", "task": "denoise", "data": photos}, rainy])
+    spelled = evaluate(task="denoise", data=photos, degradation=find_task("denoise").degradation)
+    assert scores.sets[0].psnr == spelled.psnr
 
 
 def test_a_mix_is_measured_part_by_part_each_by_its_protocol(tmp_path, capsys):

@@ -15,8 +15,11 @@ from safetensors.torch import load_file
 
 import gesso
 from gesso import checkpoint, cli
+from gesso.backbones import create_backbone
+from gesso.functional.random import generator_for
 from gesso.training._module import TrainingError
 from gesso.training.callbacks import Samples
+from gesso.training.finetune_module import FinetuneModule
 
 SMALL = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}, "precision": "float32"}
 SMALL_WORDS = ["--backbone", "restormer_tiny", "--backbone_args", "{dim: 8, num_blocks: [1, 1, 1, 1]}"]
@@ -199,6 +202,18 @@ def test_frozen_features_stay_as_they_are(tmp_path, pairs):
     before, after = load_file(primed), load_file(path)
     assert all(torch.equal(before[key], after[key]) for key in before if key != "output.weight")
     assert after["output.weight"].abs().max() > 0
+
+
+def test_frozen_features_are_seen_as_they_are(tmp_path):
+    """Without the branches that stochastic depth leaves out in training."""
+    net = create_backbone("uformer_tiny", drop_path_rate=0.5)
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(net.is_head(name))
+        torch.nn.init.normal_(parameter, std=0.1)
+    module = FinetuneModule(net, torch.nn.functional.l1_loss, [], tmp_path).train()
+    images = torch.rand(2, 3, 32, 32)
+    losses = {module.losses({"lq": images, "gt": images}, generator_for(0))["loss"].item() for _ in range(3)}
+    assert len(losses) == 1
 
 
 def test_features_may_learn_more_slowly_than_the_head(tmp_path, pairs):
