@@ -305,7 +305,8 @@ def claimed(out: Path) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ValueError(f"{out}: another run is writing here; wait for it, or choose another folder") from None
-            for part in (out / "last.ckpt.part", *out.glob(".*.tmp*")):  # of a run that was killed while it wrote
+            killed = (out / "last.ckpt.part", *out.glob(".*.tmp*"), *out.glob("samples/.*.tmp*"))
+            for part in killed:  # of a run that was killed while it wrote
                 part.unlink(missing_ok=True)
         yield
 

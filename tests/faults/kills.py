@@ -146,7 +146,7 @@ def kill_runs(count: int, out: Path, seed: int = 0) -> int:
         assert step >= before, (step, before)
         before = step
         gesso.load(out / "backbone.safetensors") if (out / "backbone.safetensors").exists() else None
-        for path in out.glob("samples/*.png"):
+        for path in out.glob("samples/[!.]*.png"):
             read_picture(path)
         if (out / "metrics.csv").exists():
             with (out / "metrics.csv").open(newline="") as file:
