@@ -6,7 +6,7 @@ Names are read off file names (no import), components off the one class a module
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,9 +66,17 @@ def check_options(function: Any, options: Iterable[str], what: str) -> None:
     parameters = inspect.signature(function).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
+    check_names(options, [name for name in parameters if name != "self"], what)
+
+
+def check_names(options: Iterable[str], known: Collection[str], what: str) -> None:
+    """Checks option names against those that `what` takes.
+
+    Raises:
+        UnknownNameError: naming the option, what `what` takes, and the nearest match.
+    """
     for option in options:
-        if option not in parameters or option == "self":
-            known = [name for name in parameters if name != "self"]
+        if option not in known:
             raise UnknownNameError(f"{what} has no option {option!r}; {suggest(option, known)}")
 
 

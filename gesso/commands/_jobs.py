@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gesso.data.io import atomic_path
 from gesso.functional.processes import RUNS_BESIDE
 from gesso.report.console import say, warn
+from gesso.training.recipe import change
 
 PLACES = ("data", "lq", "gt", "val", "init")  # options that say where a comparison keeps what a run reads
 LEFTOVERS = ("last.ckpt", "best.safetensors")  # what a finished job needs no more
@@ -78,10 +77,7 @@ class Job:
         """
         config = self.folder / "config.yaml"
         if config.exists():
-            first_line, rest = config.read_text().split("\n", 1)
-            recipe = yaml.safe_load(rest) | {name: self.options[name] for name in PLACES if name in self.options}
-            with atomic_path(config) as path:
-                path.write_text(f"{first_line}\n{yaml.safe_dump(recipe, sort_keys=False)}")
+            change(config, {name: self.options[name] for name in PLACES if name in self.options})
 
     def run(self) -> None:
         """Runs it here, from where it was stopped; when it ends well, `done.json` says so."""

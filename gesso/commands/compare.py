@@ -162,6 +162,8 @@ def compare(
     """
     recipe = Recipe.of(compare, locals())
     check_numbers(recipe.options | (finetune_args or {}))
+    check_unset("finetune_args", finetune_args or {}, {*inspect.signature(compare).parameters, *OF_A_RUN})
+    check_call(finetune, finetune_args or {}, "finetune_args")
     out, repetitions = Path(out), list(dict.fromkeys(numbered("seeds", seeds)))
     if not repetitions:
         raise ValueError("seeds: expected one number or more, one for each repetition, got none")
@@ -183,8 +185,6 @@ def compare(
         "steps": steps, "val_every": val_every or max(1, steps // 10), "lr": lr, "schedule": schedule,
         "sample_every": 0, **({} if degradation is None else {"degradation": degradation}), **(finetune_args or {}),
     }  # fmt: skip
-    check_unset("finetune_args", finetune_args or {}, {*inspect.signature(compare).parameters, *OF_A_RUN})
-    check_call(finetune, options, "finetune_args")
     with claimed(out):
         claim(out, recipe)
         write_tests(splits, goal, spoil)

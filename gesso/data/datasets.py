@@ -299,7 +299,7 @@ def ground_truth(pair: Pair, lq: np.ndarray, gt: np.ndarray, scale: int) -> np.n
     """The part of a ground truth (H, W, C) that its degraded image shows, `scale` times as large: all of it.
 
     Indoor images of RESIDE as published (ITS, SOTS) show 10 pixels less at each side than their ground truths, of which
-    the middle is taken (as DegAE does).
+    the middle is taken (as DegAE does). They are told by their names and that border.
 
     Raises:
         ValueError: naming both files and sizes, if they differ otherwise.
@@ -307,8 +307,9 @@ def ground_truth(pair: Pair, lq: np.ndarray, gt: np.ndarray, scale: int) -> np.n
     (height, width), (gt_height, gt_width) = lq.shape[:2], gt.shape[:2]
     if (gt_height, gt_width) == (scale * height, scale * width):
         return gt
-    border = RESIDE_BORDER
-    if scale == 1 and (gt_height, gt_width) == (height + 2 * border, width + 2 * border):
+    border, names = RESIDE_BORDER, [files_of(side)[0].stem for side in (pair.lq, pair.gt)]
+    as_in_reside = scale == 1 and names[0].startswith(f"{names[1]}_")  # 1400_1.png and 1400.png
+    if as_in_reside and (gt_height, gt_width) == (height + 2 * border, width + 2 * border):
         return gt[border:-border, border:-border]
     expected = "the same size" if scale == 1 else f"a ground truth {scale} times as large"
     raise ValueError(f"{pair.lq} is {width}x{height} and {pair.gt} is {gt_width}x{gt_height}; expected {expected}")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
-from gesso._discovery import UnknownNameError, check_options, suggest
+from gesso._discovery import check_names, check_options
 from gesso.data.datasets import Key, Sample, shuffled
 from gesso.data.sources import TrainingData, open_training_data
 from gesso.functional.checks import check_choice
@@ -131,18 +131,6 @@ def check_mix(mix: Sequence[Mapping[str, Any]]) -> list[str]:
     return names
 
 
-def check_part(entry: Mapping[str, Any], what: str) -> None:
-    """Checks the options of one part of a mix: what it says of itself, and where its data is.
-
-    Raises:
-        UnknownNameError: naming the option and the nearest match.
-    """
-    known = {*OWN, *inspect.signature(open_training_data).parameters} - {"seed"}
-    for option in entry:
-        if option not in known:
-            raise UnknownNameError(f"{what} has no option {option!r}; {suggest(option, known)}")
-
-
 def check_unused(opening: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Checks that no data of a single task is given beside a mix, whose parts say theirs.
 
@@ -167,8 +155,9 @@ def open_mix(mix: Sequence[Mapping[str, Any]], *, channels: int = 3, seed: int) 
             are named, with what was searched.
     """
     parts, missing = [], []
+    known = {*OWN, *inspect.signature(open_training_data).parameters} - {"seed"}
     for name, entry in zip(check_mix(mix), mix, strict=True):
-        check_part(entry, f"mix part {name}")
+        check_names(entry, known, f"mix part {name}")
         try:
             parts.append(open_part(**entry, channels=channels, seed=seed))
         except (ValueError, OSError) as error:

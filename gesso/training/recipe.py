@@ -70,8 +70,19 @@ class Recipe:
 
     def write(self, path: Path) -> None:
         """Writes it as YAML that `--config` takes."""
-        with atomic_path(path) as temporary:
-            temporary.write_text(f"{self.first_line}\n{yaml.safe_dump(self.options, sort_keys=False)}")
+        write(path, self.first_line, self.options)
+
+
+def write(path: Path, first_line: str, options: Mapping[str, Any]) -> None:
+    """Writes options as YAML behind a first line that says whose they are."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(f"{first_line}\n{yaml.safe_dump(dict(options), sort_keys=False)}")
+
+
+def change(path: Path, options: Mapping[str, Any]) -> None:
+    """Puts options into the recipe that stands in a file."""
+    first_line, rest = path.read_text().split("\n", 1)
+    write(path, first_line, yaml.safe_load(rest) | options)
 
 
 def check_numbers(options: Mapping[str, Any]) -> None:

@@ -60,7 +60,7 @@ def test_equals_the_official_network(golden, dtype):
 
 
 @pytest.mark.parametrize("name", manifest_names("IPT_"))
-def test_official_files_are_recognised_and_returned(name):
+def test_official_files_are_recognised_and_return_bit_by_bit(name):
     check_official(name, *PUBLISHED[name])
 
 

@@ -94,7 +94,7 @@ def test_stages_are_those_that_dcpt_classifies():
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_official_files_are_recognised_and_returned(name):
+def test_official_files_are_recognised_and_return_bit_by_bit(name):
     check_official(name, *PUBLISHED[name], in_order="DCPT" not in name, out_channels=3)
 
 

@@ -109,7 +109,7 @@ def test_stages_are_those_that_dcpt_classifies():
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_official_files_are_recognised_and_returned(name):
+def test_official_files_are_recognised_and_return_bit_by_bit(name):
     variant, parameters = PUBLISHED[name]
     check_official(name, variant, parameters, image_residual=variant != "restormer_dual_pixel")
 

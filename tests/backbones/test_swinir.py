@@ -140,7 +140,7 @@ def test_dcpt_leaves_an_enlarged_image_as_the_last_convolution_returns_it(upsamp
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_official_files_are_recognised_and_returned(name):
+def test_official_files_are_recognised_and_return_bit_by_bit(name):
     check_official(name, *PUBLISHED[name], **({"img_size": 64} if name.endswith("s64") else {}))
 
 

@@ -137,7 +137,7 @@ def test_names_of_the_halves(golden):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_official_files_are_recognised_and_returned(name):
+def test_official_files_are_recognised_and_return_bit_by_bit(name):
     check_official(name, *PUBLISHED[name], **{"out_channels": 3} | (SIX_TO_THREE if name.endswith("dd_in_6") else {}))
 
 

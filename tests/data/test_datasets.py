@@ -176,6 +176,8 @@ def test_the_middle_of_resides_larger_ground_truths_is_taken(tmp_path):
     assert inspect(pair).error is None
     other = Pair("x", lq, write(tmp_path / "x.png", 50, 49))
     assert "expected the same size" in str(inspect(other).error)
+    alike = Pair("1400", write(tmp_path / "lq/1400.png", 30, 30), gt)  # named as in other sets
+    assert "expected the same size" in str(inspect(alike).error)
 
 
 # ----------------------------------------------------------------------------------------------- kinds of data
