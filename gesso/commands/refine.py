@@ -1,5 +1,7 @@
 """Train PTG-RM behind a restorer: a light refiner that a frozen pre-trained model guides."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +20,7 @@ from gesso.data.mixes import Part, Sampling, mixed
 from gesso.data.origins import Block, Origin, files_of, read_image
 from gesso.functional.checks import check_choice
 from gesso.functional.color import to_grey
-from gesso.functional.processes import place
+from gesso.functional.processes import all_shares, from_all, place, share_of
 from gesso.functional.random import seed_for
 from gesso.losses import find_loss
 from gesso.refiner import ABLATIONS, PTGRM, Ablation, Prior, Refined, View, open_prior
@@ -147,19 +149,16 @@ def refine(
     introduce(net)
 
     datasets: list[Any] = [part.samples.train for part in parts]
-    if net.prior is not None:
-        on_gpu = torch.cuda.is_available() and run.get("accelerator") != "cpu"
-        net.prior.to(f"cuda:{place().local_rank}" if on_gpu else "cpu")
     if net.prior is not None and net.prior_view == "image":
-        datasets = [with_features(net.prior, part, Path(prior_cache or out)) for part in parts]
+        datasets = [whole_images(part) for part in parts]
     batches = [stage.batch_size for stage in plan]
     train = mixed(parts, datasets, seed=seed, sampling=sampling, batch_sizes=batches)
-    if net.prior is not None:
-        net.refiner.mean_prior = mean_feature(net.prior, train, plan[0].crop_size)
     validations = [measure_input(part) for part in parts if len(part.samples.validation)]
     goal = find_loss(loss or parts[0].task.loss)
     module = RefineModule(net, goal, validations, out, restored_weight=restored_weight)
     module.facts = {"task": task, "restorer": str(checkpoint)}
+    if net.prior is not None:
+        module.look_ahead = partial(look_ahead, net, datasets, train, plan[0].crop_size, Path(prior_cache or out))
     fit(
         module,
         train,
@@ -227,10 +226,8 @@ def introduce(net: Refined) -> None:
         warn(f"a refiner of {refiner:,} parameters; those of the paper have less than a million")
 
 
-def with_features(prior: Prior, part: Part, cache: Path) -> PriorDataset:
-    """The training crops of a data set, with what the prior says of the whole images.
-
-    Each image is looked at once; a file in `cache`, named after the prior, keeps what was seen.
+def whole_images(part: Part) -> PriorDataset:
+    """The training crops of a data set, each with what the prior will say of its whole image.
 
     Raises:
         ValueError: if images are degraded on the fly, so that no two are alike.
@@ -238,17 +235,43 @@ def with_features(prior: Prior, part: Part, cache: Path) -> PriorDataset:
     pairs = part.samples.train
     if not isinstance(pairs, PairDataset):
         raise ValueError(f"prior_view: {part.name} degrades photos anew in every step; only `crop` fits, or pairs")
-    path = cache / f"prior_{prior.fingerprint()}.safetensors"
+    return PriorDataset(pairs, {})
+
+
+def look_ahead(
+    net: Refined, datasets: Sequence[Any], train: Dataset[Any], crop_size: int, cache: Path, device: torch.device
+) -> None:
+    """Has the prior look at what it need not see in every step: whole images, and the crops that make its mean.
+
+    The devices of a run share this out.
+    """
+    mean = net.refiner.mean_prior
+    assert net.prior is not None
+    assert mean is not None
+    net.prior.to(device)
+    for samples in datasets:
+        if isinstance(samples, PriorDataset):
+            look_at_images(net.prior, samples, cache)
+    mean.copy_(mean_feature(net.prior, train, crop_size))
+
+
+def look_at_images(prior: Prior, samples: PriorDataset, cache: Path) -> None:
+    """Looks at every whole image once; a file in `cache`, named after the prior, keeps what was seen."""
+    path, grey = cache / f"prior_{prior.fingerprint()}.safetensors", samples.pairs.grey
     known = checkpoints.read_state(path) if path.exists() else {}
-    names = {pair.lq: signature(pair.lq) + " grey" * pairs.grey for pair in pairs.pairs}
-    new = [image for image, name in names.items() if name not in known]
-    for image in track(new, f"looking at {part.name}"):
-        seen = to_grey(read_image(image)) if pairs.grey else read_image(image)
-        known[names[image]] = look(prior, seen[None])[0]
-    if new:
+    names = {pair.lq: signature(pair.lq) + " grey" * grey for pair in samples.pairs.pairs}
+    lacking = {number for number, name in enumerate(names.values()) if name not in known}
+    lacking_anywhere = set[int]().union(*from_all(lacking))  # other machines may have other caches
+    new = [image for number, image in enumerate(names) if number in lacking_anywhere]
+    seen: list[Tensor] = []
+    for image in track(share_of(new), "looking at whole images"):
+        whole = read_image(image)
+        seen.append(look(prior, (to_grey(whole) if grey else whole)[None])[0])
+    known |= {names[image]: feature for image, feature in zip(new, all_shares(seen, len(new)), strict=True)}
+    if lacking and place().local_rank == 0:
         with atomic_path(path) as temporary:
             save_file(known, temporary)
-    return PriorDataset(pairs, {image: known[name] for image, name in names.items()})
+    samples.features = {image: known[name] for image, name in names.items()}
 
 
 def signature(origin: Origin) -> str:
@@ -260,14 +283,15 @@ def signature(origin: Origin) -> str:
 
 def mean_feature(prior: Prior, train: Dataset[dict[str, Any]], crop_size: int) -> Tensor:
     """The mean of what the prior says of the first training crops (D,), of length 1 again."""
-    total = torch.zeros(prior.dim)
-    for first in track(range(0, MEAN_OF, AT_ONCE), "mean of the prior"):
+    firsts, sums = range(0, MEAN_OF, AT_ONCE), []
+    for first in track(share_of(firsts), "mean of the prior"):
         samples = [train[(i, crop_size)] for i in range(first, first + AT_ONCE)]
         if "prior" in samples[0]:
-            total += sum(sample["prior"] for sample in samples)
+            features = torch.stack([sample["prior"] for sample in samples])
         else:
-            total += look(prior, torch.stack([sample["lq"] for sample in samples])).sum(0)
-    return F.normalize(total, dim=0)
+            features = look(prior, torch.stack([sample["lq"] for sample in samples]))
+        sums.append(features.sum(0))
+    return F.normalize(torch.stack(all_shares(sums, len(firsts))).sum(0), dim=0)
 
 
 def look(prior: Prior, images: Tensor) -> Tensor:

@@ -45,8 +45,6 @@ class Refined(Backbone):
         super().__init__()
         known = {**backbone_classes(), PaperTransfer.__name__: PaperTransfer}
         self._adopt(known[network](**options), PTGRM(**refiner), prior_view)
-        if self.refiner.prior_dim:
-            self.refiner.mean_prior = torch.zeros(self.refiner.prior_dim)
 
     @classmethod
     def around(cls, backbone: Backbone, prior: Prior | None, prior_view: View = "crop", **refiner: Any) -> Self:
@@ -91,6 +89,8 @@ class Refined(Backbone):
                 f"PTG-RM refines images of the size of their input; this network enlarges {backbone.scale}x"
             )
         self.backbone, self.refiner = backbone, refiner
+        if refiner.prior_dim:
+            refiner.mean_prior = torch.zeros(refiner.prior_dim)  # its place; `gesso refine` fills it
         self.prior: Prior | None = None
         self.prior_view: View = check_choice("prior_view", prior_view, View)
         self.seen: Tensor | None = None  # the prior of the image whose tiles are being restored
@@ -147,7 +147,7 @@ class Refined(Backbone):
         if prior is None and self.prior is not None:
             if torch.compiler.is_exporting():
                 raise ValueError("the prior is a network of its own; load the file with the prior `mean` to export it")
-            prior = self.prior(image) if self.seen is None else self.seen.expand(len(image), -1)
+            prior = self.prior(image) if self.seen is None else self.seen.to(image.dtype).expand(len(image), -1)
         return self.refiner(restored, image, prior)
 
     @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Training of a refiner behind a restorer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -15,7 +15,12 @@ from gesso.training.finetune_module import FinetuneModule
 
 
 class PriorDataset(Dataset[Sample]):
-    """Crops of pairs and what a prior says of the whole degraded image: samples of `pairs`, and `prior` (D,)."""
+    """Crops of pairs and what a prior says of the whole degraded image: samples of `pairs`, and `prior` (D,).
+
+    Args:
+        pairs: the crops.
+        features: what the prior says, by degraded image; it may be filled in later, before the first sample is asked.
+    """
 
     def __init__(self, pairs: PairDataset, features: Mapping[Origin, Tensor]) -> None:
         self.pairs, self.features = pairs, features
@@ -35,11 +40,21 @@ class RefineModule(FinetuneModule):
         refined: restorer and refiner.
         restored_weight: factor of the loss of the restorer's own output; 1 as in the paper.
         others: loss, validations and out of `FinetuneModule`.
+
+    Attributes:
+        look_ahead: what has the prior look at images before the first step, on the device that it is given.
     """
+
+    look_ahead: Callable[[torch.device], None] | None = None
 
     def __init__(self, refined: Refined, *others: Any, restored_weight: float = 1.0) -> None:
         super().__init__(refined, *others)
         self.restored_weight = restored_weight
+
+    def setup(self, stage: str) -> None:
+        """Has the prior look ahead as soon as the devices of the run speak with each other."""
+        if stage == "fit" and self.look_ahead is not None:
+            self.look_ahead(self.trainer.strategy.root_device)
 
     def losses(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
         """The losses between ground truth and refined image, and between ground truth and restored image."""

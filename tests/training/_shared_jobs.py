@@ -19,6 +19,7 @@ from gesso.backbones import create_backbone
 from gesso.commands.evaluate import evaluate
 from gesso.commands.refine import refine
 from gesso.commands.restore import restore
+from gesso.functional.processes import place
 from gesso.training.callbacks import Samples
 from tests._networks import photo_like
 
@@ -44,6 +45,25 @@ def pretrain(**options: Any) -> Job:
     return lambda data, out, **more: gesso.pretrain(**{"out": out, **common, **options, **more})
 
 
+def refine_shortly(data: Path, out: Path, **more: Any) -> None:
+    net = data / "net.safetensors"
+    options = {"crop_size": 16, "batch_size": 2, "holdout": 1, "loss": "l1", **RUN, **more}
+    refine(out=out, checkpoint=net, prior=str(net), task="derain", data=data / "data", **options)
+
+
+def refine_by_images(data: Path, out: Path, **more: Any) -> None:
+    """Refines by what the prior says of whole images; `looked_at_RANK` lists those that it was shown here."""
+    read = gesso.read_image
+
+    def noted(image: Path) -> torch.Tensor:
+        with (out / f"looked_at_{place().rank}").open("a") as file:
+            file.write(f"{image.name}\n")
+        return read(image)
+
+    with mock.patch("gesso.commands.refine.read_image", noted):
+        refine_shortly(data, out, prior_view="image", **more)
+
+
 TRAININGS: dict[str, Job] = {
     "ifp": pretrain(pretext="ifp", ema_decay=0.9, clip_norm=0.1),
     "mfm": pretrain(pretext="mfm", accumulate=2),
@@ -58,10 +78,8 @@ TRAININGS: dict[str, Job] = {
         out=out, task="derain", data=data / "data", holdout=3, val_every=1, crop_size=16, batch_size=2,
         clip_norm=0.1, ema_decay=0.9, sample_every=1, **{**RUN, **SMALL, "log_every": 1}, **more,
     ),
-    "refine": lambda data, out, **more: refine(
-        out=out, checkpoint=data / "net.safetensors", prior=str(data / "net.safetensors"), task="derain", loss="l1",
-        data=data / "data", holdout=1, crop_size=16, batch_size=2, **RUN, **more,
-    ),
+    "refine": refine_shortly,
+    "refine_by_images": refine_by_images,
 }  # fmt: skip
 SHARDED = ("ifp", "mfm", "finetune", "refine")
 """Trainings that are done with `strategy="fsdp"`, too."""

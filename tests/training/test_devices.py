@@ -61,6 +61,18 @@ def test_two_processes_measure_every_image_once(runs):
     assert (runs / "one/finetune/images.csv").read_text() == (runs / "two/finetune/images.csv").read_text()
 
 
+def test_two_processes_show_the_prior_every_image_once(runs):
+    whole, first, second = (
+        (runs / who / "refine_by_images" / f"looked_at_{rank}").read_text().split()
+        for who, rank in (("one", 0), ("two", 0), ("two", 1))
+    )
+    assert sorted(first + second) == sorted(whole)
+    assert len(first) == len(second) == 3
+    kept = [load_file(next((runs / who / "refine_by_images").glob("prior_*"))) for who in ("one", "two")]
+    assert kept[0].keys() == kept[1].keys()
+    assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
+
+
 def test_networks_that_are_cut_up_are_measured_and_saved_whole(runs):
     one, two = (runs / who / "finetune" for who in ("one", "sharded"))
     assert (one / "images.csv").read_text() == (two / "images.csv").read_text()
