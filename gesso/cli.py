@@ -6,7 +6,9 @@ Nothing is imported but the verb that is asked for, so `gesso --help` needs neit
 import ast
 import importlib
 import inspect
+import json
 import os
+import re
 import sys
 import types
 import warnings
@@ -66,7 +68,7 @@ def normalise(verb: str, function: Callable[..., Any], parser: "ArgumentParser",
     switches = {f"--{a.dest}" for a in parser._actions if getattr(a, "_typehint", None) is bool}
     nullable = {f"--{a.dest}" for a in parser._actions if types.NoneType in get_args(getattr(a, "_typehint", None))}
     positional = [name for name, p in kinds if p.kind is p.POSITIONAL_OR_KEYWORD]
-    words, spelled = list(words), []
+    words, spelled = spell_nested(words), []
     while words and positional and not words[0].startswith("-"):
         spelled += [f"--{positional.pop(0)}", words.pop(0)]
     for i, word in enumerate(words):
@@ -81,6 +83,37 @@ def normalise(verb: str, function: Callable[..., Any], parser: "ArgumentParser",
         elif word.endswith("=none") and word.removesuffix("=none") in nullable:
             words[i] = word.removesuffix("none") + "null"
     return spelled + words
+
+
+def spell_nested(words: Sequence[str]) -> list[str]:
+    """Words with the options of options as the parser reads them: numbers with commas as a list, inner ones as one.
+
+    Example:
+        >>> spell_nested(["--out", "x", "--backbone_args.heads=1,2", "--a.b.c", "1", "--a.b.d", "rain"])
+        ['--out', 'x', '--backbone_args.heads', '[1,2]', '--a.b', '{"c": 1, "d": "rain"}']
+    """
+    import yaml
+
+    spelled, inner, left = [], dict[str, dict[str, Any]](), list(words)
+    while left:
+        name, equals, value = left.pop(0).partition("=")
+        if not name.startswith("--") or "." not in name or not (equals or left):
+            spelled.append(name + equals + value)
+            continue
+        value = value if equals else left.pop(0)
+        value = f"[{value}]" if re.fullmatch(r"-?[\d.]+(,-?[\d.]+)+", value) else value
+        outer, *keys = name.split(".")
+        if len(keys) == 1:
+            spelled += [name, value]
+            continue
+        options = inner.setdefault(f"{outer}.{keys[0]}", {})
+        for key in keys[1:-1]:
+            options = options.setdefault(key, {})
+        try:
+            options[keys[-1]] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            options[keys[-1]] = value
+    return spelled + [word for name, options in inner.items() for word in (name, json.dumps(options))]
 
 
 def checked(recipe: Path) -> Path:

@@ -35,6 +35,8 @@ def test_every_option_of_every_verb_is_documented(verb):
         (["pretrian"], "did you mean pretrain?"),
         (["pretrain", "--otu", "x"], "did you mean out?"),
         (["pretrain", "--out", "x", "--pretext", "ifpp"], "did you mean ifp?"),
+        ([*FINE, "--degradation.name", "rain", "--degradation.denisty", "1"], "did you mean density?"),
+        ([*TINY, "--pretext", "restore", "--pretext_args.degradation.name", "rian"], "did you mean rain"),
         (["pretrain", "--out", "x", "--backbone", "restormer_tny"], "did you mean restormer_tiny"),
         ([*TINY, "--pretext_args.mask_ration", "0.5"], "did you mean mask_ratio?"),
         ([*TINY, "--pretext_args.mask_ratio", "1.5"], "mask_ratio"),
@@ -144,6 +146,20 @@ def test_none_is_nothing_where_there_may_be_nothing(words):
     read = cli.read_options("restore", restore, cli.parser_for("restore", restore), given)
     assert read["tile"] is None
     assert read["checkpoint"] == "none"
+
+
+def test_options_of_options_add_up():
+    words = ["--degradation.name", "rain", "--degradation.density=0.1,0.2", "--backbone_args.heads", "1,2,4,8"]
+    words += ["--loss", "l1", "--critic=x/1,2", "--betas", "[0.9, 0.99]"]
+    finetune = cli.command("finetune")
+    read = cli.read_options("finetune", finetune, cli.parser_for("finetune", finetune), [*FINE[1:], *words])
+    assert read["degradation"] == {"name": "rain", "density": [0.1, 0.2]}
+    assert read["backbone_args"] == {"heads": [1, 2, 4, 8]}
+    assert (read["loss"], str(read["critic"]), read["betas"]) == ("l1", "x/1,2", (0.9, 0.99))
+    inner = ["--out", "x", "--pretext_args.degradation.name", "rain", "--pretext_args.degradation.density", "0.1"]
+    pretrain = cli.command("pretrain")
+    read = cli.read_options("pretrain", pretrain, cli.parser_for("pretrain", pretrain), inner)
+    assert read["pretext_args"] == {"degradation": {"name": "rain", "density": 0.1}}
 
 
 def test_a_recipe_is_shown_with_or_without_its_verb(capsys):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gesso.backbones import Backbone
+from gesso.backbones import Backbone, list_backbones
 from gesso.data.mixes import Part, open_parts
 from gesso.functional.color import as_rgb
 from gesso.functional.resize import enlarge
@@ -30,9 +30,10 @@ def check_fit(net: Backbone, parts: Sequence[Part]) -> None:
         task = part.task
         check_images(net, task, part.name)
         if net.scale != task.scale:
-            raise ValueError(
-                f"{part.name}: the network enlarges {net.scale} times, but the task asks for scale {task.scale}"
-            )
+            does = f"enlarges {net.scale} times" if net.scale > 1 else "does not enlarge"
+            others = [name for name in list_backbones() if name.endswith(f"_x{task.scale}")]
+            advice = f"; {' and '.join(others)} do" if others and task.scale > 1 else ""
+            raise ValueError(f"{part.name}: the network {does}, but the task asks for scale {task.scale}{advice}")
 
 
 def check_images(net: Backbone, task: Task, name: str) -> None:

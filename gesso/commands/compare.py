@@ -39,7 +39,7 @@ from gesso.commands.finetune import finetune
 from gesso.commands.finetune import start as starting_network
 from gesso.data.io import write_image
 from gesso.data.sources import whole_pairs
-from gesso.degradations import parse_degradation
+from gesso.degradations import DegradationSpec, parse_degradation
 from gesso.functional.resize import enlarge
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
 from gesso.report.console import say, show_table, warn
@@ -96,7 +96,7 @@ def compare(
     gt: str | Path | None = None,
     pair_by: Literal["stem", "order"] = "stem",
     layout: str | None = None,
-    degradation: Any = None,
+    degradation: DegradationSpec | None = None,
     scale: int = 1,
     backbone: str = "restormer",
     backbone_args: dict[str, Any] | None = None,

@@ -1,12 +1,12 @@
 """Make pairs for training or testing from clean photos."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from gesso.commands._written import Written, check_folder, check_free
 from gesso.data.io import Picture, read_picture, write_picture
 from gesso.data.layouts import find_images
-from gesso.degradations import parse_degradation
+from gesso.degradations import DegradationSpec, parse_degradation
 from gesso.functional.checks import check_choice
 from gesso.functional.color import to_grey
 from gesso.functional.random import generator_for
@@ -22,7 +22,7 @@ def degrade(
     input: str | Path,
     out: str | Path,
     *,
-    degradation: Any = "rain",
+    degradation: DegradationSpec = "rain",
     image_channels: Channels = 3,
     seed: int = 0,
     pairs: bool = True,

@@ -14,6 +14,7 @@ from gesso.commands._test_sets import TestSet, open_test_sets
 from gesso.commands._written import check_results
 from gesso.data.io import as_paths, write_image
 from gesso.data.layouts import PairBy
+from gesso.degradations import DegradationSpec
 from gesso.functional.color import as_rgb
 from gesso.functional.processes import all_shares, place, share_of
 from gesso.functional.resize import enlarge
@@ -33,7 +34,7 @@ def evaluate(
     split: Literal["train", "val", "test"] = "test",
     pair_by: PairBy = "stem",
     layout: str | None = None,
-    degradation: Any = None,
+    degradation: DegradationSpec | None = None,
     mix: list[dict[str, Any]] | None = None,
     scale: int = 1,
     protocol: dict[str, Any] | None = None,

@@ -11,6 +11,7 @@ from gesso.backbones import Backbone, create_backbone
 from gesso.backbones._transfer import PaperTransfer
 from gesso.commands._supervised import check_fit, measure_input, open_data
 from gesso.data.mixes import Sampling, mixed
+from gesso.degradations import DegradationSpec
 from gesso.functional.random import seed_for
 from gesso.losses import find_loss
 from gesso.pretext._base import stage_positions
@@ -33,7 +34,7 @@ def finetune(
     gt: str | Path | None = None,
     pair_by: Literal["stem", "order"] = "stem",
     layout: str | None = None,
-    degradation: Any = None,
+    degradation: DegradationSpec | None = None,
     val: str | Path | None = None,
     holdout: int | None = None,
     mix: list[dict[str, Any]] | None = None,

@@ -18,6 +18,7 @@ from gesso.data.datasets import PairDataset
 from gesso.data.io import atomic_path
 from gesso.data.mixes import Part, Sampling, mixed
 from gesso.data.origins import Block, Origin, files_of, read_image
+from gesso.degradations import DegradationSpec
 from gesso.functional.checks import check_choice
 from gesso.functional.color import to_grey
 from gesso.functional.processes import all_shares, from_all, place, share_of
@@ -46,7 +47,7 @@ def refine(
     gt: str | Path | None = None,
     pair_by: Literal["stem", "order"] = "stem",
     layout: str | None = None,
-    degradation: Any = None,
+    degradation: DegradationSpec | None = None,
     val: str | Path | None = None,
     holdout: int | None = None,
     mix: list[dict[str, Any]] | None = None,

@@ -5,7 +5,17 @@ from typing import Any, cast
 from gesso import _discovery
 from gesso.degradations._base import Degradation
 
-__all__ = ["Degradation", "create_degradation", "degradation_classes", "list_degradations", "parse_degradation"]
+__all__ = [
+    "Degradation",
+    "DegradationSpec",
+    "create_degradation",
+    "degradation_classes",
+    "list_degradations",
+    "parse_degradation",
+]
+
+DegradationSpec = str | dict[str, Any] | list[Any]
+"""A degradation as YAML writes it: a name, `{name: ..., option: ...}`, or a list of these in order."""
 
 PARTS = {"compose": "steps", "mix": "choices"}
 

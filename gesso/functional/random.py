@@ -39,11 +39,11 @@ class Generators:
     Args:
         own: a generator for each image.
         shared: what a draw for the whole batch comes from; the same wherever a part of the batch is.
-        number: which batch of a run this is, from 0.
+        step: the optimiser step of the run that this batch belongs to, from 0.
     """
 
-    def __init__(self, own: Sequence[torch.Generator], shared: torch.Generator, number: int = 0) -> None:
-        self.own, self.shared, self.number = list(own), shared, number
+    def __init__(self, own: Sequence[torch.Generator], shared: torch.Generator, step: int = 0) -> None:
+        self.own, self.shared, self.step = list(own), shared, step
 
     @property
     def device(self) -> torch.device:
@@ -68,7 +68,7 @@ def of_images(generator: Draws, positions: Sequence[int]) -> Draws:
     """What the draws for some images of the batch come from."""
     if isinstance(generator, torch.Generator):
         return generator
-    return Generators([generator.own[position] for position in positions], generator.shared, generator.number)
+    return Generators([generator.own[position] for position in positions], generator.shared, generator.step)
 
 
 def rand(shape: Sequence[int], generator: Draws, dtype: torch.dtype | None = None) -> Tensor:

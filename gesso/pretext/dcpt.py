@@ -65,7 +65,7 @@ class DCPT(Pretext):
         mode: "joint" minimises both losses in every step (the released code); "alternate" takes turns, as the paper
             says; "separate" generates for `generation_steps` and then classifies. What the loss of the turn does not
             reach stays as it is: the classifier, or the layers behind the stages.
-        generation_steps: batches of the first stage of `mode="separate"`.
+        generation_steps: steps of the first stage of `mode="separate"`.
         mask_ratio: share of the patches that `generation="masked"` hides, in (0, 1).
         mask_size: side of these patches in pixels.
         pixel_weight: factor of the generation loss.
@@ -148,7 +148,7 @@ class DCPT(Pretext):
 
         pixel = F.l1_loss(restored, gt)
         classification = focal_loss(logits, label, self.focal_gamma)
-        generate, classify = self.turn(generator.number if isinstance(generator, Generators) else 0)
+        generate, classify = self.turn(generator.step if isinstance(generator, Generators) else 0)
         # A loss that rests is left out, not multiplied by 0: optimisers move weights on whose gradient is 0.
         terms = [self.pixel_weight * pixel] * generate + [self.class_weight * classification] * classify
         loss = torch.stack(terms).sum()
@@ -184,11 +184,11 @@ class DCPT(Pretext):
         network = trained(self.backbone)
         return [{"params": network}, classifier] if network else [classifier]
 
-    def turn(self, number: int) -> tuple[bool, bool]:
-        """Whether this batch of the run minimises the generation and the classification loss."""
+    def turn(self, step: int) -> tuple[bool, bool]:
+        """Whether this step of the run minimises the generation and the classification loss."""
         if self.mode == "joint":
             return True, True
-        generate = number % 2 == 0 if self.mode == "alternate" else number < self.generation_steps
+        generate = step % 2 == 0 if self.mode == "alternate" else step < self.generation_steps
         return generate, not generate
 
     @torch.no_grad()

@@ -60,8 +60,8 @@ class DegAE(Pretext):
         adversarial_weight: factor of the adversarial loss of a discriminator, which trains along.
         adversary: form of the adversarial loss: "lsgan", "vanilla" or "ragan".
         discriminator: "patch" (a PatchGAN) or "vgg128", which judges whole crops of 128 x 128.
-        generator_every: batches from one update of the generator to the next; the discriminator learns from all.
-        head_start: first batches of the run, from which the discriminator learns alone.
+        generator_every: steps from one update of the generator to the next; the discriminator learns from all.
+        head_start: first steps of the run, in which the discriminator learns alone.
         modulation: how the embedding acts on the decoder: "stylegan2" (official code) or "gfm" (its options).
         extractor: file with the SRGAN generator whose features describe degradations, frozen then. Without it the
             extractor is trained along; that is ours, not the paper's.
@@ -130,7 +130,7 @@ class DegAE(Pretext):
         self.discriminator = judge(backbone.in_channels) if adversarial_weight else None
         if generator_every < 1 or head_start < 0:
             raise ValueError(
-                "generator_every, head_start: expected 1 or more and 0 or more batches, got "
+                "generator_every, head_start: expected 1 or more and 0 or more steps, got "
                 f"{generator_every} and {head_start}"
             )
         self.generator_every, self.head_start = generator_every, head_start
@@ -182,15 +182,15 @@ class DegAE(Pretext):
 
     @property
     def rests(self) -> bool:
-        """Whether there are batches from which the generator does not learn."""
+        """Whether there are steps in which the generator does not learn."""
         return self.discriminator is not None and (self.generator_every > 1 or self.head_start > 0)
 
     def generates(self, generator: Draws) -> bool:
-        """Whether the generator learns from this batch; the discriminator learns from every one."""
+        """Whether the generator learns in this step; the discriminator learns in every one."""
         if not self.rests:
             return True
-        number = 1 + (generator.number if isinstance(generator, Generators) else 0)  # counted from 1, as published
-        return number > self.head_start and number % self.generator_every == 0
+        step = 1 + (generator.step if isinstance(generator, Generators) else 0)  # counted from 1, as published
+        return step > self.head_start and step % self.generator_every == 0
 
     def fooled(self, discriminator: nn.Module, transferred: Tensor, degraded: Tensor) -> Tensor:
         """The generator's adversarial loss; real images are the inputs, as published.

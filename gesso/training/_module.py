@@ -188,7 +188,8 @@ class TrainingModule(LightningModule):
             rows = slice(begin, begin + size)
             share = len(own[rows]) / len(keys)
             torch.manual_seed(seed_for(self.seed, "network", number))  # for stochastic depth
-            generator = Generators(own[rows], generator_for(self.seed, "batch", number, device=self.device), number)
+            shared = generator_for(self.seed, "batch", number, device=self.device)
+            generator = Generators(own[rows], shared, step=number // self.accumulate)
             with part_of_batch(first + begin, len(own[rows]), total):
                 losses = self.losses({name: values[rows] for name, values in batch.items()}, generator)
             loss = losses["loss"] * (share / self.accumulate)

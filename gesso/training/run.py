@@ -322,7 +322,10 @@ def prepare_folder(out: Path, recipe: Recipe, *, resume: bool, overwrite: bool) 
     if place().rank > 0:  # the first process readies the folder
         return state if resume and state.exists() else None
     if resume and state.exists():
-        if rows := recipe.differences(yaml.safe_load(config.read_text()), allowed=MAY_CHANGE):
+        text = config.read_text()
+        if text.startswith("# gesso ") and not text.startswith(recipe.first_line):
+            raise ValueError(f"--resume: {out} holds another kind of run, see {config}; choose another --out")
+        if rows := recipe.differences(yaml.safe_load(text), allowed=MAY_CHANGE):
             raise ValueError(f"--resume: the recipe differs from {config} ({rows}); use the same, or another --out")
         return state
     if config.exists() and not (overwrite or resume):

@@ -154,9 +154,9 @@ def test_clean_generation_is_the_identity_for_a_network_that_adds_nothing():
 def test_modes_decide_what_is_minimised(mode):
     dcpt = DCPT(Plain(), mode=mode, generation_steps=2, pixel_weight=2.0, class_weight=3.0)
     seen = []
-    for number in range(4):  # the turn follows from the number of the batch, so a resumed run takes it up
+    for step in range(4):  # the turn follows from the number of the step, so a resumed run takes it up
         own = [generator_for(0, image) for image in range(len(batch()["image"]))]
-        losses = dcpt(batch(), Generators(own, generator_for(0), number))
+        losses = dcpt(batch(), Generators(own, generator_for(0), step))
         parts = {"pixel": 2 * losses["pixel"].item(), "class": 3 * losses["class"].item()}
         seen += [name for name, value in parts.items() if losses["loss"].item() == pytest.approx(value)]
         if mode == "joint":
@@ -177,14 +177,14 @@ def test_what_the_loss_of_the_turn_does_not_reach_stays_as_it_is(mode, generatio
     """Adam moves weights on whose gradient is 0, by what it remembers of earlier steps."""
     dcpt = DCPT(Plain(), mode=mode, generation=generation, generation_steps=2)
     optimizer = torch.optim.AdamW(dcpt.groups(), lr=1e-2)
-    for number in range(4):
+    for step in range(4):
         before = {name: value.clone() for name, value in dcpt.state_dict().items()}
         optimizer.zero_grad()
-        own = [generator_for(0, number, image) for image in range(2)]
-        dcpt(batch(), Generators(own, generator_for(0), number))["loss"].backward()
+        own = [generator_for(0, step, image) for image in range(2)]
+        dcpt(batch(), Generators(own, generator_for(0), step))["loss"].backward()
         optimizer.step()
         moved = {name for name, value in dcpt.state_dict().items() if not torch.equal(value, before[name])}
-        generate, classify = dcpt.turn(number)
+        generate, classify = dcpt.turn(step)
         assert any(name.startswith("classifier.") for name in moved) is classify
         assert ("backbone.output.weight" in moved) is generate
         assert "backbone.down.weight" in moved

@@ -129,13 +129,13 @@ def test_discriminator_and_generator_do_not_reach_each_other():
 def test_the_discriminator_has_its_head_start_and_the_generator_its_turns():
     degae = DegAE(Plain(), **SMALL, adversarial_weight=1.0, head_start=3, generator_every=2)
     image, learnt = batch(1)["image"], []
-    for number in range(8):
+    for step in range(8):
         degae.zero_grad()
-        degae({"image": image}, Generators([generator_for(0)], generator_for(1), number))["loss"].backward()
+        degae({"image": image}, Generators([generator_for(0)], generator_for(1), step))["loss"].backward()
         assert all(p.grad is not None for p in degae.discriminator.parameters())
         learnt.append([p.grad is not None for p in degae.backbone.parameters()])
     assert [all(some) for some in learnt] == [any(some) for some in learnt]
-    assert [number for number, some in enumerate(learnt, 1) if any(some)] == [4, 6, 8]
+    assert [step for step, some in enumerate(learnt, 1) if any(some)] == [4, 6, 8]
 
 
 def test_a_discriminator_of_whole_crops():

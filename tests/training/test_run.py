@@ -348,3 +348,18 @@ def test_a_run_goes_on_with_options_that_did_not_exist_when_it_began(tmp_path, p
     finetune(tmp_path / "run", pairs, steps=2, resume=True)
     with pytest.raises(ValueError, match=r"recipe differs from .* \(shrink: was 1.0, is 0.5\)"):
         finetune(tmp_path / "run", pairs, steps=2, resume=True, shrink=0.5)
+
+
+def test_a_run_is_not_taken_up_by_another_verb(tmp_path, pairs):
+    finetune(tmp_path / "run", pairs, steps=2)
+    with pytest.raises(ValueError, match="holds another kind of run"):
+        pretrain(tmp_path / "run", resume=True)
+
+
+def test_dcpt_takes_turns_by_steps_not_by_their_parts(tmp_path):
+    """In the first step only the network learns, however many batches it is made of."""
+    options = {"pretext": "dcpt", "pretext_args": {"mode": "alternate"}, "steps": 1}
+    for accumulate in (1, 2):
+        pretrain(tmp_path / f"{accumulate}", accumulate=accumulate, **options)
+    assert equal(*(tmp_path / name / "classifier.safetensors" for name in "12"))
+    assert not equal(*(tmp_path / name / "backbone.safetensors" for name in "12"))
