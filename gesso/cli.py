@@ -97,7 +97,8 @@ def spell_nested(words: Sequence[str]) -> list[str]:
     spelled, inner, left = [], dict[str, dict[str, Any]](), list(words)
     while left:
         name, equals, value = left.pop(0).partition("=")
-        if not name.startswith("--") or "." not in name or not (equals or left):
+        has_value = equals or (left and not left[0].startswith("--"))
+        if not name.startswith("--") or "." not in name or not has_value:
             spelled.append(name + equals + value)
             continue
         value = value if equals else left.pop(0)
