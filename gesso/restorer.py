@@ -27,7 +27,7 @@ SMALLEST = 64  # side of the smallest tile, to be rounded up to what a network d
 PROBE = 96  # side of the image on which a network's hunger for memory is measured
 WHOLE = 2**20  # pixels up to which an image is restored whole where memory allows, as published protocols measure
 CPU_TILE = 256  # least side of automatic tiles on a CPU where memory allows: smaller ones would be mostly overlap
-CPU_BYTES = 2**28  # what a tile's tensors take on a CPU beyond that: larger ones are slower, allocating and clearing
+CPU_BYTES = 2**27  # what a tile's tensors take on a CPU beyond that: larger ones are slower, allocating and clearing
 
 
 class Restorer:
