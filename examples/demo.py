@@ -35,10 +35,10 @@ def main() -> None:
     """Runs the whole path."""
     shutil.rmtree(OUT, ignore_errors=True)
     copy_photos()
-    say("\n[bold]1. IFP: learn to fill in missing frequencies of one noise image[/bold]")
+    say("\n1. IFP: learn to fill in missing frequencies of one noise image", "bold")
     primed = gesso.pretrain(out=OUT / "ifp", pretext="ifp", backbone=NETWORK, crop_size=96, steps=150, sample_every=0)
 
-    say("\n[bold]2. Fine-tune on photos with synthetic rain[/bold]")
+    say("\n2. Fine-tune on photos with synthetic rain", "bold")
     gesso.finetune(
         out=OUT / "derain",
         task="derain",
@@ -54,14 +54,14 @@ def main() -> None:
         sample_every=0,
     )
 
-    say("\n[bold]3. Measure on test photos, restored and as they are[/bold]")
+    say("\n3. Measure on test photos, restored and as they are", "bold")
     rainy = OUT / "photos/rainy"
     gesso.degrade(OUT / "photos/test", rainy, degradation="rain", seed=1)
     network = OUT / "derain/backbone.safetensors"
     before = gesso.evaluate(task="derain", data=rainy)
     after = gesso.evaluate(checkpoint=network, task="derain", data=rainy, out=OUT / "scores")
 
-    say("\n[bold]4. Restore a whole photo[/bold]")
+    say("\n4. Restore a whole photo", "bold")
     restorer = gesso.Restorer.load(network)
     lq, gt = (gesso.read_image(rainy / part / "chelsea.png") for part in ("input", "target"))
     restored = restorer(lq)
