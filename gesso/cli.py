@@ -6,7 +6,6 @@ Nothing is imported but the verb that is asked for, so `gesso --help` needs neit
 import ast
 import importlib
 import inspect
-import json
 import os
 import re
 import sys
@@ -62,16 +61,21 @@ def normalise(verb: str, function: Callable[..., Any], parser: "ArgumentParser",
     """The words of a command line with positional arguments, recipe names and flags spelled out.
 
     Parameters of the function that are not keyword-only may be given by position; `--config NAME` may name a recipe;
-    `--resume` alone means `--resume=true`, and `none` is `null` where there may be nothing.
+    `--resume` alone means `--resume=true`, `none` is `null` where there may be nothing, and `1,2` in an option of
+    options is a list.
+
+    Raises:
+        ValueError: for options deeper than options of options.
     """
     kinds = inspect.signature(function).parameters.items()
     switches = {f"--{a.dest}" for a in parser._actions if getattr(a, "_typehint", None) is bool}
     nullable = {f"--{a.dest}" for a in parser._actions if types.NoneType in get_args(getattr(a, "_typehint", None))}
     positional = [name for name, p in kinds if p.kind is p.POSITIONAL_OR_KEYWORD]
-    words, spelled = spell_nested(words), []
+    words, spelled = list(words), []
     while words and positional and not words[0].startswith("-"):
         spelled += [f"--{positional.pop(0)}", words.pop(0)]
     for i, word in enumerate(words):
+        name, equals, value = word.partition("=")
         if word == "--config" and i + 1 < len(words):
             words[i + 1] = str(checked(_discovery.recipe_file(verb, words[i + 1])))
         elif word.startswith("--config="):
@@ -82,39 +86,25 @@ def normalise(verb: str, function: Callable[..., Any], parser: "ArgumentParser",
             words[i + 1] = "null"
         elif word.endswith("=none") and word.removesuffix("=none") in nullable:
             words[i] = word.removesuffix("none") + "null"
+        elif name.startswith("--") and "." in name:
+            if name.count(".") > 1:
+                outer, inner = name.rsplit(".", 1)
+                raise ValueError(f"{name}: expected one dot at most; write {outer} '{{{inner}: ...}}'")
+            if equals:
+                words[i] = f"{name}={as_list(value)}"
+            elif i + 1 < len(words):
+                words[i + 1] = as_list(words[i + 1])
     return spelled + words
 
 
-def spell_nested(words: Sequence[str]) -> list[str]:
-    """Words with the options of options as the parser reads them: numbers with commas as a list, inner ones as one.
+def as_list(value: str) -> str:
+    """Numbers with commas as the list that the parser would not see in them.
 
     Example:
-        >>> spell_nested(["--out", "x", "--backbone_args.heads=1,2", "--a.b.c", "1", "--a.b.d", "rain"])
-        ['--out', 'x', '--backbone_args.heads', '[1,2]', '--a.b', '{"c": 1, "d": "rain"}']
+        >>> as_list("1,2,4"), as_list("rain,snow"), as_list("8")
+        ('[1,2,4]', 'rain,snow', '8')
     """
-    import yaml
-
-    spelled, inner, left = [], dict[str, dict[str, Any]](), list(words)
-    while left:
-        name, equals, value = left.pop(0).partition("=")
-        has_value = equals or (left and not left[0].startswith("--"))
-        if not name.startswith("--") or "." not in name or not has_value:
-            spelled.append(name + equals + value)
-            continue
-        value = value if equals else left.pop(0)
-        value = f"[{value}]" if re.fullmatch(r"-?[\d.]+(,-?[\d.]+)+", value) else value
-        outer, *keys = name.split(".")
-        if len(keys) == 1:
-            spelled += [name, value]
-            continue
-        options = inner.setdefault(f"{outer}.{keys[0]}", {})
-        for key in keys[1:-1]:
-            options = options.setdefault(key, {})
-        try:
-            options[keys[-1]] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            options[keys[-1]] = value
-    return spelled + [word for name, options in inner.items() for word in (name, json.dumps(options))]
+    return f"[{value}]" if re.fullmatch(r"-?[\d.]+(,-?[\d.]+)+", value) else value
 
 
 def checked(recipe: Path) -> Path:

@@ -32,7 +32,7 @@ def check_fit(net: Backbone, parts: Sequence[Part]) -> None:
         if net.scale != task.scale:
             does = f"enlarges {net.scale} times" if net.scale > 1 else "does not enlarge"
             others = [name for name in list_backbones() if name.endswith(f"_x{task.scale}")]
-            advice = f"; {' and '.join(others)} do" if others and task.scale > 1 else ""
+            advice = f"; others do: {', '.join(others)}" if others and task.scale > 1 else ""
             raise ValueError(f"{part.name}: the network {does}, but the task asks for scale {task.scale}{advice}")
 
 

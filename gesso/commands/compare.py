@@ -16,7 +16,6 @@ from statistics import fmean
 from typing import Any, Literal
 
 import torch
-import yaml
 
 from gesso import checkpoint
 from gesso.backbones import Backbone, create_backbone
@@ -254,12 +253,8 @@ def claim(out: Path, recipe: Recipe) -> None:
         ValueError: if another comparison, or something else, stands there.
     """
     config = out / "config.yaml"
-    if config.exists():
-        text = config.read_text()
-        if not text.startswith(recipe.first_line):
-            raise ValueError(f"{out} holds a run of another kind; choose another folder")
-        if rows := recipe.differences(yaml.safe_load(text) or {}, allowed=MAY_CHANGE):
-            raise ValueError(f"{out} holds another run ({rows}); repeat its options, or choose another folder")
+    if config.exists() and (rows := recipe.differences(recipe.earlier(config), allowed=MAY_CHANGE)):
+        raise ValueError(f"{out} holds another run ({rows}); repeat its options, or choose another folder")
     recipe.write(config)
 
 

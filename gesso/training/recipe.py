@@ -56,6 +56,17 @@ class Recipe:
         """How the file begins, and nobody else's does."""
         return f"# gesso {self.verb} --config THIS_FILE --out FOLDER"
 
+    def earlier(self, config: Path) -> dict[str, Any]:
+        """The options of the run of this command that stands in a folder, from its `config.yaml`.
+
+        Raises:
+            ValueError: if a run of another kind, or something else, stands there.
+        """
+        text = config.read_text()
+        if not text.startswith(self.first_line):
+            raise ValueError(f"{config.parent} holds a run of another kind; choose another folder")
+        return yaml.safe_load(text) or {}
+
     def differences(self, before: Mapping[str, Any], allowed: Collection[str] = ()) -> str:
         """What differs from the options of an earlier run, in words, but for what is allowed to; "" if nothing does.
 

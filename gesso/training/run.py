@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins import DoublePrecision
@@ -315,17 +314,14 @@ def prepare_folder(out: Path, recipe: Recipe, *, resume: bool, overwrite: bool) 
     """Readies a run's folder and returns the state to resume from, or None for a fresh start.
 
     Raises:
-        ValueError: if a run stands in the folder and neither `resume` nor `overwrite` is given, or if the recipe of
-            the run to resume differs from the one in the folder.
+        ValueError: if a run stands in the folder and neither `resume` nor `overwrite` is given, or if the run to resume
+            is another command's, or its recipe differs.
     """
     state, config = out / "last.ckpt", out / "config.yaml"
     if place().rank > 0:  # the first process readies the folder
         return state if resume and state.exists() else None
     if resume and state.exists():
-        text = config.read_text()
-        if text.startswith("# gesso ") and not text.startswith(recipe.first_line):
-            raise ValueError(f"--resume: {out} holds another kind of run, see {config}; choose another --out")
-        if rows := recipe.differences(yaml.safe_load(text), allowed=MAY_CHANGE):
+        if rows := recipe.differences(recipe.earlier(config), allowed=MAY_CHANGE):
             raise ValueError(f"--resume: the recipe differs from {config} ({rows}); use the same, or another --out")
         return state
     if config.exists() and not (overwrite or resume):
