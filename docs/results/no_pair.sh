@@ -26,7 +26,7 @@ for run in "$@"; do
     resume=()
     if [ -e "$folder/last.ckpt" ]; then resume=(--resume true); fi
     $gesso pretrain --pretext restore "${start[@]}" --backbone "$network" --images "$source" --crop_size 64 --batch_size 4 \
-      --optimizer adamw --lr "$lr" --betas 0.9,0.999 --schedule cosine --steps "$steps" --save_every 400 \
+      --optimizer adamw --lr "$lr" --betas "[0.9,0.999]" --schedule cosine --steps "$steps" --save_every 400 \
       --sample_every 0 --precision float32 --out "$folder" "${resume[@]}"
     for name in ${sets[$task]}; do
       extra=()
