@@ -1,10 +1,11 @@
 """The pictures of docs/degradations.md: one clean photo and three draws of every degradation.
 
-    python -m benchmarks.degradation_pictures
+    python -m benchmarks.degradation_pictures [NAME ...]
 
 Photos are scikit-image's `coffee` and `rocket` (both CC0).
 """
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -21,12 +22,13 @@ OUTDOORS = ("haze", "rain", "rain_heavy", "rain_light", "snow")
 OPTIONS = {
     "compose": {"steps": ["rain_light", "haze", {"name": "jpeg", "quality": 30}]},
     "mix": {"choices": ["rain", "gaussian_noise", "motion_blur"]},
+    "random_order": {"choices": ["rain", "gaussian_noise", "motion_blur", "haze", "low_light"], "prob": 0.5},
 }
 
 
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name in list_degradations():
+    for name in sys.argv[1:] or list_degradations():
         clean = photo("rocket" if name in OUTDOORS else "coffee")
         degraded = create_degradation(name, **OPTIONS.get(name, {}))(
             clean.expand(3, -1, -1, -1), generator_for(4, name)

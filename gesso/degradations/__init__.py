@@ -17,7 +17,7 @@ __all__ = [
 DegradationSpec = str | dict[str, Any] | list[Any]
 """A degradation as YAML writes it: a name, `{name: ..., option: ...}`, or a list of these in order."""
 
-PARTS = {"compose": "steps", "mix": "choices"}
+PARTS = {"compose": "steps", "mix": "choices", "random_order": "choices"}
 
 
 def degradation_classes() -> dict[str, type[Degradation]]:
@@ -34,7 +34,8 @@ def list_degradations() -> list[str]:
 def create_degradation(name: str, **options: Any) -> Degradation:
     """A degradation by name, its defaults or those of the variant, `options` on top.
 
-    A range may be a list, and the parts of `compose` and `mix` whatever `parse_degradation` takes: what YAML can write.
+    A range may be a list, and what `compose`, `mix` and `random_order` are made of whatever `parse_degradation` takes:
+    what YAML can write.
 
     Raises:
         UnknownNameError: for an unknown name or option, with the nearest match.

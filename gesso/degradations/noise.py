@@ -54,8 +54,8 @@ class PoissonNoise(Degradation):
 
 
 def count_photons(image: Tensor, photons: Tensor | float, generator: Draws) -> Tensor:
-    """`image` in [0, 1] as a sensor counts it that sees `photons` at white, clamped."""
-    return (poisson(image * photons, generator) / photons).clamp(0, 1)
+    """`image` as a sensor counts it that sees `photons` at white, clamped; what is below black counts as black."""
+    return (poisson((image * photons).clamp(min=0), generator) / photons).clamp(0, 1)
 
 
 @dataclasses.dataclass(frozen=True)

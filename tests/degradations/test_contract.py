@@ -18,8 +18,9 @@ from gesso.degradations import (
 )
 from gesso.functional.random import Generators, generator_for
 
-# `mix` needs something to choose from.
-OPTIONS = {"mix": {"choices": ["gaussian_noise", {"name": "rain", "density": 0.3}, ["gaussian_blur", "jpeg"]]}}
+# `mix` and `random_order` need something to choose from.
+CHOICES = ["gaussian_noise", {"name": "rain", "density": 0.3}, ["gaussian_blur", "jpeg"]]
+OPTIONS = {"mix": {"choices": CHOICES}, "random_order": {"choices": CHOICES, "prob": [0.9, 0.5, 0.5]}}
 NAMES = list_degradations()
 
 # Options at which a degradation does nothing, and how near to nothing it then comes.
@@ -38,6 +39,7 @@ NOTHING = {
     "motion_blur": ({"length": 0}, 1e-6),
     "poisson_noise": ({"photons": 1e9}, 1e-3),
     "rain": ({"density": 0}, 0),
+    "random_order": ({"choices": ["rain", "haze"], "prob": 0}, 0),
     "rings": ({"mask_ratio": 0}, 1e-6),
     "snow": ({"density": 0, "veil": 0}, 0),
     "speckle_noise": ({"sigma": 0}, 0),
@@ -75,7 +77,7 @@ def test_another_seed_gives_other_pixels(name):
 
 
 # Where the counts of one image move the draws of the next.
-COUPLED = ("poisson_noise", "degae", "mix", "compose")
+COUPLED = ("poisson_noise", "degae", "mix", "compose", "random_order")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in COUPLED])
@@ -184,6 +186,7 @@ def test_a_grey_image_is_spoilt_as_the_first_channel_of_a_coloured_one(name):
         ("motion_blur", {"length": [5, 300]}),
         ("poisson_noise", {"photons": 0}),
         ("rain", {"density": 1}),
+        ("random_order", {"choices": []}),
         ("rings", {"mask_ratio": 1.1}),
         ("snow", {"size": 0}),
         ("speckle_noise", {"sigma": -1}),
@@ -227,5 +230,7 @@ def test_other_yaml_values_are_refused(value):
 
 
 def test_listing_imports_every_module_of_the_folder_and_nothing_heavy():
-    assert {"rain", "rain_light", "rain_heavy", "gaussian_noise", "degae", "compose", "mix"} <= set(list_degradations())
+    assert {"rain", "rain_light", "rain_heavy", "gaussian_noise", "degae", "compose", "mix", "random_order"} <= set(
+        list_degradations()
+    )
     assert importlib.import_module("gesso.degradations.jpeg").Jpeg.name == "jpeg"

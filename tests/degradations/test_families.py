@@ -10,7 +10,7 @@ import torch
 from gesso.degradations import create_degradation, parse_degradation
 from gesso.degradations._base import draw, draw_integer
 from gesso.degradations.blur import filter_image, gaussian_kernel
-from gesso.degradations.compose import Compose, Mix
+from gesso.degradations.compose import Compose, Mix, RandomOrder
 from gesso.degradations.haze import draw_depth
 from gesso.degradations.inpainting import Inpainting
 from gesso.degradations.jpeg import Jpeg
@@ -248,3 +248,47 @@ def test_mix_draws_by_weight():
 def test_weights_that_do_not_fit_are_refused(weights):
     with pytest.raises(ValueError, match=r"mix.weights: expected as many numbers from 0 as there are choices \(2\)"):
         parse_degradation({"name": "mix", "choices": ["rain", "haze"], "weights": weights})
+
+
+HALVE = LowLight(exposure=0.5, gamma=1, shot=0, read=0)
+PAINT = Inpainting(lines=1, thickness=20, colour="white")
+
+
+def test_random_order_draws_which_and_in_which_order_for_each_image():
+    plans = RandomOrder((HALVE, PAINT, GaussianNoise(5)), prob=(1.0, 0.5, 0.0)).drawn(grey(0.5, 800), generator_for(0))
+    orders = [tuple(plan) for plan in plans]
+    assert set(orders) == {(0,), (0, 1), (1, 0)}
+    assert orders.count((0,)) == pytest.approx(400, abs=60)
+    assert orders.count((0, 1)) == pytest.approx(200, abs=50)
+
+
+def test_random_order_does_what_it_has_drawn_one_after_the_other():
+    image, order = grey(1.0, batch=40, side=16), RandomOrder((HALVE, PAINT), prob=1)
+    degraded, plans = order(image, generator_for(0)), order.drawn(image, generator_for(0))
+    for one, plan in zip(degraded, plans, strict=True):  # white painted before the light is halved is grey
+        assert one.max().item() == pytest.approx(0.5 if plan == [1, 0] else 1.0)
+    assert len({tuple(plan) for plan in plans}) == 2
+
+
+def test_random_order_uses_every_degradation_once_at_most():
+    plans = RandomOrder((HALVE, PAINT, GaussianNoise(5)), prob=0.7).drawn(grey(0.5, 100), generator_for(0))
+    assert all(len(plan) == len(set(plan)) for plan in plans)
+
+
+@pytest.mark.parametrize("prob", [-0.1, 1.1, math.nan, [0.5], [0.5, 2], ["a", 0.5], "often", {"rain": 0.5}])
+def test_probabilities_that_do_not_fit_are_refused(prob):
+    with pytest.raises(ValueError, match=r"random_order.prob: expected a number in \[0, 1\], or one for each of the 2"):
+        parse_degradation({"name": "random_order", "choices": ["rain", "haze"], "prob": prob})
+
+
+@pytest.mark.parametrize("name", ["mix", "random_order"])
+def test_images_of_one_batch_keep_one_size(name):
+    smaller = {"name": "bicubic", "scale": 2, "up": False}
+    degradation = create_degradation(name, choices=[smaller, []], **({"prob": 1} if name == "random_order" else {}))
+    with pytest.raises(ValueError, match="keep the size, which one batch shares; 32 x 32 to 16 x 16 by Bicubic"):
+        degradation(grey(0.5, batch=8, side=32), generator_for(0))
+
+
+def test_photons_are_counted_of_images_that_noise_has_taken_below_black():
+    unclipped = Compose((GaussianNoise(50, clip=False), PoissonNoise(1000)))
+    assert unclipped(grey(0.0), generator_for(0)).min() == 0
