@@ -43,7 +43,7 @@ def create_degradation(name: str, **options: Any) -> Degradation:
 
     Example:
         >>> create_degradation("gaussian_noise", sigma=[0, 50])
-        GaussianNoise(sigma=(0, 50), clip=True)
+        GaussianNoise(sigma=(0, 50), clip=True, numpy_seed=None)
     """
     kinds = degradation_classes()
     if name not in kinds:

@@ -52,7 +52,7 @@ class Degradation:
             shape, dtype = tuple(image.shape), image.dtype
             raise ValueError(f"{self.name}: expected a floating-point image (B, 3, H, W), got {shape} of {dtype}")
         if image.shape[1] == 1:
-            return self._apply(image.expand(-1, 3, -1, -1), generator)[:, :1]
+            return self._apply_grey(image, generator)
         if self.rgb_only and image.shape[1] != 3:
             raise ValueError(f"{self.name}: defined for RGB and grey, these images have {image.shape[1]} channels")
         return self._apply(image, generator)
@@ -60,6 +60,10 @@ class Degradation:
     def _apply(self, image: Tensor, generator: Draws) -> Tensor:
         """What `__call__` returns, for an image whose shape has been checked."""
         raise NotImplementedError
+
+    def _apply_grey(self, image: Tensor, generator: Draws) -> Tensor:
+        """Likewise for images of one channel (B, 1, H, W)."""
+        return self._apply(image.expand(-1, 3, -1, -1), generator)[:, :1]
 
 
 def draw(value: Range, image: Tensor, generator: Draws, each: int = 1) -> Tensor:

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from gesso.degradations._base import Degradation, Range, check_range, draw, ends
@@ -21,18 +23,42 @@ class GaussianNoise(Degradation):
     Args:
         sigma: noise level in 8-bit units, [0, 255].
         clip: clamp to [0, 1]; False keeps the values outside, as the denoising benchmarks do when they test.
+        numpy_seed: for tests, the noise that published numbers were measured on: drawn by numpy's legacy generator
+            with this seed anew at every image, over (height, width, channel) in RGB order and in float64 (Restormer
+            and DCPT: 0); none: drawn from `generator`, other noise for every image.
     """
 
     sigma: Range = (0, 50)
     clip: bool = True
+    numpy_seed: int | None = None
 
     def __post_init__(self) -> None:
         check_range(self, "sigma", 0, 255)
+        seed = self.numpy_seed
+        if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
+            raise ValueError(
+                f"{self.name}.numpy_seed: expected a whole number from 0 to 2^32 - 1, or none, got {seed!r}"
+            )
 
     def _apply(self, image: Tensor, generator: Draws) -> Tensor:
         sigma = draw(self.sigma, image, generator) / 255
-        noisy = image + sigma * normal_like(image, generator)
+        if self.numpy_seed is None:
+            noisy = image + sigma * normal_like(image, generator)
+        else:
+            noisy = torch.stack([self._as_published(*one) for one in zip(image, sigma, strict=True)])
         return noisy.clamp(0, 1) if self.clip else noisy
+
+    def _apply_grey(self, image: Tensor, generator: Draws) -> Tensor:
+        if self.numpy_seed is None:
+            return super()._apply_grey(image, generator)
+        return self._apply(image, generator)  # numbers for one channel, not for three
+
+    def _as_published(self, image: Tensor, sigma: Tensor) -> Tensor:
+        """One image (C, H, W) with the noise that numpy draws for it."""
+        level = sigma.item() if isinstance(self.sigma, tuple) else self.sigma / 255
+        channels, height, width = image.shape
+        noise = np.random.RandomState(self.numpy_seed).normal(0, level, (height, width, channels))
+        return (image.double() + torch.from_numpy(noise).permute(2, 0, 1).to(image.device)).to(image.dtype)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ def imresize(image: Tensor, scale: float | Fraction | tuple[int, int]) -> Tensor
     if min(size) < 1:
         raise ValueError(f"scale: expected a positive factor or a (height, width), got {scale!r}")
     for axis, side, factor in zip((-2, -1), size, scales, strict=True):
-        image = _resize_axis(image, axis, side, float(factor))
+        image = resize_axis(image, axis, side, float(factor))
     return image
 
 
@@ -35,7 +35,7 @@ def enlarge(lq: Tensor, scale: int) -> Tensor:
     return lq if scale == 1 else imresize(lq, scale).clamp(0, 1)
 
 
-def _resize_axis(image: Tensor, axis: int, size: int, scale: float) -> Tensor:
+def resize_axis(image: Tensor, axis: int, size: int, scale: float) -> Tensor:
     """One axis resized to `size` samples: each is a weighted sum of a few neighbours."""
     sharpness = min(scale, 1.0)  # the kernel is widened when shrinking: antialiasing
     reach = 2 / sharpness

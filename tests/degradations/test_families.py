@@ -69,6 +69,55 @@ def test_gaussian_noise_leaves_the_range_only_when_told():
     assert GaussianNoise(50)(grey(0.0), generator_for(0)).min() == 0
 
 
+def published_noise(pixels: np.ndarray, sigma: float) -> np.ndarray:
+    """As Restormer's and DCPT's test programs add it to an image (height, width, channels) of float32 in [0, 1]."""
+    noisy = pixels.copy()
+    np.random.seed(seed=0)  # noqa: NPY002 (theirs is the legacy generator)
+    noisy += np.random.normal(0, sigma / 255.0, noisy.shape)  # noqa: NPY002
+    return noisy
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("sigma", [15, 25, 50])
+def test_noise_of_the_papers_is_theirs_to_the_bit_and_begins_anew_at_every_image(channels, sigma):
+    pixels = np.random.default_rng(5).random((2, 13, 17, channels), dtype=np.float32)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    noise = create_degradation("gaussian_noise", sigma=sigma, clip=False, numpy_seed=0)
+    degraded = noise(images, generator_for(0)).permute(0, 2, 3, 1).numpy()
+    assert degraded.shape == pixels.shape
+    for one, expected in zip(degraded, pixels, strict=True):
+        assert np.array_equal(one, published_noise(expected, sigma))
+    assert torch.equal(noise(images, generator_for(1)), noise(images, generator_for(2))), "no draw but numpy's"
+    clipped = create_degradation("gaussian_noise", sigma=sigma, numpy_seed=0)(images, generator_for(0))
+    assert torch.equal(clipped, noise(images, generator_for(0)).clamp(0, 1))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 0.5, True, "0"])
+def test_seeds_that_numpy_does_not_take_are_refused(seed):
+    with pytest.raises(ValueError, match=r"gaussian_noise.numpy_seed: expected a whole number"):
+        create_degradation("gaussian_noise", numpy_seed=seed)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_small_images_have_the_grey_levels_of_files(scale):
+    image = torch.rand(2, 3, 24, 36, generator=generator_for(0))
+    small = create_degradation("bicubic", scale=scale, up=False)(image, generator_for(0))
+    exact = create_degradation("bicubic", scale=scale, up=False, quantise=False)(image, generator_for(0))
+    assert torch.equal(small, (255 * small).round() / 255)
+    assert (255 * (small - exact)).abs().max() < 1.5
+    assert not torch.equal(small, exact)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_small_images_made_on_the_fly_are_the_published_files(scale):
+    folder = data_folder(f"sr_set5_x{scale}")
+    for path in sorted((folder / "target").glob("*.png")):
+        small = create_degradation("bicubic", scale=scale, up=False)(read(path), generator_for(0))
+        off = (255 * (small - read(folder / f"input/{path.stem}x{scale}.png"))).round().abs()
+        assert off.max() <= 1
+        assert (off > 0).float().mean() < 0.002, "all but what is half way between two levels"
+
+
 def test_gaussian_blur_is_a_gaussian_and_turns():
     y, x = torch.meshgrid(torch.arange(41) - 20.0, torch.arange(41) - 20.0, indexing="ij")
     for angle, var_x, var_y in ((0, 9, 2.25), (90, 2.25, 9)):
