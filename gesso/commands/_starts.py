@@ -73,7 +73,7 @@ def find_starts(
     """The starts of these names, random weights first.
 
     A name is "random", a file of weights, a pretext or a recipe of `gesso pretrain` (by name or YAML file), or one of
-    these behind the images that it shall see: `leaves-mfm`.
+    these behind the images that it shall see, `leaves-mfm`, or in front of the seed that it draws from, `ifp@1`.
 
     Args:
         names: of the starts.
@@ -123,12 +123,12 @@ def find_start(
         if options:
             raise ValueError(f"start_args: {name} is not pre-trained, so it cannot have {', '.join(sorted(options))}")
         return Start(name, file=path.resolve(), transfer=transfer)
-    images, method = split_images(name)
+    images, method, seed = split_name(name)
     recipe = read_recipe(method)
     if "task" in (recipe.get("pretext_args") or {}):
         recipe["pretext_args"]["task"] = task
     options, transfer = divided(name, {**recipe, **network, **pretrain_args, **own})
-    options |= {"images": images} if images else {}
+    options |= ({"images": images} if images else {}) | ({} if seed is None else {"seed": seed})
     check_call(pretrain, options, name)
     return Start(name, options=options, transfer=transfer)
 
@@ -158,10 +158,17 @@ def divided(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict
     return {key: value for key, value in options.items() if key != "finetune"}, dict(transfer)
 
 
-def split_images(name: str) -> tuple[str | None, str]:
-    """`leaves-mfm` as ("leaves", "mfm"), `mfm` as (None, "mfm")."""
+def split_name(name: str) -> tuple[str | None, str, int | None]:
+    """The images, the method and the seed that a name means.
+
+    Example:
+        >>> split_name("leaves-mfm"), split_name("ifp@3"), split_name("ifp")
+        (('leaves', 'mfm', None), (None, 'ifp', 3), (None, 'ifp', None))
+    """
     images, dash, method = name.partition("-")
-    return (images, method) if dash and images in IMAGES else (None, name)
+    images, method = (images, method) if dash and images in IMAGES else (None, name)
+    recipe, at, seed = method.rpartition("@")
+    return (images, recipe, int(seed)) if at and seed.isdecimal() else (images, method, None)
 
 
 def read_recipe(method: str) -> dict[str, Any]:

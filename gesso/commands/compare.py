@@ -137,7 +137,8 @@ def compare(
         backbone_args: options of the network, such as `--backbone_args.dim 32`. With `--backbone_args.image_channels 1`
             the images of any task are grey, with 4 they are PNG or TIFF files with a fourth channel of data.
         starts: what to start from, separated by commas: "random", a pretext or a recipe of `gesso pretrain` (by name
-            or YAML file), one of these behind the images it shall see ("leaves-mfm", "noise-ifp"), a file of weights.
+            or YAML file), one of these behind the images it shall see ("leaves-mfm", "noise-ifp") or in front of the
+            seed of its pre-training ("ifp@1"), a file of weights.
         seeds: numbers separated by commas, one repetition each; with one, intervals are over images only.
         folds: parts of the pairs, each of which is tested by runs that train on the others; none: the test or
             validation split of `data` where there is one, else 4.

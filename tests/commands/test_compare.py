@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 import gesso
-from gesso import cli
+from gesso import _discovery, cli
 from gesso.backbones import create_backbone
 from gesso.commands import _jobs
 from gesso.commands._folds import check_counts, drawn, link, open_folds
 from gesso.commands._jobs import Job, run_jobs
-from gesso.commands._starts import find_start, find_starts, read_recipe, split_images
+from gesso.commands._starts import find_start, find_starts, read_recipe, split_name
 from gesso.commands.compare import compare, listed
 from gesso.commands.finetune import start as starting_network
 from gesso.data.layouts import Pair, find_pairs
@@ -431,9 +431,9 @@ def test_linked_pairs_are_found_again_in_their_order(tmp_path, data):
 
 
 def test_a_start_may_name_its_images():
-    assert split_images("leaves-mfm") == ("leaves", "mfm")
-    assert split_images("noise-ifp") == ("noise", "ifp")
-    assert split_images("mfm") == (None, "mfm")
+    assert split_name("leaves-mfm") == ("leaves", "mfm", None)
+    assert split_name("noise-ifp@12") == ("noise", "ifp", 12)
+    assert split_name("mfm@x") == (None, "mfm@x", None)
     start = find_start("leaves-ifp", NETWORK, {}, {"steps": 7}, "derain")
     assert start.options["images"] == "leaves"
     assert (start.options["steps"], start.options["backbone"]) == (7, "restormer_tiny")
@@ -484,3 +484,43 @@ def test_jobs_share_the_processor_and_the_memory(monkeypatch):
         assert environment["CUDA_VISIBLE_DEVICES"]
     else:
         assert int(environment["OMP_NUM_THREADS"]) == max(1, torch.get_num_threads() // 2)
+
+
+def test_draws_of_one_recipe_differ_in_their_seed_alone():
+    found = find_starts(["ifp@0", "ifp@1"], NETWORK, {}, {}, "derain")[1:]
+    assert [start.options.pop("seed") for start in found] == [0, 1]
+    assert found[0].options == found[1].options
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in _discovery.ROOT.glob("recipes/compare/ifp_*.yaml")))
+def test_a_table_of_ifp_is_trained_as_its_own_recipe_says(name):
+    whole = yaml.safe_load(_discovery.recipe_file("compare", name).read_text())
+    suffix = name.removeprefix("ifp_table1").removeprefix("ifp_table2").removeprefix("ifp_table3")
+    alone = yaml.safe_load(_discovery.recipe_file("finetune", f"ifp_{whole['task']}{suffix}").read_text())
+    told = {**whole, **whole["finetune_args"]}
+    assert {key: told[key] for key in alone.keys() - {"init", "val_every"}} == {
+        key: value for key, value in alone.items() if key not in ("init", "val_every")
+    }
+    assert len(whole["starts"]) == 6, "random weights and the paper's five draws"
+
+
+def test_a_table_of_ifp_runs_by_one_command(tmp_path):
+    """LOL as published, with both splits; a small network and two steps."""
+    for split, count in (("our485", 4), ("eval15", 2)):
+        for pair in find_pairs(make_pairs(tmp_path / split, count)):
+            for side, path in (("low", pair.lq), ("high", pair.gt)):
+                (tmp_path / f"LOL/{split}/{side}").mkdir(parents=True, exist_ok=True)
+                path.rename(tmp_path / f"LOL/{split}/{side}/{path.name}")
+    small = (
+        "--backbone restormer_tiny --backbone_args.dim 8 --backbone_args.num_blocks 1,1,1,1 --starts random,ifp@0,ifp@3"
+    )
+    tiny = "--steps 2 --val_every 2 --crop_size 16 --batch_size 1 --finetune_args.precision float32"
+    first = "--pretrain_args.steps 2 --pretrain_args.crop_size 16"
+    words = f"compare --config ifp_table3 {small} {tiny} {first}".split()
+    assert cli.main([*words, "--data", str(tmp_path / "LOL"), "--out", str(tmp_path / "out")]) == 0
+    found = rows(tmp_path / "out")
+    assert {row["start"] for row in found} == {"random", "ifp@0", "ifp@3"}
+    primed = [load_file(path) for path in sorted((tmp_path / "out/starts").glob("*/backbone.safetensors"))]
+    assert len(primed) == 2
+    assert any(not torch.equal(primed[0][key], primed[1][key]) for key in primed[0]), "another draw of the noise"
+    assert (tmp_path / "out/comparison.html").exists()
