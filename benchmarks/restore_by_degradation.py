@@ -1,6 +1,6 @@
 """What a network makes of each degradation of the control's mix: mean absolute errors on held-out dead leaves.
 
-gesso pretrain --config docs/results/starts/restore.yaml --backbone nafnet_tiny --out runs/restore
+gesso pretrain --config research/starts/restore.yaml --backbone nafnet_tiny --out runs/restore
 python -m benchmarks.restore_by_degradation runs/restore/backbone.safetensors
 """
 

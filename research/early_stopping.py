@@ -3,7 +3,7 @@
 Each test image in turn is the validation pair: a run stops at the step that is best for it and is scored on the others.
 Prints for every start the mean PSNR at the last step, at the step so chosen, and at the best of all, had one known.
 
-usage: python docs/results/early_stopping.py [QUESTION ...]
+usage: python research/early_stopping.py [QUESTION ...]
 """
 
 import sys
@@ -13,7 +13,7 @@ from statistics import fmean
 
 from gesso.report.comparison import read_scores
 
-HERE = Path(__file__).parent
+RESULTS = Path(__file__).parent / "results"
 
 
 def main(questions: list[str]) -> None:
@@ -21,8 +21,8 @@ def main(questions: list[str]) -> None:
     print(
         "| question | start | last step | stopped on one pair | best step | stopped after |\n|---|---|---|---|---|---|"
     )
-    for question in questions or sorted(table.parent.name for table in HERE.glob("*/comparison.csv")):
-        for start, rows in outcomes(HERE / question / "comparison.csv").items():
+    for question in questions or sorted(table.parent.name for table in RESULTS.glob("*/comparison.csv")):
+        for start, rows in outcomes(RESULTS / question / "comparison.csv").items():
             last, stopped, best, step = (fmean(column) for column in zip(*rows, strict=True))
             name = start.removesuffix(".yaml")
             print(f"| `{question}` | {name} | {last:.2f} | {stopped:.2f} | {best:.2f} | {step:.0f} |")

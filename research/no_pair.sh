@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What a network restores that has seen no pair and no photo: the runs of the eighth plan of docs/results.md.
+# What a network restores that has seen no pair and no photo: the runs of the eighth plan of research/plans.md.
 # Given again, it goes on where it was; rows go to OUT/scores.csv.
-# usage: docs/results/no_pair.sh DATA OUT TASK:NETWORK:IMAGES:STEPS:LR ...
+# usage: research/no_pair.sh DATA OUT TASK:NETWORK:IMAGES:STEPS:LR ...
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) data=$(realpath "$1") out=$(realpath -m "$2")
 shift 2

@@ -4,7 +4,7 @@ Pairs are taken in natural order, first those to train on: Rain100H's copies 5 a
 noise both sides show scenes of their own. Made pairs are clean photos that were spoilt once. Beside them lies one image
 of noise with the mean and the deviation of the one in IFP's official code.
 
-usage: python docs/results/prepare.py DATA OUT
+usage: python research/prepare.py DATA OUT
 """
 
 import sys

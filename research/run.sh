@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The comparisons of docs/results.md, in the order of the plan; given again, it does what is missing.
-# usage: docs/results/run.sh DATA OUT [QUESTION ...]     (DATA holds derain_rain100h, clean_bsds, ...)
+# The comparisons of research/plans.md, in their order; given again, it does what is missing.
+# usage: research/run.sh DATA OUT [QUESTION ...]     (DATA holds derain_rain100h, clean_bsds, ...)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) data=$(realpath "$1") out=$(realpath -m "$2")
 shift 2

@@ -1,6 +1,6 @@
-"""Prints the tables of docs/results.md from the comparisons in OUT: what each start reached, and its gain.
+"""Prints the tables of research/findings.md from the comparisons in OUT: what each start reached, and its gain.
 
-usage: python docs/results/table.py OUT [QUESTION ...]
+usage: python research/table.py OUT [QUESTION ...]
 """
 
 import json

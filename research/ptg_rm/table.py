@@ -2,7 +2,7 @@
 
 Refined against as many further steps without it; and refined with the prior against its stored mean feature.
 
-usage: python docs/results/ptg_rm/table.py DATA OUT      (OUT: the folder that run.sh filled)
+usage: python research/ptg_rm/table.py DATA OUT      (OUT: the folder that run.sh filled)
 """
 
 import csv

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Does PTG-RM help on few real pairs? Refined against as many further steps without the refiner, three seeds.
-# usage: docs/results/ptg_rm/run.sh DATA OUT      (DATA holds derain_rain100h and lowlight_lol_train)
+# usage: research/ptg_rm/run.sh DATA OUT      (DATA holds derain_rain100h and lowlight_lol_train)
 set -euo pipefail
 data=$1 out=$2
 gesso=${GESSO:-gesso}
