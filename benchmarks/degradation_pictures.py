@@ -18,7 +18,7 @@ from gesso.report.sheets import sheet
 
 FOLDER = Path(__file__).parents[1] / "docs" / "figures" / "degradations"
 SIDE = 176
-OUTDOORS = ("haze", "rain", "rain_heavy", "rain_light", "snow")
+OUTDOORS = ("haze", "rain", "rain_heavy", "rain_light", "rain_scene", "snow")
 OPTIONS = {
     "compose": {"steps": ["rain_light", "haze", {"name": "jpeg", "quality": 30}]},
     "mix": {"choices": ["rain", "gaussian_noise", "motion_blur"]},

@@ -1,6 +1,7 @@
 """A degradation is a frozen value called with `(image, generator)`."""
 
 import dataclasses
+import math
 import re
 from typing import Any, ClassVar
 
@@ -73,6 +74,12 @@ def draw(value: Range, image: Tensor, generator: Draws, each: int = 1) -> Tensor
     if low == high:
         return torch.full(shape, float(low), device=image.device, dtype=image.dtype)
     return low + (high - low) * rand(shape, generator, image.dtype)
+
+
+def draw_log(value: Range, image: Tensor, generator: Draws, each: int = 1) -> Tensor:
+    """As `draw`, but uniform in the logarithm: for what is said in factors, such as times and distances."""
+    low, high = ends(value)
+    return draw((math.log(low), math.log(high)), image, generator, each).exp()
 
 
 def draw_integer(value: Range, image: Tensor, generator: Draws) -> Tensor:

@@ -1,13 +1,12 @@
 """Noise: Gaussian, Poisson (shot) and speckle."""
 
 import dataclasses
-import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gesso.degradations._base import Degradation, Range, check_range, draw, ends
+from gesso.degradations._base import Degradation, Range, check_range, draw, draw_log
 from gesso.functional.random import Draws, poisson, randn
 
 
@@ -75,8 +74,7 @@ class PoissonNoise(Degradation):
         check_range(self, "photons", 1, 1e9)
 
     def _apply(self, image: Tensor, generator: Draws) -> Tensor:
-        low, high = ends(self.photons)
-        return count_photons(image, draw((math.log(low), math.log(high)), image, generator).exp(), generator)
+        return count_photons(image, draw_log(self.photons, image, generator), generator)
 
 
 def count_photons(image: Tensor, photons: Tensor | float, generator: Draws) -> Tensor:

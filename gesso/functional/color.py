@@ -27,6 +27,21 @@ def to_grey(image: Tensor) -> Tensor:
     return torch.where((red == green) & (green == blue), red, grey)
 
 
+def to_linear(image: Tensor) -> Tensor:
+    """Linear light of an image in the values of a display, [0, 1] to [0, 1]: sRGB, IEC 61966-2-1.
+
+    Example:
+        >>> to_linear(torch.tensor([0.0, 0.5, 1.0])).numpy().round(3)
+        array([0.   , 0.214, 1.   ], dtype=float32)
+    """
+    return torch.where(image <= 0.04045, image / 12.92, ((image.clamp(min=0) + 0.055) / 1.055) ** 2.4)
+
+
+def to_display(light: Tensor) -> Tensor:
+    """The inverse of `to_linear`."""
+    return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=1e-8) ** (1 / 2.4) - 0.055)
+
+
 def as_rgb(image: Tensor) -> Tensor:
     """A picture (..., 3, H, W) of what a network sees: grey as it is, of two views the mean, of four channels three."""
     channels = image.shape[-3]
