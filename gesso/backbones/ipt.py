@@ -159,6 +159,16 @@ class Strip(NamedTuple):
     source: slice
     target: slice
     weight: Tensor  # one number for every pixel of the target; the strips of an axis add up to 1 at every pixel
+    upper: Tensor | None = None  # the same for columns in the first `frame` rows, where these count otherwise
+    frame: int = 0
+
+
+def tile_weight(row: Strip, column: Strip) -> Tensor:
+    """What each pixel of a patch's output counts, (height, width); the patches of an image add up to 1 everywhere."""
+    weight = row.weight[:, None] * column.weight
+    if column.upper is not None and row.source.start == 0:
+        weight[: column.frame] = row.weight[: column.frame, None] * column.upper
+    return weight
 
 
 def plan_fast(size: int, patch: int, scale: int) -> list[Strip]:
@@ -175,7 +185,9 @@ def plan_official(size: int, patch: int, scale: int) -> list[Strip]:
     """Patches along an axis as the official code cuts them: every quarter of a patch, and one at the end.
 
     Of each the middle half counts, averaged. The first quarter of the axis is the first patch's alone, and what lies
-    behind the middle of the overlap of the regular patches with the one at the end is the latter's alone.
+    behind the middle of the overlap of the regular patches with the one at the end is the latter's alone. In the first
+    quarter of a patch of rows, the whole first patch of columns is: the strip of patches along the left border is put
+    over the one along the upper border, as wide as a patch.
     """
     step = patch // 4
     rest = (size - patch) % step
@@ -185,14 +197,16 @@ def plan_official(size: int, patch: int, scale: int) -> list[Strip]:
     for number in range(len(regular)):
         share[number, (regular[number] + step) * scale : (regular[number] + patch - step) * scale] = 1
     share /= share.sum(0).clamp(min=1)
+    upper = share.clone()
     end = (size - rest) * scale - (patch - rest) * scale // 2
-    share[:, : step * scale] = 0
-    share[0, : step * scale] = 1
-    share[:, end:] = 0
-    share[-1, end:] = 1
+    for counted, alone in ((share, step * scale), (upper, patch * scale)):
+        counted[:, :alone] = 0
+        counted[0, :alone] = 1
+        counted[:, end:] = 0
+        counted[-1, end:] = 1
     targets = [slice(start * scale, (start + patch) * scale) for start in starts]
     return [
-        Strip(slice(start, start + patch), target, share[number, target])
+        Strip(slice(start, start + patch), target, share[number, target], upper[number, target], step * scale)
         for number, (start, target) in enumerate(zip(starts, targets, strict=True))
     ]
 
@@ -388,8 +402,7 @@ class IPT(Backbone):
         pieces = torch.cat([image[..., row.source, column.source] for row, column in tiles])
         outputs = super().forward(pieces).unflatten(0, (len(tiles), -1))
         for (row, column), output in zip(tiles, outputs, strict=True):
-            weight = row.weight[:, None] * column.weight
-            restored[..., row.target, column.target] += output * weight.to(output)
+            restored[..., row.target, column.target] += output * tile_weight(row, column).to(output)
 
     # -------------------------------------------------------------------------------------------- the authors' files
 

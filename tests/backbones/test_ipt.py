@@ -193,58 +193,71 @@ def test_every_pixel_counts_once(plan, size, scale):
     torch.testing.assert_close(total, torch.ones(size * scale))
 
 
-@pytest.mark.parametrize("scale", [1, 3])
-@pytest.mark.parametrize("size", [(36, 36), (37, 50), (38, 24)])
-def test_official_stitching_by_its_description(size, scale):
-    """Central parts folded and averaged; a frame from strips; strips at the ends, joined midway in the overlap."""
-    net, image = random_tiny(stitch="official", scale=[scale]), torch.rand(1, 3, *size)
-    patch, step = 12, 3
+def averaged(net, piece, axes):
+    """Patches of a piece every quarter patch, restored and averaged over their middle halves along some of its axes.
 
-    def chop(piece):
-        """Patches of a piece every `step` pixels, restored, averaged over their middles along axes longer than one."""
-        height, width = piece.shape[-2:]
-        drop = [step if side > patch else 0 for side in (height, width)]
-        middle = [patch - 2 * margin for margin in drop]
-        tops, lefts = (range(0, side - patch + 1, step) for side in (height, width))
-        tiles = [net.train()(piece[..., y : y + patch, x : x + patch]) for y in tops for x in lefts]
-        inner = [tile[..., *(slice(m * scale, (patch - m) * scale) for m in drop)].flatten(1) for tile in tiles]
-        fold = {
-            "output_size": [
-                (side - side % step - 2 * margin) * scale for side, margin in zip((height, width), drop, strict=True)
-            ],
-            "kernel_size": [side * scale for side in middle],
-            "stride": step * scale,
-        }
-        columns = torch.stack(inner, -1)
-        averaged = F.fold(columns, **fold) / F.fold(torch.ones_like(columns), **fold)
-        return F.pad(averaged, (drop[1] * scale,) * 2 + (drop[0] * scale,) * 2)
+    Along another axis a piece is as long as one patch, all of which counts. Sums and counts of a frame that no middle
+    reaches are those of whole patches.
+    """
+    patch, scale = net.size_multiple, net.scale
+    step, height, width = patch // 4, *piece.shape[-2:]
+    total, count, rim = (piece.new_zeros(1, 3, height * scale, width * scale) for _ in range(3))
+    for y in range(0, height - patch + 1, step):
+        for x in range(0, width - patch + 1, step):
+            restored = net.train()(piece[..., y : y + patch, x : x + patch])
+            rows, columns = (slice(at * scale, (at + patch) * scale) for at in (y, x))
+            rim[..., rows, columns] = restored  # the last patch's, where patches overlap
+            margins = [step if axis in axes else 0 for axis in (2, 3)]
+            inner = [slice(margin * scale, (patch - margin) * scale) for margin in margins]
+            middle = [
+                slice((at + margin) * scale, (at + patch - margin) * scale)
+                for at, margin in zip((y, x), margins, strict=True)
+            ]
+            total[..., middle[0], middle[1]] += restored[..., inner[0], inner[1]]
+            count[..., middle[0], middle[1]] += 1
+    return torch.where(count > 0, total / count, rim)
 
-    height, width = size
-    rest = [side % step for side in size]
-    regular, right = image[..., : height - rest[0], : width - rest[1]], image[..., : height - rest[0], width - patch :]
-    bottom, corner = image[..., height - patch :, : width - rest[1]], image[..., height - patch :, width - patch :]
 
-    def framed(piece):
-        """A chopped piece whose first rows and columns come from strips of one patch along the border."""
-        whole = chop(piece)
-        frame = step * scale
-        if piece.shape[-2] > patch:
-            whole[..., :frame, :] = chop(piece[..., :patch, :])[..., :frame, :]
-        if piece.shape[-1] > patch:
-            whole[..., :frame] = framed(piece[..., :patch])[..., :frame]
-        return whole
+def official_chop(net, image):
+    """The official `forward_chop`, stated anew: strips along the borders, the left one put over the upper one."""
+    patch, scale = net.size_multiple, net.scale
+    step, height, width = patch // 4, *image.shape[-2:]
+    rest_y, rest_x = ((side - patch) % step for side in (height, width))
+    even_y, even_x = height - rest_y, width - rest_x
+    whole = averaged(net, image[..., :even_y, :even_x], axes=(2, 3))
+    frame = step * scale
+    inside = (..., slice(frame, even_y * scale - frame), slice(frame, even_x * scale - frame))
+    middle = whole[inside].clone()
+    whole[..., : patch * scale, :] = averaged(net, image[..., :patch, :even_x], axes=(3,))
+    whole[..., : patch * scale] = averaged(net, image[..., :even_y, :patch], axes=(2,))
+    whole[inside] = middle
 
     def joined(first, second, axis, rest):
         """The first part up to the middle of the overlap, then the second."""
-        overlap = (patch - rest) * scale
-        kept = first.narrow(axis, 0, first.shape[axis] - overlap // 2)
-        begin = overlap - overlap // 2
-        return torch.cat([kept, second.narrow(axis, begin, second.shape[axis] - begin)], axis)
+        overlap = (patch - rest) / 2 * scale
+        kept, begin = first.shape[axis] - int(overlap), int(overlap + 0.5)
+        return torch.cat([first.narrow(axis, 0, kept), second.narrow(axis, begin, second.shape[axis] - begin)], axis)
 
-    upper = joined(framed(regular), framed(right), 3, rest[1])
-    lower = joined(framed(bottom), framed(corner), 3, rest[1])
-    expected = joined(upper, lower, 2, rest[0])
-    torch.testing.assert_close(net.eval()(image), expected)
+    lower = averaged(net, image[..., height - patch :, :even_x], axes=(3,))
+    right = averaged(net, image[..., :even_y, width - patch :], axes=(2,))
+    corner = averaged(net, image[..., height - patch :, width - patch :], axes=())
+    return joined(joined(whole, lower, 2, rest_y), joined(right, corner, 2, rest_y), 3, rest_x)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(48, 48), (60, 96), (61, 131), (107, 59), (97, 72), (120, 49)])
+def test_official_stitching_equals_the_authors_everywhere(size, scale):
+    net = random_tiny(stitch="official", scale=[scale], patch_size=48, patch_dim=12, num_heads=4, n_feats=1).double()
+    image = torch.rand(1, 3, *size, dtype=torch.float64)
+    torch.testing.assert_close(net.eval()(image), official_chop(net, image), rtol=0, atol=1e-12)
+
+
+def test_the_upper_left_corner_is_that_of_one_patch_as_far_as_the_left_strip_covers_the_upper_one():
+    net = random_tiny(stitch="official").double()  # patches of 12
+    image = torch.rand(1, 3, 36, 37, dtype=torch.float64)
+    restored, alone = net(image), net.train()(image[..., :12, :12])
+    torch.testing.assert_close(restored[..., :3, :12], alone[..., :3, :])
+    assert not torch.allclose(restored[..., 3:12, :3], alone[..., 3:, :3]), "below it, patches are averaged"
 
 
 def test_tiles_do_not_depend_on_how_many_run_at_once(monkeypatch):
