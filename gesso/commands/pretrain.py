@@ -17,6 +17,7 @@ from gesso.training.pretrain_module import PretrainModule
 from gesso.training.recipe import Recipe, check_numbers
 from gesso.training.run import fit
 from gesso.training.sampling import Stage
+from gesso.training.schedules import ScheduleName
 
 # What a pretext's own choice of images is, in words.
 CHOSEN = {"noise": "fixed N(0, 1) noise", "leaves": "procedural dead leaves", "pink": "procedural 1/f noise"}
@@ -38,7 +39,7 @@ def pretrain(
     optimizer: Literal["adam", "adamw"] = "adam",
     lr: float = 2e-4,
     betas: tuple[float, float] = (0.9, 0.99),
-    schedule: Literal["constant", "cosine", "two_phase"] = "constant",
+    schedule: ScheduleName = "constant",
     seed: int = 0,
     **run: Any,
 ) -> Path:
@@ -65,7 +66,8 @@ def pretrain(
         optimizer: "adam" or "adamw".
         lr: peak learning rate.
         betas: running-average coefficients of Adam.
-        schedule: learning rate over the run: "constant", "cosine", or Restormer's "two_phase".
+        schedule: learning rate over the run: "constant", "cosine", Restormer's "two_phase", or "step", which falls at
+            each of `milestones`.
         seed: every random draw of the run follows from it.
         **run: options that every training run has, see `gesso.training.run.fit`.
 

@@ -30,7 +30,7 @@ Contrast = Literal["paper", "supcon"]
 
 SIX: list[Any] = [
     *({"name": "bicubic", "scale": scale} for scale in (2, 3, 4)),
-    "rain",
+    "rain_light",  # the paper's streaks are those of RainTrainL
     *({"name": "gaussian_noise", "sigma": sigma} for sigma in (30, 50)),
 ]
 
@@ -53,7 +53,7 @@ class IPT(Pretext):
     Args:
         backbone: the network. One without tasks of its own serves the first task with its own last convolution.
         tasks: the degradations to undo: names, names with options, lists applied in order; none: the paper's six,
-            bicubic 2, 3 and 4, rain, noise 30 and 50, in the order of the authors' trainer.
+            bicubic 2, 3 and 4, light rain, noise 30 and 50, in the order of the authors' trainer.
         contrastive_weight: factor of the contrastive loss, 0.1 in the paper; 0 switches it off. On many devices, each
             holds the images of its own share against each other.
         contrastive: "paper" is equation 5 without a temperature; "supcon" is what the authors' trainer computes.

@@ -91,6 +91,24 @@ class Keep(Callback):
                 checkpoint.save_state(state, self.out / f"{name}.safetensors", **facts)
 
 
+class Snapshots(Callback):
+    """Writes `snapshots/200000.safetensors` every so many steps: the network as it was, to compare later.
+
+    Before the state of the step is saved, so that a run which goes on from there has it.
+    """
+
+    def __init__(self, out: Path, every: int) -> None:
+        self.folder, self.every = out / "snapshots", every
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
+        """Writes when it is time; on many devices every rank takes part and rank 0 writes."""
+        if steps_done(pl_module, self.every):
+            network = pl_module.whole_deliverable()
+            if trainer.is_global_zero:
+                facts = pl_module.facts | {"step": pl_module.step}
+                checkpoint.save(network, self.folder / f"{pl_module.step}.safetensors", **facts)
+
+
 class Samples(Callback):
     """Writes `samples/000300.png`, the run at work on a batch that never changes."""
 

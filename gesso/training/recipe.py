@@ -15,10 +15,10 @@ NOT_KEPT = ("out", "resume", "overwrite")  # where a run is written, and whether
 
 POSITIVE = (
     "steps", "crop_size", "batch_size", "scale", "lr", "accumulate", "clip_norm", "features_lr", "log_every", "count",
-    "devices", "num_nodes",
+    "devices", "num_nodes", "milestones",
 )  # fmt: skip
 NOT_NEGATIVE = (
-    "val_every", "sample_every", "save_every", "warmup_steps", "min_lr", "weight_decay", "workers", "restored_weight",
+    "val_every", "sample_every", "save_every", "snapshot_every", "warmup_steps", "min_lr", "weight_decay", "workers", "restored_weight",
 )  # fmt: skip
 BELOW_ONE = ("ema_decay", "betas")
 
@@ -40,7 +40,7 @@ class Recipe:
     @classmethod
     def of(cls, command: Callable[..., Any], options: Mapping[str, Any]) -> Self:
         """The recipe of a call of `command`."""
-        parameters = inspect.signature(command).parameters.values()
+        parameters = parameters_of(command)
         defaults = {p.name: plain(p.default) for p in parameters if p.default not in (p.empty, None)}
         told = {name: plain(value) for name, value in options.items() if name not in NOT_KEPT}
         told = {name: value for name, value in told.items() if value is not None or name in defaults}
@@ -82,6 +82,15 @@ class Recipe:
     def write(self, path: Path) -> None:
         """Writes it as YAML that `--config` takes."""
         write(path, self.first_line, self.options)
+
+
+def parameters_of(command: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a command, those that every run has included where it passes them on."""
+    from gesso.training.run import fit
+
+    own = inspect.signature(command).parameters
+    passed_on = any(p.kind is p.VAR_KEYWORD for p in own.values())
+    return [*({**inspect.signature(fit).parameters, **own} if passed_on else own).values()]
 
 
 def write(path: Path, first_line: str, options: Mapping[str, Any]) -> None:

@@ -26,11 +26,12 @@ from gesso.functional.processes import place, share_of, sharers, under_slurm
 from gesso.report.console import say
 from gesso.restorer import computes_in_bf16
 from gesso.training._module import TrainingError, TrainingModule
-from gesso.training.callbacks import Estimate, Keep, ProgressLine, Samples, StoppedError, StopRequest
+from gesso.training.callbacks import Estimate, Keep, ProgressLine, Samples, Snapshots, StoppedError, StopRequest
 from gesso.training.compiling import Mode, compile_features
 from gesso.training.launch import leave_at_exit
 from gesso.training.recipe import Recipe
 from gesso.training.sampling import Stage, StepSampler
+from gesso.training.schedules import ScheduleName
 from gesso.training.schedules import schedule as schedule_by_name
 from gesso.training.sharding import Sharded
 from gesso.training.table import Table
@@ -38,7 +39,7 @@ from gesso.training.table import Table
 Strategy = Literal["auto", "ddp", "fsdp"]
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-MAY_CHANGE = {"devices", "num_nodes", "strategy", "accelerator", "workers", "compile", "save_every"}
+MAY_CHANGE = {"devices", "num_nodes", "strategy", "accelerator", "workers", "compile", "save_every", "snapshot_every"}
 
 
 class RunData(LightningDataModule):
@@ -82,9 +83,11 @@ def fit(
     betas: tuple[float, float] = (0.9, 0.999),
     weight_decay: float = 0.0,
     decay_vectors: bool = True,
-    schedule: Literal["constant", "cosine", "two_phase"] = "cosine",
+    schedule: ScheduleName = "cosine",
     warmup_steps: int = 0,
     min_lr: float = 1e-6,
+    milestones: list[int] | None = None,
+    gamma: float = 0.5,
     clip_norm: float | None = None,
     accumulate: int = 1,
     ema_decay: float | None = None,
@@ -99,6 +102,7 @@ def fit(
     log_every: int = 10,
     sample_every: int = 500,
     save_every: int = 500,
+    snapshot_every: int = 0,
     resume: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -119,9 +123,12 @@ def fit(
         betas: running-average coefficients of Adam.
         weight_decay: decoupled for "adamw".
         decay_vectors: let weights of one axis (biases, norms) decay as well; MFM and IFP's code spare them.
-        schedule: learning rate over the run: "constant", "cosine", or Restormer's "two_phase".
+        schedule: learning rate over the run: "constant", "cosine", Restormer's "two_phase", or "step", which falls at
+            each of `milestones`.
         warmup_steps: steps of linear warm-up.
         min_lr: learning rate at the end of "cosine" and "two_phase".
+        milestones: steps at which "step" multiplies the learning rate by `gamma`, in rising order.
+        gamma: factor of "step" at each milestone, in (0, 1].
         clip_norm: largest global norm of the gradient; none: no clipping.
         accumulate: batches whose gradients are averaged into one optimiser step.
         ema_decay: decay of an exponential moving average of the weights, which is then what is saved and measured;
@@ -141,6 +148,7 @@ def fit(
         log_every: steps between two lines of metrics.csv.
         sample_every: steps between two sample sheets; 0: only at the end.
         save_every: steps between two saved states; 0: only at the end.
+        snapshot_every: steps between two networks that are kept, `snapshots/STEP.safetensors`; 0: none.
         resume: go on with the run in `out`; its recipe must be the same, but for devices and other things that do
             not change its result.
         overwrite: replace a run that stands in `out`.
@@ -159,7 +167,15 @@ def fit(
         sampler=sampler,
         optimizer=partial(OPTIMIZERS[optimizer], lr=lr, betas=betas, weight_decay=weight_decay, fused=True),
         decay_vectors=decay_vectors,
-        schedule=schedule_by_name(schedule, lr, steps=steps, warmup_steps=warmup_steps, min_lr=min_lr),
+        schedule=schedule_by_name(
+            schedule,
+            lr,
+            steps=steps,
+            warmup_steps=warmup_steps,
+            min_lr=min_lr,
+            milestones=milestones,
+            gamma=gamma,
+        ),
         clip_norm=clip_norm,
         accumulate=accumulate,
         ema_decay=ema_decay,
@@ -193,6 +209,7 @@ def fit(
             callbacks=[
                 Estimate(data.example, steps),
                 ProgressLine(what, steps),
+                Snapshots(out, snapshot_every),
                 keep,
                 Samples(out, sample_every, data.example),
                 StopRequest(keep),
@@ -304,7 +321,7 @@ def claimed(out: Path) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ValueError(f"{out}: another run is writing here; wait for it, or choose another folder") from None
-            killed = (out / "last.ckpt.part", *out.glob(".*.tmp*"), *out.glob("samples/.*.tmp*"))
+            killed = (out / "last.ckpt.part", *out.glob(".*.tmp*"), *out.glob("s*/.*.tmp*"))  # samples, snapshots
             for part in killed:  # of a run that was killed while it wrote
                 part.unlink(missing_ok=True)
         yield
@@ -326,8 +343,9 @@ def prepare_folder(out: Path, recipe: Recipe, *, resume: bool, overwrite: bool) 
         return state
     if config.exists() and not (overwrite or resume):
         raise ValueError(f"{out} holds a run already; --resume goes on with it, --overwrite replaces it")
-    for old in ("last.ckpt", "metrics.csv", "images.csv", "skipped.csv"):
-        (out / old).unlink(missing_ok=True)
+    tables = [out / old for old in ("last.ckpt", "metrics.csv", "images.csv", "skipped.csv")]
+    for old in (*tables, *out.glob("snapshots/*.safetensors")):
+        old.unlink(missing_ok=True)
     recipe.write(config)
     return None
 

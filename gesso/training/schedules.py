@@ -3,10 +3,12 @@
 Steps count from 0: `rate(step)` is in force while optimiser step number `step + 1` is computed.
 """
 
+import bisect
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
-SCHEDULES = ("constant", "cosine", "two_phase")
+ScheduleName = Literal["constant", "cosine", "two_phase", "step"]
 
 Schedule = Callable[[int], float]
 
@@ -57,12 +59,52 @@ def two_phase(lr: float, *, steps: int, min_lr: float = 1e-6, hold: float = 92 /
     return cyclic_cosine(lr, periods=[max(held, 1), max(steps - held, 1)], weights=[1, 1], minimums=[lr, min_lr])
 
 
-def schedule(name: str, lr: float, *, steps: int, warmup_steps: int = 0, min_lr: float = 1e-6) -> Schedule:
-    """A learning-rate schedule by name: "constant", "cosine" or "two_phase".
+def step_decay(lr: float, *, milestones: Sequence[int], gamma: float = 0.5, warmup_steps: int = 0) -> Schedule:
+    """`lr`, times `gamma` from each milestone on, after a linear warm-up: torch's `MultiStepLR`, as SwinIR is trained.
+
+    Args:
+        lr: learning rate before the first milestone.
+        milestones: steps done when it falls, rising.
+        gamma: factor at each of them, in (0, 1].
+        warmup_steps: steps of linear warm-up.
 
     Raises:
-        ValueError: for another name, or a warm-up with "two_phase".
+        ValueError: if there are no milestones, they do not rise, or `gamma` is out of range.
+
+    Example:
+        >>> rate = step_decay(8.0, milestones=[2, 4])
+        >>> [rate(step) for step in range(6)]
+        [8.0, 8.0, 4.0, 4.0, 2.0, 2.0]
     """
+    if not milestones or list(milestones) != sorted({*milestones}) or milestones[0] < 1:
+        got = list(milestones)
+        raise ValueError(f"milestones: expected steps in rising order, such as [250000, 400000], got {got or 'none'}")
+    if not 0 < gamma <= 1:
+        raise ValueError(f"gamma: expected a factor in (0, 1], got {gamma}")
+    begin = constant(lr, warmup_steps=warmup_steps)
+    return lambda step: begin(step) * gamma ** bisect.bisect_right(milestones, step)
+
+
+def schedule(
+    name: str,
+    lr: float,
+    *,
+    steps: int,
+    warmup_steps: int = 0,
+    min_lr: float = 1e-6,
+    milestones: Sequence[int] | None = None,
+    gamma: float = 0.5,
+) -> Schedule:
+    """A learning-rate schedule by name: "constant", "cosine", "two_phase" or "step".
+
+    Raises:
+        ValueError: for another name, a warm-up with "two_phase", or milestones that do not rise, are missing for "step"
+            or are given for another schedule.
+    """
+    if milestones and name != "step":
+        raise ValueError(f"milestones: they are for schedule step, got schedule {name}")
+    if name == "step":
+        return step_decay(lr, milestones=milestones or (), gamma=gamma, warmup_steps=warmup_steps)
     if name == "constant":
         return constant(lr, warmup_steps=warmup_steps)
     if name == "cosine":
@@ -71,4 +113,4 @@ def schedule(name: str, lr: float, *, steps: int, warmup_steps: int = 0, min_lr:
         if warmup_steps:
             raise ValueError("schedule two_phase has no warm-up; set warmup_steps to 0 or use schedule cosine")
         return two_phase(lr, steps=steps, min_lr=min_lr)
-    raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {name!r}")
+    raise ValueError(f"schedule: expected one of {', '.join(get_args(ScheduleName))}, got {name!r}")

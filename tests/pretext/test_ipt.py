@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gesso.backbones import create_backbone
+from gesso.degradations import create_degradation
 from gesso.functional.random import generator_for
 from gesso.pretext.ipt import IPT
 from tests.pretext._plain import Plain
@@ -18,6 +19,7 @@ def test_six_tasks_in_the_order_of_the_authors():
     assert [task.name for task in ipt.tasks] == ["bicubic"] * 3 + ["rain"] + ["gaussian_noise"] * 2
     assert [task.scale for task in ipt.tasks[:3]] == [2, 3, 4]
     assert [task.sigma for task in ipt.tasks[4:]] == [30, 50]
+    assert ipt.tasks[3] == create_degradation("rain_light")
     generator = generator_for(0)
     drawn = [ipt.degrade(torch.rand(1, 3, 8, 8), generator)[2] for _ in range(60)]
     assert set(drawn) == set(range(6))

@@ -363,3 +363,30 @@ def test_dcpt_takes_turns_by_steps_not_by_their_parts(tmp_path):
         pretrain(tmp_path / f"{accumulate}", accumulate=accumulate, **options)
     assert equal(*(tmp_path / name / "classifier.safetensors" for name in "12"))
     assert not equal(*(tmp_path / name / "backbone.safetensors" for name in "12"))
+
+
+def test_options_that_came_later_do_not_keep_a_run_from_going_on(tmp_path, pairs):
+    """A recipe written before an option existed means its default; the command line always gives every option."""
+    words = ["finetune", "--task", "derain", "--data", str(pairs), "--out", str(tmp_path / "run"), *SMALL_WORDS]
+    words += ["--crop_size", "16", "--batch_size", "2", "--steps", "2", "--precision", "float32"]
+    assert cli.main(words) == 0
+    config = tmp_path / "run/config.yaml"
+    later = ("gamma", "milestones", "decay_vectors", "snapshot_every", "warmup_steps", "shrink")
+    first_line, rest = config.read_text().split("\n", 1)
+    kept = {name: value for name, value in yaml.safe_load(rest).items() if name not in later}
+    config.write_text(f"{first_line}\n{yaml.safe_dump(kept)}")
+    assert cli.main([*words, "--resume"]) == 0
+    assert cli.main([*words, "--resume", "--gamma", "0.4"]) == cli.BAD_INPUT
+
+
+def test_snapshots_are_the_networks_on_the_way(tmp_path, capsys):
+    """Each is what a run of so many steps ends with, and a run that replaces another leaves none of its own behind."""
+    whole = pretrain(tmp_path / "run", steps=5, snapshot_every=2)
+    kept = sorted((tmp_path / "run/snapshots").iterdir())
+    assert [path.name for path in kept] == ["2.safetensors", "4.safetensors"]
+    assert equal(pretrain(tmp_path / "short", steps=4), kept[1])
+    assert checkpoint.read_header(kept[0])["step"] == 2
+    assert not equal(whole, kept[1])
+    pretrain(tmp_path / "run", steps=2, snapshot_every=1, overwrite=True)
+    assert sorted(path.name for path in (tmp_path / "run/snapshots").iterdir()) == ["1.safetensors", "2.safetensors"]
+    pretrain(tmp_path / "run", steps=2, snapshot_every=0, resume=True)  # it changes no result

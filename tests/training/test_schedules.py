@@ -1,8 +1,9 @@
 """Learning rates against the released schedulers."""
 
 import pytest
+import torch
 
-from gesso.training.schedules import cosine, cyclic_cosine, schedule, two_phase
+from gesso.training.schedules import cosine, cyclic_cosine, schedule, step_decay, two_phase
 from tests._golden import case_id, cases
 
 
@@ -27,6 +28,35 @@ def test_two_phase_is_restormers_schedule_at_its_published_length():
     assert {step: rate(step - 1) for step in expected} == pytest.approx(expected, rel=1e-3)
 
 
-def test_an_unknown_schedule_says_what_there_is():
-    with pytest.raises(ValueError, match="constant, cosine, two_phase"):
-        schedule("linear", 1e-3, steps=10)
+@pytest.mark.parametrize("gamma", [0.5, 0.4])
+def test_steps_fall_where_torchs_do(gamma):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2e-4)
+    theirs = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5, 6], gamma)
+    ours = schedule("step", 2e-4, steps=8, milestones=[3, 5, 6], gamma=gamma)
+    for step in range(8):
+        assert ours(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+        optimizer.step()
+        theirs.step()
+
+
+def test_steps_may_begin_with_a_warm_up():
+    rate = step_decay(1.0, milestones=[4], gamma=0.5, warmup_steps=2)
+    assert [rate(step) for step in range(6)] == [0.5, 1.0, 1.0, 1.0, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "linear"}, "constant, cosine, two_phase, step"),
+        ({"name": "step"}, "milestones: expected steps in rising order, .* got none"),
+        ({"name": "step", "milestones": [5, 3]}, r"milestones: .*got \[5, 3\]"),
+        ({"name": "step", "milestones": [3, 3]}, "rising order"),
+        ({"name": "step", "milestones": [0, 3]}, "rising order"),
+        ({"name": "step", "milestones": [3], "gamma": 0}, r"gamma: expected a factor in \(0, 1\], got 0"),
+        ({"name": "step", "milestones": [3], "gamma": 2.0}, "gamma"),
+        ({"name": "cosine", "milestones": [3]}, "milestones: they are for schedule step, got schedule cosine"),
+    ],
+)
+def test_what_is_no_schedule_is_said(options, message):
+    with pytest.raises(ValueError, match=message):
+        schedule(lr=1e-3, steps=10, **options)
