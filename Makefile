@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-min test-newest check format clean
+.PHONY: demo test test-min test-newest check docs format clean
 
 # pip installs exactly what was tested; the stamp is renewed when the lists of packages change
 .venv/installed: pyproject.toml constraints.txt
@@ -39,6 +39,10 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# the site, into build/site; a broken link or reference is an error
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 format: .venv/installed
 	$(BIN)/ruff format .

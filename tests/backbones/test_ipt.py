@@ -114,7 +114,7 @@ def test_a_task_has_its_own_head_tail_and_query():
     restored = []
     for task in (0, 1, 2):
         net.task = task
-        assert net.last is net.tail[task][1]
+        assert net.head_conv is net.tail[task][1]
         restored.append(net(image))
         assert net.twin().task == task
     assert [output.shape[-1] for output in restored] == [24, 12, 12]
@@ -159,8 +159,8 @@ def test_new_last_convolutions_for_every_task():
 
 def test_image_residual():
     net = random_tiny(image_residual=True)
-    torch.nn.init.zeros_(net.last.weight)
-    torch.nn.init.zeros_(net.last.bias)
+    torch.nn.init.zeros_(net.head_conv.weight)
+    torch.nn.init.zeros_(net.head_conv.bias)
     image = torch.rand(1, 3, 12, 12)
     assert torch.equal(net(image), image)
 

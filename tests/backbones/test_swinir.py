@@ -131,7 +131,7 @@ def test_dcpt_leaves_an_enlarged_image_as_the_last_convolution_returns_it(upsamp
     net = random_tiny(upscale=2, upsampler=upsampler, img_range=255.0)
     dcpt = SwinIR(**TINY, upscale=2, upsampler=upsampler, img_range=255.0, position_bias=False, shift_mask=False)
     feature, image = torch.randn(1, dcpt.channels[-1], 16, 16), torch.rand(1, 3, 16, 16)
-    dcpt.last.load_state_dict(net.last.state_dict())
+    dcpt.head_conv.load_state_dict(net.head_conv.state_dict())
     mean = net.get_buffer("mean")
     torch.testing.assert_close(dcpt.reconstruct(feature, image), (net.reconstruct(feature, image) - mean) * 255)
 
@@ -259,9 +259,9 @@ def test_stochastic_depth_leaves_out_branches_of_images():
 def test_a_new_last_convolution_before_a_pixel_shuffle():
     net = random_tiny(upsampler="pixelshuffledirect", upscale=3)
     net.replace_last(64, image_residual=False)
-    assert net.last.out_channels == 64 * 9
+    assert net.head_conv.out_channels == 64 * 9
     assert net(torch.rand(1, 3, 16, 16)).shape == (1, 64, 48, 48)
-    assert net.twin().last.out_channels == 64 * 9
+    assert net.twin().head_conv.out_channels == 64 * 9
 
 
 def test_the_test_script_pads_a_window_more():
