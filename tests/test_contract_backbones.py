@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gesso.backbones import backbone_classes, create_backbone, list_backbones
+from gesso.backbones import Backbone, backbone_classes, create_backbone, list_backbones
 from gesso.checkpoint import load, save
 
 SMALL = {
@@ -137,3 +137,16 @@ def test_a_new_last_convolution_leaves_the_body_alone(name):
     assert {key for key in state if not net.is_head(key)} == body.keys()
     assert all(torch.equal(state[key], tensor) for key, tensor in body.items())
     assert net.twin().state_dict().keys() == state.keys()
+
+
+@pytest.mark.parametrize("name", ["features", "channels", "head_conv", "pad", "scale"])
+def test_a_layer_may_not_hide_behind_a_name_of_the_base(name):
+    """PyTorch would store it, and the method of that name would still be called."""
+
+    class Hides(Backbone):
+        def __init__(self) -> None:
+            super().__init__()
+            setattr(self, name, torch.nn.Conv2d(3, 3, 3))
+
+    with pytest.raises(ValueError, match=f"Hides.{name}: .* needs another name"):
+        Hides()

@@ -74,6 +74,15 @@ class Backbone(nn.Module):
 
         cls.__init__ = remember
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuses a layer by a name that this class needs: PyTorch would keep it where nobody finds it again."""
+        if isinstance(value, nn.Module) and (name in own_names() or hasattr(nn.Module, name)):
+            raise ValueError(
+                f"{type(self).__name__}.{name}: gesso.Backbone has a method or attribute {name}, so a layer needs another "
+                f"name; its own are {', '.join(own_names())}"
+            )
+        super().__setattr__(name, value)
+
     def features(self, image: Tensor) -> list[Tensor]:
         """Feature maps of `image` (B, C, H, W), coarse to fine; the last one is what `reconstruct` takes.
 
@@ -90,12 +99,12 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     @property
-    def last(self) -> nn.Conv2d:
+    def head_conv(self) -> nn.Conv2d:
         """The last convolution, the one that a transfer replaces; the first of them where there are several."""
-        return self.last_ones[0]
+        return self.head_convs[0]
 
     @property
-    def last_ones(self) -> list[nn.Conv2d]:
+    def head_convs(self) -> list[nn.Conv2d]:
         """All last convolutions: one, but for a network with several tasks, or several pixels for one of its input."""
         return [self._convolution(key) for key in self.head_keys]
 
@@ -137,7 +146,7 @@ class Backbone(nn.Module):
 
         IFP and DegAE pre-train with 64 output channels and no image residual (IFP paper, section 4.1).
         """
-        for key, old in zip(self.head_keys, self.last_ones, strict=True):
+        for key, old in zip(self.head_keys, self.head_convs, strict=True):
             outputs = out_channels * (old.out_channels // self.out_channels)  # more than one each before a shuffle
             kernel, padding, bias = old.kernel_size[0], old.padding, old.bias is not None
             padding = padding if isinstance(padding, str) else int(padding[0])
@@ -197,6 +206,11 @@ class Backbone(nn.Module):
     def twin(self, **changes: Any) -> Self:
         """A freshly initialised network with the same options but for `changes`."""
         return type(self)(**{**self.options, **changes})
+
+
+def own_names() -> list[str]:
+    """The public names that `Backbone` adds to those of every `nn.Module`."""
+    return sorted(name for name in vars(Backbone) | Backbone.__annotations__ if not name.startswith("_"))
 
 
 def check_residual(image_residual: bool, in_channels: int, out_channels: int) -> bool:

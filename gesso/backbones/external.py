@@ -177,11 +177,11 @@ class External(Backbone):
     def features(self, image: Tensor) -> list[Tensor]:
         """What enters the last convolution, alone; the module runs no further than that."""
         self.module.training = self.training
-        return [before(self.module, self.last, image.clone() if self.seam.writes else image)]
+        return [before(self.module, self.head_conv, image.clone() if self.seam.writes else image)]
 
     def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
         """The last convolution and what the module does after it, but no clamp in training: it stops gradients."""
-        restored = inner(F.pixel_shuffle(self.last(feature), self.seam.shuffle), image, self.scale)
+        restored = inner(F.pixel_shuffle(self.head_conv(feature), self.seam.shuffle), image, self.scale)
         image_like = self.out_channels == self.seam.out_channels
         if image_like and self.seam.gain != 1:
             restored = self.seam.gain * restored

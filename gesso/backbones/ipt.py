@@ -353,7 +353,7 @@ class IPT(Backbone):
 
     def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
         """The last convolution, back on the range of the image."""
-        restored = self.last(feature)
+        restored = self.head_conv(feature)
         if self.image_residual:
             return image + restored / self.rgb_range
         if self.out_channels == self.in_channels:

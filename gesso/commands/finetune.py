@@ -201,7 +201,7 @@ def start(
             checkpoint.soften(net, fresh, loaded.loaded, shrink=shrink, rescale=rescale)
         kept = set(loaded.loaded)
     if net.image_residual:
-        last = {id(parameter) for layer in net.last_ones for parameter in layer.parameters()}
+        last = {id(parameter) for layer in net.head_convs for parameter in layer.parameters()}
         for name, parameter in net.named_parameters():
             if id(parameter) in last and name not in kept:
                 nn.init.zeros_(parameter)  # the residual makes this the identity

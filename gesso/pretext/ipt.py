@@ -89,7 +89,7 @@ class IPT(Pretext):
             self.tails = nn.ModuleList()
         else:
             self.multi_task, self.scales = False, [1] * len(self.tasks)
-            self.tails = nn.ModuleList(fresh(backbone.last) for _ in self.tasks[1:])
+            self.tails = nn.ModuleList(fresh(backbone.head_conv) for _ in self.tasks[1:])
 
     def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Losses of one step: `loss`, `pixel` (L1) and `contrast`."""
@@ -117,14 +117,14 @@ class IPT(Pretext):
         """What the tail of a task makes of `lq`, at the size of the clean image, and the feature maps."""
         if self.multi_task:
             return self.with_own_tail(lq, task)
-        output, features = self.run(lq, self.tails[task - 1] if task else self.backbone.last)
+        output, features = self.run(lq, self.tails[task - 1] if task else self.backbone.head_conv)
         return self.shrink(output), features
 
     def with_own_tail(self, lq: Tensor, task: int) -> tuple[Tensor, list[Tensor]]:
         """The same by a network that has its own heads and tails; its `task` is left as it was."""
         network = cast("MultiTask", self.backbone)
         before, network.task = network.task, task
-        output, features = self.run(lq, self.backbone.last)
+        output, features = self.run(lq, self.backbone.head_conv)
         network.task = before
         return output, features
 
