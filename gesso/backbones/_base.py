@@ -78,8 +78,8 @@ class Backbone(nn.Module):
         """Refuses a layer by a name that this class needs: PyTorch would keep it where nobody finds it again."""
         if isinstance(value, nn.Module) and (name in own_names() or hasattr(nn.Module, name)):
             raise ValueError(
-                f"{type(self).__name__}.{name}: gesso.Backbone has a method or attribute {name}, so a layer needs another "
-                f"name; its own are {', '.join(own_names())}"
+                f"{type(self).__name__}.{name}: gesso.Backbone has a method or attribute {name}, so a layer needs "
+                f"another name; its own are {', '.join(own_names())}"
             )
         super().__setattr__(name, value)
 
