@@ -18,8 +18,9 @@ from gesso.report.sheets import sheet
 
 FOLDER = Path(__file__).parents[1] / "docs" / "figures" / "degradations"
 SIDE = 176
-OUTDOORS = ("haze", "rain", "rain_heavy", "rain_light", "rain_scene", "snow")
+OUTDOORS = ("haze", "haze_scene", "rain", "rain_heavy", "rain_light", "rain_scene", "snow")
 OPTIONS = {
+    "camera_noise": {"photons": (150, 1500)},
     "compose": {"steps": ["rain_light", "haze", {"name": "jpeg", "quality": 30}]},
     "mix": {"choices": ["rain", "gaussian_noise", "motion_blur"]},
     "random_order": {"choices": ["rain", "gaussian_noise", "motion_blur", "haze", "low_light"], "prob": 0.5},

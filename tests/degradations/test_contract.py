@@ -26,12 +26,14 @@ NAMES = list_degradations()
 # Options at which a degradation does nothing, and how near to nothing it then comes.
 NOTHING = {
     "bicubic": ({"scale": 1}, 0),
+    "camera_noise": ({"photons": 1e9, "read": 0, "jpeg_prob": 0}, 5e-3),  # where every photon counts for a billionth
     "compose": ({"steps": []}, 0),
     "defocus": ({"radius": 0}, 1e-6),
     "degae": ({"clean_prob": 1.0}, 0),
     "gaussian_blur": ({"sigma": 0}, 1e-6),
     "gaussian_noise": ({"sigma": 0}, 0),
     "haze": ({"beta": 0}, 1e-6),
+    "haze_scene": ({"beta": 0}, 1e-5),
     "inpainting": ({"lines": 0}, 0),
     "jpeg": ({"quality": 100}, 0.15),  # colour at half the resolution
     "low_light": ({"exposure": 1, "gamma": 1, "shot": 0, "read": 0}, 0),
@@ -78,7 +80,7 @@ def test_another_seed_gives_other_pixels(name):
 
 
 # Where the counts of one image move the draws of the next.
-COUPLED = ("poisson_noise", "degae", "mix", "compose", "random_order")
+COUPLED = ("poisson_noise", "camera_noise", "degae", "mix", "compose", "random_order")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in COUPLED])
@@ -171,6 +173,8 @@ def test_a_grey_image_is_spoilt_as_the_first_channel_of_a_coloured_one(name):
     [
         ("bicubic", {"scale": 0}),
         ("bicubic", {"scale": 2.5}),
+        ("camera_noise", {"photons": 0}),
+        ("camera_noise", {"jpeg_prob": 2}),
         ("defocus", {"radius": -1}),
         ("degae", {"jpeg_prob": 1.5}),
         ("gaussian_blur", {"ratio": 0}),
@@ -179,6 +183,8 @@ def test_a_grey_image_is_spoilt_as_the_first_channel_of_a_coloured_one(name):
         ("gaussian_noise", {"sigma": [1, 2, 3]}),
         ("gaussian_noise", {"sigma": "25"}),
         ("haze", {"beta": -0.1}),
+        ("haze_scene", {"reach": 0.5}),
+        ("haze_scene", {"patches": [0, 2]}),
         ("inpainting", {"colour": "green"}),
         ("jpeg", {"quality": 0}),
         ("low_light", {"exposure": 0}),
