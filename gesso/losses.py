@@ -2,14 +2,19 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gesso._discovery import UnknownNameError, suggest
+from gesso._discovery import UnknownNameError, check_options, suggest
+from gesso.functional.color import as_rgb
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+LossSpec = str | dict[str, Any]
+"""A loss as YAML writes it: a name, or `{name: ..., vgg: FILE, vgg_weight: ...}`, see `open_loss`."""
 
 
 def l1(restored: Tensor, gt: Tensor) -> Tensor:
@@ -27,13 +32,20 @@ def charbonnier(restored: Tensor, gt: Tensor, eps: float = 1e-3) -> Tensor:
     return torch.sqrt((restored - gt).square() + eps**2).mean()
 
 
+def charbonnier_sum(restored: Tensor, gt: Tensor, eps: float = 1e-3) -> Tensor:
+    """The sum of sqrt(error^2 + eps^2), which grows with crop and batch (SNR-Net, PTG-RM)."""
+    return torch.sqrt((restored - gt).square() + eps**2).sum()
+
+
 def psnr(restored: Tensor, gt: Tensor) -> Tensor:
     """Minus the PSNR in dB, peak 1, the mean over the batch (NAFNet, after HINet)."""
     error = (restored - gt).square().flatten(1).mean(1)
     return 10 / math.log(10) * torch.log(error + 1e-8).mean()
 
 
-LOSSES: dict[str, Loss] = {"l1": l1, "mse": mse, "charbonnier": charbonnier, "psnr": psnr}
+LOSSES: dict[str, Loss] = {
+    "l1": l1, "mse": mse, "charbonnier": charbonnier, "charbonnier_sum": charbonnier_sum, "psnr": psnr,
+}  # fmt: skip
 
 
 def find_loss(name: str) -> Loss:
@@ -45,3 +57,86 @@ def find_loss(name: str) -> Loss:
     if name not in LOSSES:
         raise UnknownNameError(f"unknown loss {name!r}; {suggest(name, LOSSES)}")
     return LOSSES[name]
+
+
+def open_loss(spec: LossSpec, load: Callable[[nn.Module, Path], nn.Module]) -> Loss:
+    """The loss that a YAML value means: one by name, or with a perceptual loss beside it.
+
+    Args:
+        spec: a name, or a name with the options of `PerceptualLoss`.
+        load: fills a module from a file and freezes it.
+
+    Raises:
+        UnknownNameError: for an unknown name or option, with the nearest match.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file does not hold VGG-19, or a value is out of range.
+    """
+    if isinstance(spec, str):
+        return find_loss(spec)
+    options = {key: value for key, value in spec.items() if key != "name"}
+    check_options(perceptual_loss, [*options, "pixel", "load"], "loss")
+    pixel = find_loss(spec.get("name", "l1"))
+    return perceptual_loss(pixel, load, **options) if options else pixel
+
+
+def perceptual_loss(
+    pixel: Loss, load: Callable[[nn.Module, Path], nn.Module], *, vgg: str | Path | None = None, vgg_weight: float = 0.1
+) -> Loss:
+    """A loss of pixels, and beside it the distance of VGG-19 features, as SNR-Net and PTG-RM are trained.
+
+    Args:
+        pixel: the loss of pixels.
+        load: fills a module from a file and freezes it.
+        vgg: file with torchvision's VGG-19.
+        vgg_weight: factor of the sum of absolute differences over five maps.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it does not hold VGG-19, or none is given.
+    """
+    if vgg is None:
+        raise ValueError("loss: vgg_weight needs the weights of VGG-19, a file of torchvision (vgg: FILE)")
+    if not (isinstance(vgg_weight, int | float) and 0 <= vgg_weight < math.inf):
+        raise ValueError(f"loss: vgg_weight: expected a number from 0, got {vgg_weight!r}")
+    features = load(VGG19(), Path(vgg))
+
+    def loss(restored: Tensor, gt: Tensor) -> Tensor:
+        features.to(restored.device)
+        with torch.autocast(restored.device.type, enabled=False):  # sums over maps
+            return pixel(restored, gt) + vgg_weight * feature_distance(features, restored.float(), gt.float())
+
+    return loss
+
+
+TAPS = {1: 1 / 32, 6: 1 / 16, 11: 1 / 8, 20: 1 / 4, 29: 1.0}  # behind relu1_1, 2_1, 3_1, 4_1, 5_1, and their weights
+WIDTHS = (64, 64, 0, 128, 128, 0, *[256] * 4, 0, *[512] * 4, 0, 512)  # 0: a pooling
+
+
+class VGG19(nn.Module):
+    """VGG-19 as far as relu5_1 (Simonyan and Zisserman, 2015); entry names are torchvision's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width in WIDTHS:
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()] if width else [nn.MaxPool2d(2)]
+            channels = width or channels
+        self.features = nn.Sequential(*layers)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """The maps behind relu1_1 to relu5_1 of an image (B, 3, H, W), which is taken as it is."""
+        maps = []
+        for number, layer in enumerate(self.features):
+            image = layer(image)
+            if number in TAPS:
+                maps.append(image)
+        return maps
+
+
+def feature_distance(vgg: nn.Module, restored: Tensor, gt: Tensor) -> Tensor:
+    """Sums of absolute differences of VGG-19 maps, each with its weight."""
+    with torch.no_grad():
+        wanted = vgg(as_rgb(gt))
+    pairs = zip(TAPS.values(), vgg(as_rgb(restored)), wanted, strict=True)
+    return torch.stack([weight * (seen - target).abs().sum() for weight, seen, target in pairs]).sum()

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from gesso import metrics
-from gesso.losses import LOSSES, find_loss
+from gesso.losses import LOSSES, TAPS, VGG19, find_loss, open_loss
+from gesso.pretext._critics import load_frozen
 
 
 def batch(error: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -14,10 +15,16 @@ def batch(error: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("l1", 0.1), ("mse", 0.01), ("charbonnier", math.sqrt(0.01 + 1e-6)), ("psnr", -20.0)],
+    [
+        ("l1", 0.1),
+        ("mse", 0.01),
+        ("charbonnier", math.sqrt(0.01 + 1e-6)),
+        ("psnr", -20.0),
+        ("charbonnier_sum", 2 * 3 * 8 * 8 * math.sqrt(0.01 + 1e-6)),
+    ],
 )
 def test_a_constant_error_of_a_tenth_costs(name, expected):
-    assert find_loss(name)(*batch(0.1)).item() == pytest.approx(expected, abs=1e-4)
+    assert find_loss(name)(*batch(0.1)).item() == pytest.approx(expected, rel=1e-5, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -41,3 +48,65 @@ def test_psnr_is_minus_the_metric_and_averages_over_images_not_pixels():
 def test_a_misspelt_loss_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match="did you mean charbonnier"):
         find_loss("charbonier")
+
+
+@pytest.fixture
+def vgg(tmp_path, monkeypatch):
+    """A file of VGG-19 with a twentieth of its channels, which is then what is asked for."""
+    monkeypatch.setattr("gesso.losses.WIDTHS", (3, 3, 0, 6, 6, 0, *[12] * 4, 0, *[24] * 4, 0, 24))
+    torch.manual_seed(0)
+    torch.save(VGG19().state_dict(), tmp_path / "vgg19.pth")
+    return tmp_path / "vgg19.pth"
+
+
+def test_names_and_shapes_of_vgg_are_torchvisions():
+    with torch.device("meta"):
+        state = {key: tuple(tensor.shape) for key, tensor in VGG19().state_dict().items()}
+    assert len(state) == 26
+    assert state["features.0.weight"] == (64, 3, 3, 3)
+    assert state["features.28.weight"] == (512, 512, 3, 3)
+    assert list(TAPS) == [1, 6, 11, 20, 29]
+
+
+def test_features_of_vgg_stand_beside_the_pixels(vgg):
+    loss = open_loss({"name": "charbonnier_sum", "vgg": vgg, "vgg_weight": 0.1}, load_frozen)
+    generator = torch.Generator().manual_seed(0)
+    restored, gt = (torch.rand(2, 3, 32, 32, generator=generator) for _ in range(2))
+    network, seen, wanted, expected = load_frozen(VGG19(), vgg), restored, gt, 0.0
+    for number, layer in enumerate(network.features):
+        seen, wanted = layer(seen), layer(wanted)
+        if number in TAPS:
+            expected += TAPS[number] * (seen - wanted).abs().sum().item()
+    pixels = find_loss("charbonnier_sum")(restored, gt).item()
+    assert loss(restored, gt).item() == pytest.approx(pixels + 0.1 * expected, rel=1e-5)
+    restored.requires_grad_()
+    loss(restored, gt).backward()
+    assert restored.grad.isfinite().all()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert loss(restored, gt).item() == pytest.approx(pixels + 0.1 * expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "message"),
+    [
+        ("charbonier", ValueError, "did you mean charbonnier"),
+        ({"name": "l1", "vgg_wait": 1}, ValueError, "loss has no option 'vgg_wait'; did you mean vgg_weight"),
+        ({"name": "l1", "vgg_weight": 1}, ValueError, "needs the weights of VGG-19"),
+        ({"name": "l1", "vgg": "nowhere.pth"}, FileNotFoundError, "nowhere.pth"),
+        ({"name": "l1", "vgg": "nowhere.pth", "vgg_weight": -1}, ValueError, "vgg_weight: expected a number from 0"),
+        (
+            {"name": "l1", "vgg": "nowhere.pth", "vgg_weight": "much"},
+            ValueError,
+            "vgg_weight: expected a number from 0",
+        ),
+    ],
+)
+def test_a_loss_that_cannot_be_is_explained(spec, error, message):
+    with pytest.raises(error, match=message):
+        open_loss(spec, load_frozen)
+
+
+def test_a_file_without_vgg_is_refused(tmp_path):
+    torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="25 of 26 tensors are missing"):
+        open_loss({"name": "l1", "vgg": tmp_path / "other.pth"}, load_frozen)

@@ -1,6 +1,7 @@
 """The fine-tuned model of IFP and DegAE: the pre-trained network with its 64 output channels, and what follows it."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -96,6 +97,12 @@ class PaperTransfer(Backbone):
     def padding(self, height: int, width: int) -> tuple[int, int, int, int]:
         """How far the pre-trained network extends an image."""
         return self.backbone.padding(height, width)
+
+    @contextlib.contextmanager
+    def seeing(self, image: Tensor) -> Iterator[None]:
+        """Has the pre-trained network see the whole image."""
+        with self.backbone.seeing(image):
+            yield
 
     def features(self, image: Tensor) -> list[Tensor]:
         """The feature maps of the pre-trained network, and last its output with 64 channels, or that enlarged."""

@@ -7,6 +7,8 @@ from gesso.backbones import Backbone, list_backbones
 from gesso.data.mixes import Part, open_parts
 from gesso.functional.color import as_rgb
 from gesso.functional.resize import enlarge
+from gesso.losses import Loss, LossSpec, open_loss
+from gesso.pretext._critics import load_frozen
 from gesso.report.console import say
 from gesso.tasks import Task
 from gesso.training.finetune_module import Validation
@@ -51,6 +53,11 @@ def check_images(net: Backbone, task: Task, name: str) -> None:
             f"{name}: the task gives images of {task.channels} channels ({task.sees}), and the network takes "
             f"{net.in_channels}; {advice} them"
         )
+
+
+def loss_for(parts: Sequence[Part], spec: LossSpec | None) -> Loss:
+    """The loss that an option means, see `gesso.losses.open_loss`; none: that of the (first) task."""
+    return open_loss(spec or parts[0].task.loss, load_frozen)
 
 
 def measure_input(part: Part) -> Validation:

@@ -9,11 +9,11 @@ from torch import nn
 from gesso import checkpoint
 from gesso.backbones import Backbone, create_backbone
 from gesso.backbones._transfer import PaperTransfer
-from gesso.commands._supervised import check_fit, measure_input, open_data
+from gesso.commands._supervised import check_fit, loss_for, measure_input, open_data
 from gesso.data.mixes import Sampling, mixed
 from gesso.degradations import DegradationSpec
 from gesso.functional.random import seed_for
-from gesso.losses import find_loss
+from gesso.losses import LossSpec
 from gesso.pretext._base import stage_positions
 from gesso.pretext._classifier import DegradationClassifier
 from gesso.pretext.dcpt import DegradationCritic, target_of
@@ -52,7 +52,7 @@ def finetune(
     critic: str | Path | None = None,
     critic_target: int | None = None,
     critic_weight: float = 1.0,
-    loss: str | None = None,
+    loss: LossSpec | None = None,
     mixup: bool = False,
     crop_size: int = 128,
     batch_size: int = 8,
@@ -103,7 +103,8 @@ def finetune(
         critic_target: class, counted from 0, that the critic shall take the features for; none: of the five, the
             degradation that the task undoes.
         critic_weight: factor of the critic's loss.
-        loss: "l1", "charbonnier", "mse" or "psnr"; none: that of the task.
+        loss: "l1", "charbonnier", "charbonnier_sum", "mse" or "psnr"; with the distance of VGG-19 features beside it
+            {name: charbonnier_sum, vgg: FILE, vgg_weight: 0.1}; none: that of the task.
         mixup: Restormer's MixUp, Beta(1.2, 1.2) with probability 1/2.
         crop_size: side of the training crops in pixels (of the degraded image).
         batch_size: crops in one batch, which all devices share.
@@ -144,7 +145,7 @@ def finetune(
     validations = [measure_input(part) for part in parts if len(part.samples.validation)]
     module = FinetuneModule(
         net,
-        find_loss(loss or parts[0].task.loss),
+        loss_for(parts, loss),
         validations,
         out,
         use_mixup=mixup,

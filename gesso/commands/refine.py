@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 
 from gesso import checkpoint as checkpoints
 from gesso._discovery import check_options
-from gesso.commands._supervised import check_fit, measure_input, open_data
+from gesso.backbones import create_backbone, list_backbones
+from gesso.commands._supervised import check_fit, loss_for, measure_input, open_data
 from gesso.data.datasets import PairDataset
 from gesso.data.io import atomic_path
 from gesso.data.mixes import Part, Sampling, mixed
@@ -23,8 +24,8 @@ from gesso.functional.checks import check_choice
 from gesso.functional.color import to_grey
 from gesso.functional.processes import all_shares, from_all, place, share_of
 from gesso.functional.random import seed_for
-from gesso.losses import find_loss
-from gesso.refiner import ABLATIONS, PTGRM, Ablation, Prior, Refined, View, open_prior
+from gesso.losses import LossSpec
+from gesso.refiner import ABLATIONS, PTGRM, Ablation, Level, Prior, Refined, View, open_prior
 from gesso.report.console import say, track, warn
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.recipe import Recipe, check_numbers
@@ -58,9 +59,10 @@ def refine(
     prior_cache: str | Path | None = None,
     refiner_args: dict[str, Any] | None = None,
     ablation: Ablation = "full",
+    level: Level | None = None,
     freeze_restorer: bool = False,
     restored_weight: float = 1.0,
-    loss: str | None = None,
+    loss: LossSpec | None = None,
     crop_size: int = 128,
     batch_size: int = 8,
     stages: list[dict[str, Any]] | None = None,
@@ -79,10 +81,11 @@ def refine(
 
     Args:
         out: folder of the run.
-        checkpoint: file of the restorer, of gesso or of its authors; or a refined one, to train it further.
+        checkpoint: file of the restorer, of gesso or of its authors; or a refined one, to train it further; or the name
+            of a network, as "snr_net", which begins with random weights.
         prior: the frozen model: a file that gesso opens (from `pretrain`, say), "clip:FOLDER" (transformers),
-            "clip:NAME@FILE" (open_clip), "MODULE:CLASS" (yours), or "none" (a refiner without prior); of a refined
-            checkpoint also "mean", its stored mean feature.
+            "clip:NAME@FILE" (open_clip), "sd:FOLDER" (the image encoder of Stable Diffusion, diffusers), "MODULE:CLASS"
+            (yours), or "none" (a refiner without prior); of a refined checkpoint also "mean", its stored mean feature.
         task: name of the task, or "all-in-one" with `mix`; `gesso list tasks` shows all with their protocols.
         data: root of a data set in a published layout, found by itself; or a folder of clean photos, or procedural
             images ("leaves", "pink"), whose degraded partners are made on the fly.
@@ -104,11 +107,15 @@ def refine(
         prior_cache: folder for what the prior says of whole images, to be shared between runs; none: `out`.
         refiner_args: options of `PTGRM`, such as `--refiner_args.image_mask true`.
         ablation: a row of the paper's table 3: "full"; without spatial-varying enhancement ("no_sve"), channel-spatial
-            attention ("no_csa", or either: "no_channel", "no_spatial") or position ("no_position"); or "larger", a
-            larger refiner that nothing guides, with the prior "none".
+            attention ("no_csa", or either: "no_channel", "no_spatial") or position ("no_position"); with the map of
+            signal and noise as the mask ("snr_mask"), or a prior of one or two dimensions that is merely concatenated
+            ("concat_1d", "concat_2d"); or "larger", a larger refiner that nothing guides, with the prior "none".
+        level: what is refined: the restored "image", or the last "feature" map of the restorer (-f in the paper's table
+            1); none: "image", or what a refined checkpoint was trained with.
         freeze_restorer: train the refiner only.
         restored_weight: factor of the loss of the restorer's own output beside that of the refined image.
-        loss: "l1", "charbonnier", "mse" or "psnr"; none: that of the task.
+        loss: "l1", "charbonnier", "charbonnier_sum", "mse" or "psnr"; with the distance of VGG-19 features beside it
+            {name: charbonnier_sum, vgg: FILE, vgg_weight: 0.1}; none: that of the task.
         crop_size: side of the training crops in pixels.
         batch_size: crops in one batch, which all devices share.
         stages: progressive crops as a list of {share, crop_size, batch_size}; replaces crop_size and batch_size.
@@ -137,6 +144,7 @@ def refine(
         checkpoint,
         prior,
         prior_view,
+        level,
         refiner_options(ablation, prior, refiner_args),
         weights=weights,
         **(backbone_args or {}),
@@ -155,8 +163,7 @@ def refine(
     batches = [stage.batch_size for stage in plan]
     train = mixed(parts, datasets, seed=seed, sampling=sampling, batch_sizes=batches)
     validations = [measure_input(part) for part in parts if len(part.samples.validation)]
-    goal = find_loss(loss or parts[0].task.loss)
-    module = RefineModule(net, goal, validations, out, restored_weight=restored_weight)
+    module = RefineModule(net, loss_for(parts, loss), validations, out, restored_weight=restored_weight)
     module.facts = {"task": task, "restorer": str(checkpoint)}
     if net.prior is not None:
         module.look_ahead = partial(look_ahead, net, datasets, train, plan[0].crop_size, Path(prior_cache or out))
@@ -180,24 +187,34 @@ def refine(
 
 
 def start(
-    checkpoint: str | Path, prior: str, prior_view: View | None, refiner: dict[str, Any], **facts: Any
+    checkpoint: str | Path,
+    prior: str,
+    prior_view: View | None,
+    level: Level | None,
+    refiner: dict[str, Any],
+    **facts: Any,
 ) -> Refined:
     """The network that refining starts from: an untrained refiner behind a restorer, or a refined one as it is.
 
     Raises:
         ValueError: if the prior is not the one of a refined network, or "mean" has no meaning yet.
     """
-    if checkpoints.read_header(checkpoint).get("backbone") != Refined.__name__:
+    by_name = checkpoint in list_backbones() and not Path(checkpoint).exists()
+    if by_name or checkpoints.read_header(checkpoint).get("backbone") != Refined.__name__:
         if prior == "mean":
             raise ValueError(
                 f"prior: {checkpoint} is not refined, so it holds no mean feature; pass a prior, or `none`"
             )
         check_options(PTGRM, refiner, "refiner_args")
-        restorer = checkpoints.load(checkpoint, **facts)
+        if by_name:
+            restorer = create_backbone(str(checkpoint), **{key: facts[key] for key in facts if key != "weights"})
+        else:
+            restorer = checkpoints.load(checkpoint, **facts)
         opened = None if prior == "none" else open_prior(prior, checkpoints.load)
-        return Refined.around(restorer, opened, prior_view or "crop", **refiner)
-    if refiner:
-        raise ValueError(f"refiner_args: the refiner of {checkpoint} is trained already; leave them out")
+        return Refined.around(restorer, opened, prior_view or "crop", level or "image", **refiner)
+    if refiner or level:
+        given = "refiner_args" if refiner else "level"
+        raise ValueError(f"{given}: the refiner of {checkpoint} is trained already; leave them out")
     if prior_view is not None:
         facts["prior_view"] = prior_view
     net = checkpoints.load(checkpoint, prior=prior, **facts)
@@ -220,7 +237,8 @@ def refiner_options(ablation: Ablation, prior: str, given: dict[str, Any] | None
 def introduce(net: Refined) -> None:
     """Prints what is trained, and warns where the refiner is not as light as the paper's."""
     restorer, refiner = (sum(p.numel() for p in part.parameters()) for part in (net.backbone, net.refiner))
-    guide = f"prior {net.options['prior']} ({net.refiner.prior_dim} numbers of each {net.prior_view})"
+    place = "place" if net.refiner.concat == "map" else net.prior_view
+    guide = f"prior {net.options['prior']} ({net.refiner.prior_dim} numbers of each {place})"
     frozen = "" if any(p.requires_grad for p in net.backbone.parameters()) else ", frozen"
     say(f"{net.options['network']}: {restorer:,} parameters{frozen}; refiner: {refiner:,}, {guide}")
     if refiner >= LIGHT:
@@ -253,7 +271,7 @@ def look_ahead(
     for samples in datasets:
         if isinstance(samples, PriorDataset):
             look_at_images(net.prior, samples, cache)
-    mean.copy_(mean_feature(net.prior, train, crop_size))
+    mean.copy_(mean_feature(net, train, crop_size))
 
 
 def look_at_images(prior: Prior, samples: PriorDataset, cache: Path) -> None:
@@ -282,7 +300,7 @@ def signature(origin: Origin) -> str:
     return " ".join(changes) + (f" {origin.index}" if isinstance(origin, Block) else "")
 
 
-def mean_feature(prior: Prior, train: Dataset[dict[str, Any]], crop_size: int) -> Tensor:
+def mean_feature(net: Refined, train: Dataset[dict[str, Any]], crop_size: int) -> Tensor:
     """The mean of what the prior says of the first training crops (D,), of length 1 again."""
     firsts, sums = range(0, MEAN_OF, AT_ONCE), []
     for first in track(share_of(firsts), "mean of the prior"):
@@ -290,8 +308,9 @@ def mean_feature(prior: Prior, train: Dataset[dict[str, Any]], crop_size: int) -
         if "prior" in samples[0]:
             features = torch.stack([sample["prior"] for sample in samples])
         else:
-            features = look(prior, torch.stack([sample["lq"] for sample in samples]))
-        sums.append(features.sum(0))
+            assert net.prior is not None
+            features = net.look(torch.stack([sample["lq"] for sample in samples]).to(net.prior.device)).cpu()
+        sums.append(features.flatten(2).mean(2).sum(0) if features.ndim == 4 else features.sum(0))
     return F.normalize(torch.stack(all_shares(sums, len(firsts))).sum(0), dim=0)
 
 

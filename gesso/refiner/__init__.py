@@ -2,6 +2,6 @@
 
 from gesso.refiner.priors import Prior, open_prior
 from gesso.refiner.ptg_rm import ABLATIONS, PTGRM, Ablation
-from gesso.refiner.refined import Refined, View
+from gesso.refiner.refined import Level, Refined, View
 
-__all__ = ["ABLATIONS", "PTGRM", "Ablation", "Prior", "Refined", "View", "open_prior"]
+__all__ = ["ABLATIONS", "PTGRM", "Ablation", "Level", "Prior", "Refined", "View", "open_prior"]

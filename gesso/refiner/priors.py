@@ -1,17 +1,20 @@
 """Priors: what a frozen pre-trained model says of an image, as one vector of length 1.
 
-A prior is a plain module `image (B, 3, H, W) in [0, 1] -> (B, D)`. Where it comes from is one word:
+A prior is a plain module `image (B, 3, H, W) in [0, 1] -> (B, D)`; one with a method `map`, which returns (B, D, h, w),
+also gives a prior of two dimensions. Where it comes from is one word:
 
-    FILE                a network that `gesso.load` opens: means of its feature maps
-    clip:FOLDER         a CLIP image encoder as `transformers` saves it
+    FILE                a network that `gesso.load` opens: means of its feature maps, or the maps
+    clip:FOLDER         a CLIP image encoder as `transformers` saves it: embeddings, of the image or of its patches
     clip:NAME@FILE      a CLIP image encoder of `open_clip`, as clip:ViT-B-32-quickgelu@weights.pt
+    sd:FOLDER           the image encoder of Stable Diffusion as `diffusers` saves it: means of its last map, or the map
     MODULE:CLASS        a class of yours, built without arguments
 """
 
+import contextlib
 import hashlib
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from torch.nn import functional as F
 from gesso._discovery import suggest
 from gesso.backbones import Backbone
 from gesso.functional.color import as_rgb
+from gesso.functional.padding import pad, round_up
 
 Load = Callable[[Path], Backbone]
 
@@ -57,15 +61,32 @@ class Prior(nn.Module):
         """The model itself."""
         return self.hidden[0]
 
-    @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
         """What the model says of images (B, C, H, W), clamped to [0, 1]: (B, dim), each row of length 1.
 
         Grey images count as coloured ones, of a dual-pixel pair the mean of both views is seen, of four channels the
         first three.
         """
+        return self.look(self.model, image)
+
+    def map(self, image: Tensor) -> Tensor:
+        """What it says at every place: (B, dim, h, w), of length 1 along the channels.
+
+        Raises:
+            ValueError: if the model sees whole images alone.
+        """
+        if not hasattr(self.model, "map"):
+            raise ValueError(
+                f"prior {self.source}: describes whole images, and a map is asked for; expected a file of a network, "
+                "clip:FOLDER, sd:FOLDER, or a class with a method `map`"
+            )
+        return self.look(self.model.map, image)  # pyright: ignore[reportArgumentType]
+
+    @torch.no_grad()
+    def look(self, how: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+        """What one of the model's functions says of images, in full precision and brought to length 1."""
         with torch.autocast(image.device.type, enabled=False):
-            return F.normalize(self.model(as_rgb(image).float().clamp(0, 1)), dim=1).to(image.dtype)
+            return F.normalize(how(as_rgb(image).float().clamp(0, 1)), dim=1).to(image.dtype)
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that any change of a weight changes."""
@@ -99,6 +120,9 @@ def open_prior(source: str, load: Load) -> Prior:
     if source.startswith("clip:"):
         name, at, file = source.removeprefix("clip:").rpartition("@")
         return Prior(clip_encoder(name, Path(file)), f"clip:{name}{at}{Path(file).resolve()}")
+    if source.startswith("sd:"):
+        folder = Path(source.removeprefix("sd:"))
+        return Prior(diffusion_encoder(folder), f"sd:{folder.resolve()}")
     if is_code(source):
         return Prior(own_model(source), source)
     return Prior(PooledFeatures(load(Path(source))), str(Path(source).resolve()))
@@ -107,7 +131,8 @@ def open_prior(source: str, load: Load) -> Prior:
 def is_code(source: str) -> bool:
     """Whether a word names a class: opening it runs code that no file should choose."""
     path = Path(source)
-    return ":" in source and not source.startswith("clip:") and not path.is_absolute() and not path.exists()
+    known = source.startswith(("clip:", "sd:"))
+    return ":" in source and not known and not path.is_absolute() and not path.exists()
 
 
 class PooledFeatures(nn.Module):
@@ -133,6 +158,14 @@ class PooledFeatures(nn.Module):
     def means(self, image: Tensor) -> list[Tensor]:
         """The mean over each feature map, (B, channels) each."""
         return [feature.mean((2, 3)) for feature in self.backbone.features(self.backbone.pad(image))]
+
+    def map(self, image: Tensor) -> Tensor:
+        """All feature maps of the image (B, sum of channels, h, w), at a quarter of its side."""
+        size = max(1, image.shape[-2] // 4), max(1, image.shape[-1] // 4)
+        features = self.backbone.features(self.backbone.pad(image))
+        greys = self.grey.split([feature.shape[1] for feature in features], 1)
+        beyond = [feature - grey[:, :, None, None] for feature, grey in zip(features, greys, strict=True)]
+        return torch.cat([F.normalize(F.adaptive_avg_pool2d(feature, size), dim=1) for feature in beyond], 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """The vectors (B, sum of channels)."""
@@ -170,11 +203,60 @@ class ClipEncoder(nn.Module):
         for name, numbers in (("mean", CLIP_MEAN), ("std", CLIP_STD)):
             self.register_buffer(name, torch.tensor(numbers).view(3, 1, 1), persistent=False)
 
+    def square(self, image: Tensor) -> Tensor:
+        """What the encoder takes of images (B, 3, H, W) in [0, 1]."""
+        square = F.interpolate(image, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
+        return (square - self.mean) / self.std
+
     def forward(self, image: Tensor) -> Tensor:
         """Embeddings (B, D) of images (B, 3, H, W) in [0, 1]."""
-        square = F.interpolate(image, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
-        seen = self.encoder((square - self.mean) / self.std)
+        seen = self.encoder(self.square(image))
         return getattr(seen, "image_embeds", seen)
+
+
+class PatchClipEncoder(ClipEncoder):
+    """CLIP's image encoder of `transformers`, which also describes patches."""
+
+    def map(self, image: Tensor) -> Tensor:
+        """Embeddings (B, D, h, w) of the patches of images: what is made of the image's own token, of theirs."""
+        model: Any = self.encoder
+        tokens = model.vision_model(self.square(image)).last_hidden_state[:, 1:]
+        embedded = model.visual_projection(model.vision_model.post_layernorm(tokens))
+        side = round(embedded.shape[1] ** 0.5)
+        return embedded.mT.unflatten(2, (side, side))
+
+
+class DiffusionEncoder(nn.Module):
+    """The image encoder of Stable Diffusion's autoencoder, as far as its last map: 512 channels, an eighth of the side.
+
+    Which layer, step and mean PTG-RM takes of Stable Diffusion is not said; this needs neither text nor noise. Large
+    images are seen as `PooledFeatures` sees them.
+
+    Args:
+        encoder: of `diffusers`, images in [-1, 1] -> what its `conv_out` returns.
+        reduction: by how much it shrinks the side of an image.
+    """
+
+    def __init__(self, encoder: nn.Module, reduction: int) -> None:
+        super().__init__()
+        self.encoder, self.reduction = encoder, reduction
+
+    def map(self, image: Tensor) -> Tensor:
+        """What enters the encoder's last convolution, (B, D, h, w)."""
+        height, width = image.shape[-2:]
+        margin = 0, round_up(width, self.reduction) - width, 0, round_up(height, self.reduction) - height
+        seen: list[Tensor] = []
+        hook = self.encoder.conv_out.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))  # pyright: ignore
+        try:
+            self.encoder(2 * pad(image, *margin) - 1)
+        finally:
+            hook.remove()
+        return seen[0]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Means of the map (B, D)."""
+        windows = glimpses(image)
+        return self.map(torch.cat(windows)).mean((2, 3)).unflatten(0, (len(windows), -1)).mean(0)
 
 
 def clip_encoder(name: str, weights: Path) -> ClipEncoder:
@@ -195,11 +277,12 @@ def clip_encoder(name: str, weights: Path) -> ClipEncoder:
 def transformers_encoder(folder: Path) -> ClipEncoder:
     """CLIP's image encoder with its projection, from a folder that `save_pretrained` wrote."""
     vision = optional("transformers").CLIPVisionModelWithProjection
-    model, seen = vision.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    with quiet("transformers"):
+        model, seen = vision.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     if seen["missing_keys"]:
         missing = sorted(seen["missing_keys"])
         raise ValueError(f"clip:{folder}: no CLIP image encoder, {len(missing)} weights are missing: {missing[0]} ...")
-    return ClipEncoder(model, model.config.image_size)
+    return PatchClipEncoder(model, model.config.image_size)
 
 
 def open_clip_encoder(name: str, file: Path) -> ClipEncoder:
@@ -212,8 +295,43 @@ def open_clip_encoder(name: str, file: Path) -> ClipEncoder:
     return ClipEncoder(visual, size if isinstance(size, int) else size[0])
 
 
-def optional(package: str) -> Any:
-    """A package that only CLIP needs.
+def diffusion_encoder(folder: Path) -> DiffusionEncoder:
+    """The image encoder of Stable Diffusion, from the folder of a pipeline of `diffusers` or of its autoencoder alone.
+
+    Raises:
+        FileNotFoundError: if there are no weights; nothing is downloaded.
+        ValueError: if the package is not installed, or the weights are not those of the model.
+    """
+    inside = folder / "vae" if (folder / "vae/config.json").is_file() else folder
+    if not (inside / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{folder}: no weights of Stable Diffusion there; expected sd:FOLDER with vae/config.json, or with the "
+            "config.json and diffusion_pytorch_model.safetensors of the autoencoder (diffusers)"
+        )
+    autoencoder = optional("diffusers", "sd").AutoencoderKL
+    with quiet("diffusers"):
+        model, seen = autoencoder.from_pretrained(inside, local_files_only=True, output_loading_info=True)
+    if missing := sorted(key for key in seen["missing_keys"] if key.startswith("encoder.")):
+        raise ValueError(f"sd:{folder}: no image encoder, {len(missing)} weights are missing: {missing[0]} ...")
+    return DiffusionEncoder(model.encoder, 2 ** (len(model.config.block_out_channels) - 1))
+
+
+@contextlib.contextmanager
+def quiet(package: str) -> Iterator[None]:
+    """Keeps `transformers` or `diffusers` from showing which weights of a file it leaves out, and its progress bars."""
+    logging = importlib.import_module(f"{package}.utils.logging")
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        logging.enable_progress_bar()
+
+
+def optional(package: str, extra: str = "clip") -> Any:
+    """A package that one kind of prior needs.
 
     Raises:
         ValueError: if it is not installed.
@@ -221,7 +339,9 @@ def optional(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise ValueError(f"a CLIP prior needs {package}, which is not installed; pip install 'gesso[clip]'") from None
+        what = {"clip": "a CLIP", "sd": "a Stable Diffusion"}[extra]
+        advice = f"pip install 'gesso[{extra}]'"
+        raise ValueError(f"{what} prior needs {package}, which is not installed; {advice}") from None
 
 
 def own_model(source: str) -> nn.Module:

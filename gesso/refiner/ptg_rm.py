@@ -20,13 +20,20 @@ from torch.nn import functional as F
 from gesso.backbones.restormer import Stage
 from gesso.functional.checks import check_choice
 from gesso.functional.padding import pad, round_up
+from gesso.functional.snr import snr_map
 
 MaskSign = Literal["code", "paper"]
-Ablation = Literal["full", "no_sve", "no_csa", "no_channel", "no_spatial", "no_position", "larger"]
+Mask = Literal["learned", "snr"]
+Concat = Literal["none", "vector", "map"]
+Ablation = Literal[
+    "full", "no_sve", "no_csa", "no_channel", "no_spatial", "no_position", "larger",
+    "snr_mask", "concat_1d", "concat_2d",
+]  # fmt: skip
 STRIDE = 4  # the map is this much smaller than the image
 PRIOR_HIDDEN, PRIOR_WIDTH = 256, 64  # T_m and T_c
 
 NO_CSA = {"channel_attention": False, "spatial_attention": False}
+PLAIN = {"spatial_varying": False, "position": False, **NO_CSA}
 ABLATIONS: dict[Ablation, dict[str, Any]] = {
     "full": {},
     "no_sve": {"spatial_varying": False},
@@ -35,7 +42,10 @@ ABLATIONS: dict[Ablation, dict[str, Any]] = {
     "no_spatial": {"spatial_attention": False},
     "no_position": {"position": False},
     # Without prior about as many parameters as the guided one has; the size of the paper's is not published.
-    "larger": {"width": 62, "spatial_varying": False, "position": False, **NO_CSA},
+    "larger": {"width": 62, **PLAIN},
+    "snr_mask": {"mask": "snr"},
+    "concat_1d": {"concat": "vector", **PLAIN},
+    "concat_2d": {"concat": "map", **PLAIN},
 }
 """Rows of the paper's table 3, as options of `PTGRM`."""
 
@@ -55,9 +65,15 @@ class PTGRM(nn.Module):
             starts at 1; the released code has no I_m.
         mask_sign: "code": M weights the long-range branch; "paper": the short-range one (equation 3).
         spatial_varying: weigh the two branches pixel by pixel; without it they count alike (table 3, without SP).
+        mask: what weighs them: "learned", M of equation 2; or "snr", the signal-to-noise map of the degraded image,
+            which trusts the short-range branch where there is signal (table 3: SNR value as mask).
         channel_attention: weigh channels (table 3: CA).
         spatial_attention: weigh pixels (table 3: SA).
         position: show masks and kernels where in the image they are (table 3: position embedding S).
+        concat: the prior is merely concatenated with f, and a convolution makes one map of both: "vector", the same at
+            every pixel, or "map", a prior of two dimensions (table 3: 1D and 2D priors via con.); where, the paper does
+            not say. Neither goes with what else a prior guides.
+        clamp: clamp the restored image to [0, 1] before the residual is added, as released; not for feature maps.
     """
 
     mean_prior: Tensor | None
@@ -72,19 +88,29 @@ class PTGRM(nn.Module):
         image_mask: bool = False,
         mask_sign: MaskSign = "code",
         spatial_varying: bool = True,
+        mask: Mask = "learned",
         channel_attention: bool = True,
         spatial_attention: bool = True,
         position: bool = True,
+        concat: Concat = "none",
+        clamp: bool = True,
     ) -> None:
         super().__init__()
         if image_mask and in_channels != out_channels:
             raise ValueError(
                 f"image_mask: mixes degraded and restored image, which have {in_channels} and {out_channels} channels"
             )
-        self.mask_sign = check_choice("mask_sign", mask_sign, MaskSign)
+        self.mask_sign, self.mask = check_choice("mask_sign", mask_sign, MaskSign), check_choice("mask", mask, Mask)
+        self.concat, self.clamp = check_choice("concat", concat, Concat), clamp
+        if concat != "none" and (not prior_dim or spatial_varying or channel_attention or spatial_attention):
+            raise ValueError(
+                "concat: a prior that is merely concatenated guides nothing else; expected a prior, and "
+                "spatial_varying, channel_attention and spatial_attention false (--ablation concat_1d or concat_2d)"
+            )
         self.prior_dim, self.position = prior_dim, position
         self.spatial_varying, self.image_mask = spatial_varying, image_mask
         self.channel_attention, self.spatial_attention = channel_attention, spatial_attention
+        self.peak: Tensor | None = None  # of the signal-to-noise map of the image whose tiles are being restored
         self.register_buffer("mean_prior", None)  # what stands in for an absent prior, set by whoever trains
         guided = width + (PRIOR_WIDTH if prior_dim else 0)
 
@@ -92,9 +118,13 @@ class PTGRM(nn.Module):
         self.r2, self.r2norm = conv3x3(width, width, stride=2), nn.InstanceNorm2d(width, affine=True)
         self.r22 = conv3x3(width, width, stride=2)
 
+        if concat != "none":
+            self.mapp_space1, self.mapp_space2 = prior_layers(prior_dim)
+            self.join = conv3x3(guided, width)
+
         self.transformer = Stage(4, width, 1)
         self.resnet = ResidualBlock(width)
-        if spatial_varying:
+        if spatial_varying and mask == "learned":
             if prior_dim:
                 self.mapp_space1, self.mapp_space2 = prior_layers(prior_dim)
             if position:
@@ -130,9 +160,10 @@ class PTGRM(nn.Module):
         """The refined image (B, out_channels, H, W), unclamped.
 
         Args:
-            restored: the restorer's output (B, out_channels, H, W), unclamped.
+            restored: the restorer's output (B, out_channels, H, W), unclamped, or a feature map of it.
             degraded: its input (B, in_channels, H, W).
-            prior: what describes the degraded image (B, prior_dim), rows of length 1; none: `mean_prior`.
+            prior: what describes the degraded image (B, prior_dim), rows of length 1, or with `concat` "map"
+                (B, prior_dim, h, w); none: `mean_prior`.
 
         Raises:
             ValueError: if sizes do not fit.
@@ -142,7 +173,9 @@ class PTGRM(nn.Module):
         margin = 0, round_up(width, STRIDE) - width, 0, round_up(height, STRIDE) - height
         padded, beside = pad(restored, *margin), pad(degraded, *margin)
         feature = self.encode(torch.cat([padded, beside], 1))
-        feature = self.enhance(feature, prior)
+        if self.concat != "none":
+            feature, prior = self.concatenate(feature, prior), None
+        feature = self.enhance(feature, prior, beside)
         feature = self.attend(feature, prior)
         return self.decode(feature, padded, beside)[..., :height, :width]
 
@@ -150,17 +183,33 @@ class PTGRM(nn.Module):
         """The map f (B, width, H/4, W/4), R_e of equation 1."""
         return self.r22(self.r2norm(self.r2(leaky(self.r1norm(self.r1(images))))))
 
-    def enhance(self, feature: Tensor, prior: Tensor | None) -> Tensor:
+    def concatenate(self, feature: Tensor, prior: Tensor | None) -> Tensor:
+        """The map f and what is made of the prior, as one map (table 3: priors via concatenation)."""
+        assert prior is not None
+        if prior.ndim == 2:
+            return guided_conv(self.join, feature, chain(prior, self.mapp_space1, self.mapp_space2), None)
+        described = chain(prior.movedim(1, -1), self.mapp_space1, self.mapp_space2).movedim(-1, 1)
+        described = F.interpolate(described, feature.shape[-2:], mode="bilinear")
+        return self.join(torch.cat([feature, described], 1))
+
+    def enhance(self, feature: Tensor, prior: Tensor | None, degraded: Tensor | None = None) -> Tensor:
         """The map f_hat: at every pixel a mixture of what transformer and convolutions make of f, equations 2 and 3."""
         long_range, short_range = self.transformer(feature), self.resnet(feature)
         if not self.spatial_varying:
             return (long_range + short_range) / 2
+        mask = self.weigh(feature, prior, degraded)
+        return long_range * mask + short_range * (1 - mask)
+
+    def weigh(self, feature: Tensor, prior: Tensor | None, degraded: Tensor | None) -> Tensor:
+        """The share (B, 1, H/4, W/4) of the long-range branch: M of equation 2, or what has no signal."""
+        if self.mask == "snr":
+            assert degraded is not None
+            signal = snr_map(degraded, self.peak)[:, :, ::STRIDE, ::STRIDE]
+            return 1 - signal.to(feature.dtype)
         described = None if prior is None else chain(prior, self.mapp_space1, self.mapp_space2)
         placed = chain(grid(feature), self.mapp_position1, self.mapp_position2) if self.position else None
         mask = self.r2_mask(leaky(guided_conv(self.r1_mask, feature, described, placed))).sigmoid()
-        if self.mask_sign == "paper":
-            mask = 1 - mask
-        return long_range * mask + short_range * (1 - mask)
+        return 1 - mask if self.mask_sign == "paper" else mask
 
     def attend(self, feature: Tensor, prior: Tensor | None) -> Tensor:
         """The map f_bar: f_hat by channels and by pixels, both together (equations 4 to 7), and f_hat itself."""
@@ -183,7 +232,7 @@ class PTGRM(nn.Module):
         for larger in (self.r1_decoder, self.r2_decoder):
             feature = leaky(F.pixel_shuffle(larger(feature), 2))
         feature = leaky(self.conv_last2(feature))
-        base = restored.clamp(0, 1)
+        base = restored.clamp(0, 1) if self.clamp else restored
         if self.image_mask:
             base = degraded + (base - degraded) * self.conv_mask(feature)
         return base + self.conv_last3(feature)
@@ -202,9 +251,10 @@ class PTGRM(nn.Module):
         expected = restored.shape[0], self.prior_dim
         if prior is None and self.mean_prior is not None:
             prior = self.mean_prior.to(restored.dtype).expand(expected)
+            prior = prior[:, :, None, None] if self.concat == "map" else prior
         if prior is None:
             raise ValueError(f"prior: expected {expected}, got none, and this refiner holds no mean to use instead")
-        if prior.shape != expected:
+        if prior.shape[:2] != expected or prior.ndim != (4 if self.concat == "map" else 2):
             raise ValueError(f"prior: expected {expected}, got {tuple(prior.shape)}; it was made by another model")
         return prior
 

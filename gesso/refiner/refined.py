@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from gesso.backbones import Backbone, backbone_classes
 from gesso.backbones._transfer import PaperTransfer
 from gesso.functional.checks import check_choice
+from gesso.functional.snr import snr_peak
 from gesso.refiner.priors import Load, Prior, is_code, open_prior
 from gesso.refiner.ptg_rm import PTGRM, STRIDE
 
 View = Literal["crop", "image"]
+Level = Literal["image", "feature"]
 
 
 class Refined(Backbone):
@@ -31,6 +33,8 @@ class Refined(Backbone):
         prior: where the prior comes from (see `gesso.refiner.priors`); "mean": its stored mean feature; "none": none.
         fingerprint: what tells the prior from others, `Prior.fingerprint`.
         prior_view: what the prior sees: the "crop" or tile that is restored, or the whole "image" that it is cut from.
+        level: what is refined: the restored "image", or the last "feature" map, of which the restorer then makes the
+            image (-f in the paper's table 1, which says "deepest"; nothing of it is released).
     """
 
     def __init__(
@@ -41,29 +45,40 @@ class Refined(Backbone):
         prior: str = "mean",
         fingerprint: str = "",
         prior_view: View = "crop",
+        level: Level = "image",
     ) -> None:
         super().__init__()
         known = {**backbone_classes(), PaperTransfer.__name__: PaperTransfer}
-        self._adopt(known[network](**options), PTGRM(**refiner), prior_view)
+        self._adopt(known[network](**options), PTGRM(**refiner), prior_view, level)
 
     @classmethod
-    def around(cls, backbone: Backbone, prior: Prior | None, prior_view: View = "crop", **refiner: Any) -> Self:
+    def around(
+        cls,
+        backbone: Backbone,
+        prior: Prior | None,
+        prior_view: View = "crop",
+        level: Level = "image",
+        **refiner: Any,
+    ) -> Self:
         """An untrained refiner behind a restorer that exists already; the restorer is shared, not copied.
 
         Args:
             backbone: the restorer.
             prior: the prior; none: a refiner without one.
             prior_view: see the class.
+            level: see the class.
             refiner: options of `PTGRM` but for its channels and the size of the prior.
         """
-        channels = {"in_channels": backbone.in_channels, "out_channels": backbone.out_channels}
+        channels: dict[str, Any] = {"in_channels": backbone.in_channels, "out_channels": backbone.out_channels}
+        if check_choice("level", level, Level) == "feature":
+            channels |= {"out_channels": backbone.channels[-1], "clamp": False}
         prior_dim = 0 if prior is None else prior.dim
         if refiner.get("prior_dim", prior_dim) != prior_dim:
             raise ValueError(f"prior_dim: {refiner['prior_dim']}, but the prior says {prior_dim} numbers of an image")
         refiner |= {"prior_dim": prior_dim, **channels}
         net = cls.__new__(cls)
         nn.Module.__init__(net)
-        net._adopt(backbone, PTGRM(**refiner), prior_view)
+        net._adopt(backbone, PTGRM(**refiner), prior_view, level)
         net.options = {
             "network": type(backbone).__name__,
             "options": backbone.options,
@@ -71,7 +86,10 @@ class Refined(Backbone):
             "prior": "none" if prior is None else prior.source,
             "fingerprint": "" if prior is None else prior.fingerprint(),
             "prior_view": prior_view,
+            "level": level,
         }
+        if prior is not None and net.refiner.concat == "map":
+            prior.map(torch.full((1, 3, 64, 64), 0.5, device=prior.device))  # can it?
         net.prior = prior
         return net
 
@@ -83,12 +101,16 @@ class Refined(Backbone):
             "refine that"
         )
 
-    def _adopt(self, backbone: Backbone, refiner: PTGRM, prior_view: View) -> None:
+    def _adopt(self, backbone: Backbone, refiner: PTGRM, prior_view: View, level: Level) -> None:
         if backbone.scale != 1:
             raise ValueError(
                 f"PTG-RM refines images of the size of their input; this network enlarges {backbone.scale}x"
             )
-        self.backbone, self.refiner = backbone, refiner
+        if level == "feature" and type(backbone).forward is not Backbone.forward:
+            raise ValueError(f"level: {type(backbone).__name__} does more than features and image; expected `image`")
+        if refiner.concat == "map" and prior_view == "image":
+            raise ValueError("prior_view: a prior of two dimensions belongs to what is restored; expected crop")
+        self.backbone, self.refiner, self.level = backbone, refiner, level
         if refiner.prior_dim:
             refiner.mean_prior = torch.zeros(refiner.prior_dim)  # its place; `gesso refine` fills it
         self.prior: Prior | None = None
@@ -129,11 +151,26 @@ class Refined(Backbone):
 
     def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
         """The refined image, from the last feature map of the restorer."""
+        if self.level == "feature":
+            return self.backbone.reconstruct(self.refine(feature, image), image)
         return self.refine(self.backbone.reconstruct(feature, image), image)
 
     def forward(self, image: Tensor) -> Tensor:
         """The refined image (B, out_channels, H, W), unclamped, for `image` (B, in_channels, H, W) of any size."""
+        if self.level == "feature":
+            return super().forward(image)
         return self.refine(self.restore(image), image)
+
+    def both(self, image: Tensor, prior: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The restored and the refined image; `prior` as in `refine`."""
+        if self.level == "image":
+            restored = self.restore(image)
+            return restored, self.refine(restored, image, prior)
+        padded = self.pad(image)
+        feature = self.features(padded)[-1]
+        refined = self.refine(feature, padded, prior)
+        restored, refined = (self.crop(self.backbone.reconstruct(f, padded), image) for f in (feature, refined))
+        return restored, refined
 
     def restore(self, image: Tensor) -> Tensor:
         """What the restorer alone makes of `image`; padding is cropped before anything is refined."""
@@ -143,23 +180,31 @@ class Refined(Backbone):
         return self.backbone.crop(self.backbone.reconstruct(self.features(padded)[-1], padded), image)
 
     def refine(self, restored: Tensor, image: Tensor, prior: Tensor | None = None) -> Tensor:
-        """The refined image; `prior` (B, D) is computed from `image` where it is not known yet."""
+        """The refined image, or feature map; the prior (B, D) is computed from `image` where it is not known yet."""
         if prior is None and self.prior is not None:
             if torch.compiler.is_exporting():
                 raise ValueError("the prior is a network of its own; load the file with the prior `mean` to export it")
-            prior = self.prior(image) if self.seen is None else self.seen.to(image.dtype).expand(len(image), -1)
+            prior = self.look(image) if self.seen is None else self.seen.to(image.dtype).expand(len(image), -1)
         return self.refiner(restored, image, prior)
+
+    def look(self, image: Tensor) -> Tensor:
+        """What the prior says of images, (B, D), or (B, D, h, w) where the refiner takes a map."""
+        assert self.prior is not None
+        return self.prior.map(image) if self.refiner.concat == "map" else self.prior(image)
 
     @contextlib.contextmanager
     def seeing(self, image: Tensor) -> Iterator[None]:
         """Keeps what the prior says of an image (C, H, W) while its tiles are restored, if it sees whole images."""
+        whole = image[None].to(next(self.refiner.parameters()).device)
         if self.prior is not None and self.prior_view == "image":
-            device = next(self.refiner.parameters()).device
-            self.seen = self.prior(image[None].to(device))
+            self.seen = self.prior(whole)
+        if self.refiner.mask == "snr":
+            self.refiner.peak = snr_peak(whole)
         try:
-            yield
+            with self.backbone.seeing(image):
+                yield
         finally:
-            self.seen = None
+            self.seen = self.refiner.peak = None
 
     def to_official(self) -> dict[str, Tensor]:
         """The restorer's official state, and the refiner's under `refinement11.` as in the authors' networks."""

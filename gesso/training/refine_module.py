@@ -61,8 +61,7 @@ class RefineModule(FinetuneModule):
         net = cast(Refined, self.backbone)
         if not any(parameter.requires_grad for parameter in net.backbone.parameters()):
             net.backbone.eval()  # a frozen restorer shall not draw stochastic depth either
-        restored = net.restore(batch["lq"])
-        refined = net.refine(restored, batch["lq"], batch.get("prior"))
+        restored, refined = net.both(batch["lq"], batch.get("prior"))
         losses = {"refined": self.loss(refined, batch["gt"]), "restored": self.loss(restored, batch["gt"])}
         return {"loss": losses["refined"] + self.restored_weight * losses["restored"], **losses}
 
@@ -71,7 +70,6 @@ class RefineModule(FinetuneModule):
         """Input, restored, refined and ground truth of a batch."""
         net, lq = cast(Refined, self.deliverable), batch["lq"]
         net.eval()
-        restored = net.restore(lq)
-        refined = net.refine(restored, lq, batch.get("prior"))
+        restored, refined = net.both(lq, batch.get("prior"))
         self.backbone.train()
         return {"input": lq, "restored": restored, "refined": refined, "ground truth": batch["gt"]}

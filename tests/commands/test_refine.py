@@ -10,6 +10,7 @@ import gesso
 from gesso import checkpoint, cli
 from gesso.backbones import create_backbone
 from gesso.commands.refine import refine
+from gesso.losses import VGG19
 from gesso.refiner import open_prior
 from gesso.training.refine_module import RefineModule
 from tests._networks import photo_like
@@ -182,3 +183,39 @@ def test_bad_input_is_said_before_anything_is_trained(place, options, message):
 def test_the_command_has_its_name_to_itself():
     importlib.import_module("gesso.checkpoint")
     assert gesso.refine is refine
+
+
+@pytest.mark.parametrize(
+    "options", [{"level": "feature"}, {"ablation": "concat_1d"}, {"ablation": "concat_2d"}, {"ablation": "snr_mask"}],
+    ids=lambda options: "-".join(options.values()),
+)  # fmt: skip
+def test_rows_of_the_papers_tables_are_trained_and_measured(place, options):
+    path = run(place, lr=1e-2, **options)
+    net = checkpoint.load(path)
+    assert refiner_of(path)["refiner.conv_last3.weight"].any()
+    if net.refiner.concat != "none" or "level" in options:
+        assert net.refiner.mean_prior.norm() > 0
+    scores = gesso.evaluate(checkpoint=path, task="derain", data=place / "data", device="cpu")
+    mean = gesso.evaluate(
+        checkpoint=path, task="derain", data=place / "data", device="cpu", backbone_args={"prior": "mean"}
+    )
+    assert scores.psnr != mean.psnr
+    assert (place / "run/samples/000004.png").exists()
+
+
+def test_the_released_setting_runs_from_random_weights(place, monkeypatch):
+    """SNR-Net, the sums of Charbonnier and VGG-19, and another prior, for CLIP is not here."""
+    monkeypatch.setattr("gesso.losses.WIDTHS", (3, 3, 0, 6, 6, 0, *[12] * 4, 0, *[24] * 4, 0, 24))
+    torch.save(VGG19().state_dict(), place / "vgg19.pth")
+    words = ["refine", "--config", "ptg_rm_snr", "--checkpoint", "snr_net_tiny", "--data", str(place / "data")]
+    words += ["--prior", str(place / "prior.safetensors"), "--loss.vgg", str(place / "vgg19.pth"), "--steps", "2"]
+    words += ["--crop_size", "32", "--precision", "float32", "--out", str(place / "run")]
+    assert cli.main(words) == 0
+    net = checkpoint.load(place / "run/backbone.safetensors")
+    assert type(net.backbone).__name__ == "SNRNet"
+    assert checkpoint.read_header(place / "run/backbone.safetensors")["restorer"] == "snr_net_tiny"
+
+
+def test_a_restorer_that_is_no_file_and_no_network_is_said(place):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        run(place, checkpoint="nowhere.safetensors")

@@ -102,6 +102,7 @@ def test_a_class_of_the_working_folder(tmp_path, monkeypatch):
         ("nowhere.safetensors", FileNotFoundError, "nowhere.safetensors"),
         ("clip:nowhere", FileNotFoundError, "expected clip:FOLDER .* or clip:NAME@FILE"),
         ("clip:ViT-B-32@nowhere.pt", FileNotFoundError, "no CLIP weights"),
+        ("sd:nowhere", FileNotFoundError, "expected sd:FOLDER with vae/config.json"),
         ("no_such_module:Class", ValueError, "no module either"),
         ("tests.refiner._models:Brightnes", ValueError, "did you mean Brightness"),
         ("tests.refiner._models:function", ValueError, r"expected a torch.nn.Module, it builds a int"),
@@ -141,9 +142,78 @@ def clip_folder(tmp_path):
 
 
 def test_clip_of_transformers(clip_folder):
-    prior = opened(f"clip:{clip_folder}")
-    assert prior(torch.rand(2, 3, 50, 70)).shape == (2, 12)
+    prior, image = opened(f"clip:{clip_folder}"), torch.rand(2, 3, 50, 70)
+    assert prior(image).shape == (2, 12)
+    assert prior.map(image).shape == (2, 12, 2, 2)
+    torch.testing.assert_close(prior.map(image).norm(dim=1), torch.ones(2, 2, 2))
     assert prior.source == f"clip:{clip_folder}"
+
+
+def test_what_a_file_holds_beside_the_image_encoder_is_not_listed_on_the_terminal(tmp_path, capfd):
+    transformers = pytest.importorskip(
+        "transformers", reason="CLIP priors need transformers: pip install 'gesso[clip]'"
+    )
+    small = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**small, "vocab_size": 16, "max_position_embeddings": 8, "eos_token_id": 1, "bos_token_id": 0}
+    vision = {**small, "image_size": 32, "patch_size": 16}
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)
+    transformers.CLIPModel(config).save_pretrained(tmp_path / "clip")
+    level = transformers.logging.get_verbosity()
+    capfd.readouterr()
+    assert opened(f"clip:{tmp_path / 'clip'}").dim == 12
+    assert capfd.readouterr() == ("", "")
+    assert transformers.logging.get_verbosity() == level
+
+
+@pytest.fixture
+def diffusion_folder(tmp_path):
+    """The autoencoder of a Stable Diffusion that shrinks to a half, in the folder of its pipeline."""
+    diffusers = pytest.importorskip("diffusers", reason="needs diffusers: pip install 'gesso[sd]'")
+    torch.manual_seed(0)
+    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
+    sizes = {"block_out_channels": [8, 16], "norm_num_groups": 4, "latent_channels": 4, "sample_size": 32}
+    diffusers.AutoencoderKL(**blocks, **sizes).save_pretrained(tmp_path / "pipeline/vae")
+    return tmp_path / "pipeline"
+
+
+def test_the_image_encoder_of_stable_diffusion(diffusion_folder, capfd):
+    capfd.readouterr()
+    prior, image = opened(f"sd:{diffusion_folder}"), torch.rand(2, 3, 21, 30)
+    assert capfd.readouterr() == ("", "")
+    assert prior(image).shape == (2, 16)
+    assert prior.map(image).shape == (2, 16, 11, 15)
+    assert opened(f"sd:{diffusion_folder / 'vae'}").fingerprint() == prior.fingerprint()
+    diffusers = pytest.importorskip("diffusers")
+    encoder = diffusers.AutoencoderKL.from_pretrained(diffusion_folder / "vae").encoder
+    padded = torch.cat([image, image[:, :, -2:-1]], 2)
+    latent = encoder(2 * padded - 1)
+    torch.testing.assert_close(encoder.conv_out(prior.model.map(image)), latent, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(prior(image), torch.nn.functional.normalize(prior.model.map(image).mean((2, 3)), dim=1))
+
+
+def test_weights_that_are_not_stable_diffusions_are_refused(diffusion_folder):
+    from safetensors.torch import load_file, save_file
+
+    weights = diffusion_folder / "vae/diffusion_pytorch_model.safetensors"
+    state = load_file(weights)
+    del state["encoder.conv_in.weight"]
+    save_file(state, weights, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"1 weights are missing: encoder.conv_in.weight"):
+        opened(f"sd:{diffusion_folder}")
+
+
+def test_without_its_package_stable_diffusion_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"needs diffusers, .* pip install 'gesso\[sd\]'"):
+        opened(f"sd:{tmp_path}")
+
+
+def test_maps_of_a_network_and_priors_without_one(file):
+    prior, image = opened(file), torch.rand(1, 3, 21, 30)
+    assert prior.map(image).shape == (1, prior.dim, 5, 7)
+    with pytest.raises(ValueError, match=r"describes whole images, and a map is asked for; expected a file"):
+        opened(BRIGHTNESS).map(image)
 
 
 def test_weights_that_are_not_clips_are_refused(clip_folder):

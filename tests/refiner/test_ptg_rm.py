@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from gesso import _discovery
 from gesso.functional.memory import peak_bytes
+from gesso.functional.snr import snr_map
 from gesso.refiner.ptg_rm import ABLATIONS, PTGRM, guided_conv, per_pixel_depthwise
 from tests._golden import case, case_id, cases, check_gradients, check_manifest, check_output, check_state, fill
 from tests._golden import make_inputs as inputs_of
@@ -164,10 +165,42 @@ LEFT_OUT["nothing of it"] = {name: value for name, value in ABLATIONS["larger"].
 @pytest.mark.parametrize("options", LEFT_OUT.values(), ids=LEFT_OUT)
 def test_ablations_use_all_of_their_parameters_and_have_fewer(options):
     refiner, (restored, degraded, prior) = small(**options), images()
+    prior = prior[:, :, None, None].expand(-1, -1, 3, 5) if options.get("concat") == "map" else prior
     refiner(restored, degraded, prior).square().mean().backward()
     unused = [name for name, parameter in refiner.named_parameters() if parameter.grad is None]
     assert unused == []
     assert sum(p.numel() for p in refiner.parameters()) < sum(p.numel() for p in small().parameters())
+
+
+def test_the_map_of_signal_and_noise_weighs_the_branches():
+    refiner, (_, degraded, prior) = small(mask="snr"), images()
+    feature = torch.rand(2, 4, 2, 3)
+    signal = snr_map(degraded)[..., ::4, ::4]
+    expected = refiner.transformer(feature) * (1 - signal) + refiner.resnet(feature) * signal
+    torch.testing.assert_close(refiner.enhance(feature, prior, degraded), expected)
+    assert not any(name.startswith(("r1_mask", "mapp_space1.")) for name, _ in refiner.named_parameters())
+
+
+def test_a_concatenated_prior_is_part_of_the_map_and_guides_nothing_else():
+    vector, _ = small(**ABLATIONS["concat_1d"]), None
+    both, (restored, degraded, prior) = small(**ABLATIONS["concat_2d"]), images()
+    both.load_state_dict(vector.state_dict())
+    laid_out = prior[:, :, None, None]
+    torch.testing.assert_close(
+        both(restored, degraded, laid_out.expand(-1, -1, 2, 3)), vector(restored, degraded, prior)
+    )
+    torch.testing.assert_close(both(restored, degraded, laid_out), vector(restored, degraded, prior))
+    assert not torch.allclose(vector(restored, degraded, prior), vector(restored, degraded, -prior))
+    uneven = torch.rand(2, 6, 2, 3)
+    assert not torch.allclose(both(restored, degraded, uneven), both(restored, degraded, uneven.flip(3)))
+    vector.mean_prior = both.mean_prior = prior[0]
+    torch.testing.assert_close(both(restored, degraded), vector(restored, degraded))
+
+
+def test_feature_maps_are_not_clamped():
+    refiner = PTGRM(**SMALL, out_channels=5, clamp=False)
+    feature, degraded, prior = 4 * torch.randn(2, 5, 8, 12), *images()[1:]
+    torch.testing.assert_close(refiner(feature, degraded, prior), feature)
 
 
 def test_grey_and_dual_pixel_images():
@@ -199,6 +232,10 @@ def test_what_does_not_fit_is_said(change, message):
 
 
 def test_bad_options_are_said():
+    with pytest.raises(ValueError, match="concat: a prior that is merely concatenated guides nothing else"):
+        PTGRM(concat="map")
+    with pytest.raises(ValueError, match="mask: expected learned or snr"):
+        PTGRM(mask="none")
     with pytest.raises(ValueError, match="mask_sign: expected code or paper"):
         PTGRM(mask_sign="left")
     with pytest.raises(ValueError, match="image_mask: mixes"):

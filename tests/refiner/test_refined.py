@@ -6,7 +6,7 @@ import torch
 from gesso import checkpoint
 from gesso.backbones import create_backbone
 from gesso.backbones._transfer import PaperTransfer
-from gesso.refiner import Prior, Refined, open_prior
+from gesso.refiner import ABLATIONS, Prior, Refined, open_prior
 from gesso.restorer import Restorer
 from tests._networks import convolutional, photo_like
 from tests.refiner._models import Brightness
@@ -55,6 +55,59 @@ def test_refines_what_the_restorer_returns(net):
     expected = net.refiner(net.backbone(image), image, net.prior(image))
     torch.testing.assert_close(net(image), expected)
     assert not torch.allclose(net(image), net.backbone(image))
+
+
+@pytest.mark.parametrize("name", ["nafnet_tiny", "snr_net_tiny", "uformer_tiny", "promptir_tiny"])
+def test_a_feature_map_is_refined_before_the_restorer_makes_the_image_of_it(name, prior_file):
+    torch.manual_seed(0)
+    backbone = create_backbone(name)
+    torch.nn.init.normal_(backbone.head_conv.weight, std=0.1)
+    net = refined(backbone, open_prior(str(prior_file), checkpoint.load), level="feature")
+    image = photo_like(3, 21, 30)[None]
+    padded = net.pad(image)
+    feature = net.features(padded)[-1]
+    expected = backbone.crop(backbone.reconstruct(net.refiner(feature, padded, net.prior(padded)), padded), image)
+    torch.testing.assert_close(net(image), expected)
+    restored, also = net.both(image)
+    torch.testing.assert_close(restored, backbone(image))
+    torch.testing.assert_close(also, expected)
+    assert not torch.allclose(expected, restored)
+    untrained = Refined.around(backbone, net.prior, level="feature").eval()
+    torch.testing.assert_close(untrained(image), restored)
+
+
+def test_a_file_says_what_is_refined(tmp_path, prior_file):
+    net = refined(small_restormer(), open_prior(str(prior_file), checkpoint.load), level="feature")
+    checkpoint.save(net, tmp_path / "refined.safetensors")
+    again = checkpoint.load(tmp_path / "refined.safetensors").eval()
+    image = photo_like(3, 21, 30)[None]
+    assert again.level == "feature"
+    torch.testing.assert_close(again(image), net(image))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": "features"}, "level: expected image or feature"),
+        ({"prior_view": "image", **ABLATIONS["concat_2d"]}, "prior_view: a prior of two dimensions"),
+    ],
+)
+def test_what_cannot_be_refined_is_said(options, message, prior_file):
+    with pytest.raises(ValueError, match=message):
+        Refined.around(small_restormer(), open_prior(str(prior_file), checkpoint.load), **options)
+
+
+def test_networks_that_restore_in_parts_have_no_level_feature():
+    with pytest.raises(ValueError, match="level: IPT does more than features and image"):
+        Refined.around(create_backbone("ipt_tiny"), None, level="feature")
+
+
+def test_a_prior_of_two_dimensions_lies_over_the_image(prior_file):
+    prior = open_prior(str(prior_file), checkpoint.load)
+    net = refined(small_restormer(), prior, **ABLATIONS["concat_2d"])
+    image = photo_like(3, 21, 30)[None]
+    torch.testing.assert_close(net(image), net.refiner(net.backbone(image), image, prior.map(image)))
+    assert not torch.allclose(net(image), net.refiner(net.backbone(image), image))
 
 
 @pytest.mark.parametrize("name", ["nafnet_tiny", "swinir_tiny", "uformer_tiny", "promptir_tiny", "ipt_tiny"])
