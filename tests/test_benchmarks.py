@@ -1,0 +1,23 @@
+"""The benchmarks that nobody can run every day run at all."""
+
+import json
+
+from benchmarks import gpu
+
+
+def test_the_gpu_run_goes_through_on_a_cpu(tmp_path):
+    gpu.main(["--out", str(tmp_path), "--device", "cpu", "--dry-run"])
+    content = json.loads((tmp_path / "gpu.json").read_text())
+    assert content["left out"] == []
+    for part in gpu.SHARES:
+        assert content[part], part
+        assert not [row for row in content[part] if "error" in row]
+    assert {row["what"] for row in content["correct"]} >= {"restormer_tiny", "ifp", "dcpt"}
+    assert all(row["output"] == 0 for row in content["correct"] if "output" in row)  # the CPU against itself
+    assert "| nafnet_tiny |" in (tmp_path / "gpu.md").read_text()
+
+
+def test_what_no_longer_fits_into_the_time_is_named(tmp_path):
+    report = gpu.main(["--out", str(tmp_path), "--device", "cpu", "--dry-run", "--minutes", "0"])
+    assert "networks: nafnet_tiny, 1 x 32, float32" in report.left_out
+    assert "- ifp: bf16" in (tmp_path / "gpu.md").read_text()
