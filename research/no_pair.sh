@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What a network restores that has seen no pair and no photo: the runs of the eighth plan of research/plans.md.
+# What a network restores that has seen no pair and no photo: the runs of the eighth and ninth plan of research/plans.md.
 # Given again, it goes on where it was; rows go to OUT/scores.csv.
-# usage: research/no_pair.sh DATA OUT TASK:NETWORK:IMAGES:STEPS:LR ...
+# usage: research/no_pair.sh DATA OUT TASK:NETWORK:IMAGES:STEPS:LR[:DEGRADATION[+DEGRADATION ...]] ...
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) data=$(realpath "$1") out=$(realpath -m "$2")
 shift 2
@@ -17,11 +17,13 @@ declare -A sets=(
 sigma="{name: gaussian_noise, sigma: 25, clip: false}"
 
 for run in "$@"; do
-  IFS=: read -r task network images steps lr <<<"$run"
+  IFS=: read -r task network images steps lr degradation <<<"$run"
   folder=$out/${run//:/_}
   source=$images
   if [ "$images" = photos ]; then source=$data/clean_bsds; fi
-  if [ "$task" = denoise ]; then start=(--pretext_args "{degradation: $sigma}"); else start=(--pretext_args.task "$task"); fi
+  if [ -n "$degradation" ]; then
+    start=(--pretext_args "{degradation: {name: mix, choices: [${degradation//+/, }]}}")
+  elif [ "$task" = denoise ]; then start=(--pretext_args "{degradation: $sigma}"); else start=(--pretext_args.task "$task"); fi
   if [ ! -e "$folder/done" ]; then
     resume=()
     if [ -e "$folder/last.ckpt" ]; then resume=(--resume true); fi
@@ -33,7 +35,7 @@ for run in "$@"; do
       if [ "$task" = denoise ]; then extra=(--degradation "$sigma"); fi
       $gesso evaluate --task "$task" --data "$data/$name" --checkpoint "$folder/backbone.safetensors" --tile none \
         "${extra[@]}" --out "$folder/$name" --overwrite true
-      ${PYTHON:-python} "$here/no_pair_row.py" "$out/scores.csv" "$task" "$network" "$images" "$steps" "$lr" "$folder/$name"
+      ${PYTHON:-python} "$here/no_pair_row.py" "$out/scores.csv" "$task" "$network" "$images" "$steps" "$lr" "$degradation" "$folder/$name"
     done
     touch "$folder/done"
   fi

@@ -1,6 +1,6 @@
 """Adds a row to scores.csv for one measured set of one run of `no_pair.sh`; the run's scores.json is read.
 
-usage: python no_pair_row.py SCORES.csv TASK NETWORK IMAGES STEPS LR FOLDER
+usage: python no_pair_row.py SCORES.csv TASK NETWORK IMAGES STEPS LR DEGRADATION FOLDER
 """
 
 import csv
@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-HEADER = ["task", "network", "images", "steps", "lr", "set", "count", "psnr", "ssim"]
+HEADER = ["task", "network", "images", "steps", "lr", "degradation", "set", "count", "psnr", "ssim"]
 
 
 def main(table: Path, run: list[str], folder: Path) -> None:
@@ -25,4 +25,4 @@ def main(table: Path, run: list[str], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:7], Path(sys.argv[7]))
+    main(Path(sys.argv[1]), sys.argv[2:8], Path(sys.argv[8]))
