@@ -5,26 +5,36 @@ import dataclasses
 import errno
 import os
 import uuid
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gesso.data.decoding import DEPTHS, decode
-from gesso.data.headers import ImageError, tiff_tags
+from gesso.data.decoding import DEPTHS, decode, decode_bytes
+from gesso.data.encoding import KINDS, check_holds, encode, encode_tiff, kind_of
+from gesso.data.headers import Header, ImageError, tiff_pages
+from gesso.data.metadata import LeftOutWarning, Metadata, read_metadata
 
-__all__ = ["ImageError", "Picture", "atomic_path", "read_array", "read_image", "read_picture", "write_image"]
-__all__ += ["read_planes", "write_picture"]
+__all__ = [
+    "ImageError",
+    "LeftOutWarning",
+    "Picture",
+    "atomic_path",
+    "read_array",
+    "read_image",
+    "read_picture",
+    "write_image",
+]
+__all__ += ["read_planes", "write_pages", "write_picture"]
 
 MAX_PIXELS = 400_000_000
 MASK = os.umask(0o077)  # what new files deny to others; it can only be read by setting it
 os.umask(MASK)
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm")
-WRITABLE_BITS = {".png": (8, 16), ".tif": (8, 16, 32), ".tiff": (8, 16, 32), ".ppm": (8, 16), ".pgm": (8, 16)}
-WITH_ALPHA = (".png", ".tif", ".tiff", ".webp")
-WITH_PLANES = (".png", ".tif", ".tiff")  # WebP drops colours where the fourth channel is 0
+SUFFIXES = tuple(KINDS)
+NOTHING_SAID = Metadata()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,46 +47,90 @@ class Picture:
         alpha: opacity (H, W) float32 in [0, 1], or None.
         bits: bits of a channel: 8, 16, or 32 for float files.
         grey: whether the file has one colour channel.
+        white_level: what white is stored as, where it is not the largest value of the bits: data of 10, 12 or 14 bits
+            in files of 16.
+        peak: the maximum that the header of a PGM or PPM declares, where it is none of 8 or 16 bits.
+        metadata: colour profile, resolution and EXIF, which are written, too, where the format can hold them.
     """
 
     pixels: Tensor
     alpha: Tensor | None = None
     bits: int = 8
     grey: bool = False
+    white_level: int | None = None
+    peak: int | None = None
+    metadata: Metadata = NOTHING_SAID
+
+    @property
+    def header(self) -> Header:
+        """What is asked of a file that shall hold this picture."""
+        height, width = self.pixels.shape[-2:]
+        alpha = self.alpha is not None or len(self.pixels) == 4
+        return Header(width, height, self.bits, alpha, self.grey or len(self.pixels) == 1)
 
 
-def read_image(path: str | Path) -> Tensor:
-    """The image of a file, (3, H, W) RGB float32 in [0, 1]; alpha is left out. Errors as `read_picture`."""
-    return read_picture(path).pixels
+def read_image(path: str | Path, *, white_level: int | None = None) -> Tensor:
+    """The image of a file, (3, H, W) RGB float32 in [0, 1]; alpha is left out. Options and errors: `read_picture`."""
+    return read_picture(path, white_level=white_level).pixels
 
 
-def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS, *, planes: bool = False) -> Picture:
-    """The image of a file with its alpha, bit depth and greyness; a rotation that EXIF asks for is done.
+def read_picture(
+    path: str | Path,
+    max_pixels: int = MAX_PIXELS,
+    *,
+    planes: bool = False,
+    page: int = 0,
+    white_level: int | None = None,
+) -> Picture:
+    """The image of a file with its alpha, bit depth, greyness and metadata; a rotation that EXIF asks for is done.
 
-    PNG, JPEG, TIFF, BMP, WebP, PPM and PGM; the content decides, not the suffix. Palettes and CMYK become RGB. Integer
-    values are divided by their maximum; float TIFF is taken as it is. With `planes` the file has four channels of data
-    and no alpha, see `read_planes`.
+    PNG, JPEG, TIFF, BMP, WebP and the PNM family; the content decides, not the suffix. Palettes and CMYK become RGB.
+
+    Args:
+        path: the file.
+        max_pixels: how many it may hold.
+        planes: the file has four channels of data and no alpha, see `read_planes`.
+        page: of a TIFF, from 0; of an animation there is only the first picture.
+        white_level: what white is stored as in files of 16 bits; None: 65535, or what the header says. Other integers
+            are divided by their maximum; float TIFF is taken as it is.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ImageError: if it is no image, is cut short or damaged, declares more than `max_pixels`, or holds floats that
-            are not finite or not in [0, 1].
+        ImageError: if it is no image, is cut short or damaged, declares more than `max_pixels`, has values above white,
+            or holds floats that are not finite or not in [0, 1].
     """
+    path = Path(path)
+    data = path.read_bytes()
+    array, header = decode_bytes(data, path, max_pixels, page, planes=planes)
     if planes:
-        array = read_planes(path, max_pixels)
-        return Picture(torch.from_numpy(to_float(array)).permute(2, 0, 1).contiguous(), bits=_bits(array))
-    array, header = decode(Path(path), max_pixels)
-    image = torch.from_numpy(to_float(array))
-    grey = header.grey or image.ndim == 2
+        check_planes(array, header, path)
+    tags = tiff_pages(data)[page] if data[:2] in (b"II", b"MM") else None
+    about = read_metadata(data, tags)
+    if about.icc is not None and (header.ink or about.icc[16:20] == b"CMYK"):
+        warnings.warn("its CMYK became RGB without its colour profile, which is left out", LeftOutWarning, stacklevel=2)
+        about = dataclasses.replace(about, icc=None)
+    level = white_level if _bits(array) == 16 else None
+    bits = header.bits if header.white else _bits(array)
+    peak = header.white if data[:1] == b"P" else None
+    kept = {"bits": bits, "white_level": level, "peak": peak, "metadata": about}
+    image = torch.from_numpy(to_float(array, header.white, level, path))
     if image.ndim == 2:
-        return Picture(image.expand(3, -1, -1).contiguous(), None, _bits(array), grey)
+        return Picture(image.expand(3, -1, -1).contiguous(), grey=True, **kept)
     image = image.permute(2, 0, 1).contiguous()
-    return Picture(image[:3], image[3] if len(image) == 4 else None, _bits(array), grey)
+    if planes:
+        return Picture(image, **kept)
+    if len(image) == 4 and level is not None:  # which is about colours
+        image[3] = torch.from_numpy(to_float(array[..., 3], header.white))
+    return Picture(image[:3], image[3] if len(image) == 4 else None, grey=header.grey, **kept)
 
 
 def read_array(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """The pixels of a file as they are stored: (H, W, 3) RGB uint8, uint16 or float32. Errors as `read_picture`."""
-    array, _ = decode(Path(path), max_pixels)
+    """The pixels of a file as they are stored: (H, W, 3) RGB uint8, uint16 or float32. Errors as `read_picture`.
+
+    Integers whose white is not the largest of their bits become floats in [0, 1].
+    """
+    array, header = decode(Path(path), max_pixels)
+    array = array if header.white is None else to_float(array, header.white)
     if array.ndim == 2:
         return np.repeat(array[..., None], 3, axis=2)
     return np.ascontiguousarray(array[..., :3])
@@ -88,29 +142,48 @@ def read_planes(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     PNG and TIFF of RGB and infrared, or of the four planes of a Bayer pattern.
 
     Raises:
-        FileNotFoundError, ImageError: as `read_picture`, and if the file has not four channels, or is a TIFF of 8 bits
-            that calls the fourth straight alpha: OpenCV multiplies the colours by it.
+        FileNotFoundError, ImageError: as `read_picture`, and if the file has not four channels.
     """
-    array, header = decode(Path(path), max_pixels)
+    array, header = decode(Path(path), max_pixels, planes=True)
+    check_planes(array, header, Path(path))
+    return array if header.white is None else to_float(array, header.white)
+
+
+def check_planes(array: np.ndarray, header: Header, path: Path) -> None:
+    """Checks that a decoded file has four channels.
+
+    Raises:
+        ImageError: if not.
+    """
     if array.ndim != 3 or array.shape[2] != 4 or header.grey:
         seen = "one and alpha" if header.grey and header.alpha else 1 if array.ndim == 2 else array.shape[2]
         raise ImageError(
             f"{path}: expected four channels of data, in a PNG or TIFF that holds the fourth in the place of alpha; "
             f"this has {seen}"
         )
-    if array.dtype == np.uint8 and _has_straight_alpha(Path(path).read_bytes()):
-        raise ImageError(f"{path}: its fourth channel is declared as straight alpha; save it unspecified, or as PNG")
-    return array
 
 
-def _has_straight_alpha(data: bytes) -> bool:
-    """Whether this is a TIFF that calls its fourth sample alpha by which colours are not multiplied."""
-    return data[:2] in (b"II", b"MM") and 2 in tiff_tags(data).get(338, ())
+def to_float(
+    array: np.ndarray, white: int | None = None, white_level: int | None = None, path: str | Path = "image"
+) -> np.ndarray:
+    """Stored pixels of any depth as float32 in [0, 1], a copy.
 
+    Args:
+        array: the pixels.
+        white: the value of white that the file declares; None: the largest of the bits.
+        white_level: the value of white that the user declares for 16 bits, see `read_picture`.
+        path: for messages.
 
-def to_float(array: np.ndarray) -> np.ndarray:
-    """Stored pixels of any depth as float32 in [0, 1], a copy."""
-    peak = 1 if array.dtype == np.float32 else np.iinfo(array.dtype).max
+    Raises:
+        ImageError: if a value is above `white_level`.
+    """
+    if array.dtype == np.float32:
+        return np.array(array)
+    peak = white or np.iinfo(array.dtype).max
+    if white_level is not None and array.dtype == np.uint16:
+        peak, most = white_level, int(array[..., :3].max() if array.ndim == 3 else array.max())
+        if most > white_level:
+            raise ImageError(f"{path}: expected values up to the white_level {white_level}, got {most}")
     return np.divide(array, np.float32(peak), dtype=np.float32)
 
 
@@ -120,20 +193,37 @@ def write_image(path: str | Path, image: Tensor, *, bits: int = 8, overwrite: bo
 
 
 def write_picture(path: str | Path, picture: Picture, *, overwrite: bool = False) -> None:
-    """Writes a picture in the format that the suffix names, with its alpha, bit depth and greyness.
+    """Writes a picture in the format that the suffix names, with its alpha, bit depth, greyness and metadata.
 
-    Values are clamped to [0, 1] and rounded. JPEG is written at quality 95 without chroma subsampling; WebP
-    lossless, but for colours that are wholly transparent.
+    Values are clamped to [0, 1] and rounded. JPEG is written at quality 95 without chroma subsampling, WebP lossless.
 
     Raises:
         FileExistsError: if the file exists and `overwrite` is False.
         ValueError: if the format cannot hold the bits or the alpha, or if the pixels are no finite (C, H, W).
         OSError: if the file cannot be written; nothing is then left under its name.
+
+    Warns:
+        LeftOutWarning: if the format cannot hold metadata.
+    """
+    write_pages(path, [picture], overwrite=overwrite)
+
+
+def write_pages(path: str | Path, pictures: Iterable[Picture], *, overwrite: bool = False) -> None:
+    """Writes pictures as the pages of a TIFF, one after the other as they come; elsewhere there must be one.
+
+    Raises and warns as `write_picture`.
     """
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already; overwrite replaces it")
-    data = _encode(path, picture)
+    if kind_of(path) == "tiff":
+        pages = ((_to_stored(picture, path), picture.header, picture.metadata) for picture in pictures)
+        with atomic_path(path) as temporary:
+            encode_tiff(temporary, pages)
+        return
+    (picture,) = pictures
+    array = _to_stored(picture, path)
+    data = encode(path, array, picture.header, picture.metadata, picture.peak)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
@@ -179,46 +269,26 @@ def _bits(array: np.ndarray) -> int:
     return 8 * array.dtype.itemsize
 
 
-def _encode(path: Path, picture: Picture) -> bytes:
-    import cv2
-
-    suffix, bits = path.suffix.lower(), picture.bits
-    array = _to_stored(picture, path)
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{path}: expected a name that ends in {', '.join(SUFFIXES)}")
-    if bits not in WRITABLE_BITS.get(suffix, (8,)):
-        raise ValueError(f"{path}: {suffix} cannot hold {bits} bits; write .png (8, 16) or .tif (8, 16, 32)")
-    if len(picture.pixels) == 4 and suffix not in WITH_PLANES:
-        raise ValueError(f"{path}: {suffix} cannot hold four channels; write one of {', '.join(WITH_PLANES)}")
-    if picture.alpha is not None and suffix not in WITH_ALPHA:
-        raise ValueError(f"{path}: {suffix} cannot hold alpha; write one of {', '.join(WITH_ALPHA)}")
-    if suffix == ".ppm" and array.ndim == 2:
-        array = np.repeat(array[..., None], 3, axis=2)
-    if suffix == ".pgm" and array.ndim == 3:
-        raise ValueError(f"{path}: .pgm cannot hold colour; write .ppm or .png")
-    if array.ndim == 3:
-        array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR if array.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    options = {".jpg": options, ".jpeg": options, ".webp": [cv2.IMWRITE_WEBP_QUALITY, 101]}.get(suffix, [])
-    done, data = cv2.imencode(suffix, array, options)
-    if not done:
-        raise ValueError(f"{path}: OpenCV could not encode the image as {suffix}")
-    return data.tobytes()
-
-
 def _to_stored(picture: Picture, path: Path) -> np.ndarray:
-    """Pixels as a file stores them: (H, W), (H, W, 3) RGB, or (H, W, 4) RGBA also for grey with alpha."""
+    """Pixels as a file stores them: (H, W), or (H, W, 2) grey with alpha, (H, W, 3) RGB, (H, W, 4) RGBA.
+
+    Raises:
+        ValueError: if there are none, or the format cannot hold them.
+    """
     image = picture.pixels.detach().cpu().float()
     few = (3, 1) if picture.alpha is not None or picture.grey else (3, 1, 4)
     if image.ndim != 3 or len(image) not in few or not image.numel():
         raise ValueError(f"{path}: expected an image (3, height, width) to write, got {tuple(image.shape)}")
     if not torch.isfinite(image).all():
         raise ValueError(f"{path}: the image to write has NaN or infinite values")
+    check_holds(path, picture.header, planes=len(picture.pixels) == 4)
     if picture.grey:
         image = image.mean(0, keepdim=True, dtype=torch.float64).float()  # exact where the three are equal
+    image, full = image.clamp(0, 1), 1 if picture.bits == 32 else 2**picture.bits - 1
+    white = (picture.white_level or (picture.peak if kind_of(path) == "pnm" else None) or full) if full > 1 else 1
+    image = image * white
     if picture.alpha is not None:
-        image = torch.cat([image.expand(3, -1, -1), picture.alpha.cpu().float().unsqueeze(0)])
-    image = image.clamp(0, 1)
-    if picture.bits != 32:
-        image = image.mul_(2**picture.bits - 1).round_()
+        opaque = picture.peak if kind_of(path) == "pnm" and picture.peak else full
+        image = torch.cat([image, picture.alpha.cpu().float().clamp(0, 1).unsqueeze(0) * opaque])
+    image = image if full == 1 else image.round_()
     return image.permute(1, 2, 0).squeeze(2).numpy().astype(DEPTHS[picture.bits])

@@ -17,6 +17,7 @@ from gesso import __version__
 from gesso.data.io import atomic_path
 from gesso.data.origins import Origin, files_of, read_pixels
 
+READERS = 2  # counts the changes of what the readers make of a file
 FORGOTTEN = 30 * 24 * 3600  # seconds after which a file that no run has asked for is removed
 OURS = re.compile(r"\.?[0-9a-f]{32}(\.[0-9a-f]{8}\.tmp)?\.npy")  # kept files, and what killed writers leave
 
@@ -24,7 +25,7 @@ OURS = re.compile(r"\.?[0-9a-f]{32}(\.[0-9a-f]{8}\.tmp)?\.npy")  # kept files, a
 class Mapped:
     """`mapped[origin]` is an image's pixels as `read_pixels` gives them, decoded by whoever asks first.
 
-    A kept file is named after path, size and times of its source and the version that decoded it, so that one which
+    A kept file is named after path, size and times of its source and the version of the readers that decoded it, so that one which
     is out of date is never read; and it is written whole before it has its name. Only the pages that are looked at
     are read from disk, and memory that is free keeps them.
 
@@ -50,7 +51,7 @@ class Mapped:
         Raises:
             FileNotFoundError: if the image is missing.
         """
-        facts = [__version__, type(origin).__name__]
+        facts = [__version__, READERS, type(origin).__name__]
         for file in files_of(origin):
             now = file.stat()
             facts += [str(file.resolve()), now.st_size, now.st_mtime_ns, now.st_ctime_ns]

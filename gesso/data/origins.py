@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gesso.data.decoding import DEPTHS
 from gesso.data.headers import ImageError, read_header
-from gesso.data.io import DEPTHS, read_array, read_planes, to_float
+from gesso.data.io import read_array, read_planes, to_float
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def declared(origin: Path | Views | Planes) -> tuple[int, int, type]:
     """Pixels, channels and type that the header of an image declares; its pixels are not decoded."""
     header = read_header(files_of(origin)[0])
     channels = 4 if isinstance(origin, Planes) else 3 * len(files_of(origin))
-    return header.width * header.height, channels, DEPTHS.get(header.bits, np.uint16)
+    return header.width * header.height, channels, np.float32 if header.white else DEPTHS[header.bits]
 
 
 # ------------------------------------------------------------------------------------------------------- MATLAB

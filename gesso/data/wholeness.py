@@ -1,27 +1,28 @@
 """Whether an image file is all there, told from its structure alone: decoders fill up what a damaged file lacks."""
 
 import math
-import re
 import struct
 import zlib
 from pathlib import Path
 
-from gesso.data.headers import Header, ImageError, jpeg_frames, jpeg_segments, png_chunks, tiff_entries, tiff_tags
+from gesso.data.headers import Header, ImageError, Tags, bmp_layout, jpeg_frames, jpeg_segments, png_chunks, tiff_pages
 
-STILL = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")  # the chunks of a PNG that make its picture
+STILL = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # the chunks of a PNG that make its picture
 DEFLATE_RATIO = 1032  # bytes that one byte of a zlib stream can become
 JPEG_PIXELS_PER_BYTE = 512  # a block of 8 x 8 takes one bit at least
 
 
-def check_whole(data: bytes, header: Header, path: Path) -> None:
-    """Checks what can be told of a file without decoding it.
+def check_whole(data: bytes, header: Header, path: Path, tags: Tags | None = None) -> None:
+    """Checks what can be told of a file, of a TIFF the page with these tags, without decoding it.
 
     Raises:
         ImageError: if the file is cut short, a checksum is wrong, or it is too small for the pixels it declares.
     """
+    if tags is None and data[:2] in (b"II", b"MM"):
+        tags = tiff_pages(data)[0]
     name, is_whole = next(check for begin, check in CHECKS.items() if data.startswith(begin))
     try:
-        whole = is_whole(data, header)
+        whole = _tiff_is_whole(data, tags) if tags is not None else is_whole(data, header)
     except (struct.error, IndexError):  # it ends where a number should stand
         whole = False
     if not whole:
@@ -35,13 +36,14 @@ def still_picture(data: bytes) -> bytes:
     """A file as the decoder is to see it.
 
     Animated PNG whose frames are out of order end OpenCV 5.0.0 and the process with it: they lose all but their first
-    picture. TIFF lose the word that makes libtiff multiply colours by alpha, and WebP what stands behind their end.
+    picture. WebP lose what stands behind their end.
     """
     if data.startswith(b"\x89PNG"):
-        parts = [(start - 8, start + length + 4) for kind, start, length in png_chunks(data) if kind in STILL]
+        kept = (
+            STILL if data[25] == 3 else [kind for kind in STILL if kind != b"tRNS"]
+        )  # OpenCV knows no grey with a key
+        parts = [(start - 8, start + length + 4) for kind, start, length in png_chunks(data) if kind in kept]
         return data[:8] + b"".join(data[begin:end] for begin, end in parts)
-    if data.startswith((b"II", b"MM")):
-        return _with_straight_alpha(data)
     return data[: _webp_end(data)] if data.startswith(b"RIFF") else data
 
 
@@ -76,11 +78,9 @@ def _jpeg_is_whole(data: bytes, header: Header) -> bool:
 
 def _bmp_is_whole(data: bytes, header: Header) -> bool:
     """The pixels lie between the header and the end."""
-    begin, size = struct.unpack_from("<II", data, 10)
-    (bits,) = struct.unpack_from("<H", data, 24 if size == 12 else 28)
-    (used,) = (0,) if size == 12 else struct.unpack_from("<I", data, 46)
-    palette = (3 if size == 12 else 4) * (used or 2**bits) if bits <= 8 else 0
-    return 14 + size + palette <= begin and begin + (header.width * bits + 31) // 32 * 4 * header.height <= len(data)
+    layout = bmp_layout(data)
+    (size,) = struct.unpack_from("<I", data, 14)
+    return 14 + size <= layout.begin and layout.begin + layout.stride * header.height <= len(data)
 
 
 def _webp_end(data: bytes) -> int:
@@ -98,21 +98,9 @@ def _webp_is_whole(data: bytes, header: Header) -> bool:
     return position == end
 
 
-def _pnm_is_whole(data: bytes, header: Header) -> bool:
-    """Files in words hold a number for every value, none above the maximum; the others are left to the decoder."""
-    if data[1:2] in b"56":
-        return True
-    words = re.sub(rb"#[^\n]*", b"", data[2:]).split()
-    if not all(word.isdigit() and len(word) < 6 for word in words):
-        return False
-    values = [int(word) for word in words[3:]]
-    return len(values) == header.width * header.height * (1 if header.grey else 3) and max(values) <= int(words[2])
-
-
-def _tiff_is_whole(data: bytes, header: Header) -> bool:
+def _tiff_is_whole(data: bytes, tags: Tags) -> bool:
     """Strips or tiles lie within the file, and where zlib made them they end with their checksum."""
-    tags = tiff_tags(data)
-    begins, lengths = tags.get(273, tags.get(324, ())), tags.get(279, tags.get(325, ()))
+    begins, lengths = tags.get(273) or tags.get(324, ()), tags.get(279) or tags.get(325, ())
     if not all(begin + length <= len(data) for begin, length in zip(begins, lengths, strict=False)):
         return False
     if tags.get(259) not in ((8,), (32946,)):
@@ -133,22 +121,17 @@ def _zlib_is_whole(data: bytes) -> bool:
     return stream.eof
 
 
+def _always(data: bytes, header: Header) -> bool:
+    """Nothing to be told from the structure."""
+    return True
+
+
 CHECKS = {
     b"\x89PNG": ("PNG", _png_is_whole),
     b"\xff\xd8": ("JPEG", _jpeg_is_whole),
-    b"II": ("TIFF", _tiff_is_whole),
-    b"MM": ("TIFF", _tiff_is_whole),
+    b"II": ("TIFF", _always),  # by its tags, see `check_whole`
+    b"MM": ("TIFF", _always),
     b"BM": ("BMP", _bmp_is_whole),
     b"RIFF": ("WebP", _webp_is_whole),
-    b"P": ("PNM", _pnm_is_whole),
+    b"P": ("PNM", _always),  # its decoder counts the values
 }
-
-
-def _with_straight_alpha(data: bytes) -> bytes:
-    """A TIFF that does not say that its alpha is unassociated: libtiff would multiply colours of 8 bits by it."""
-    order, entries = tiff_entries(data)
-    unassociated = struct.pack(order + "HHIH", 338, 3, 1, 2)
-    for entry in entries:
-        if data[entry : entry + len(unassociated)] == unassociated:
-            return data[: entry + 8] + b"\0\0" + data[entry + 10 :]
-    return data

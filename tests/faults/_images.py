@@ -70,6 +70,15 @@ def corpus() -> dict[str, bytes]:
         "tiff_tiled": tiff(rgb, tile=(32, 32)),
         "tiff_strips": tiff(rgb, rowsperstrip=7),
         "tiff_big_endian": tiff(deep, byteorder=">"),
+        "tiff_planes": tiff(np.ascontiguousarray(deep.transpose(2, 0, 1)), planarconfig="separate", compression="zlib"),
+        "tiff_planes_tiled": tiff(np.ascontiguousarray(rgb.transpose(2, 0, 1)), planarconfig="separate", tile=(32, 32)),
+        "tiff_white_is_zero": tiff(deep[..., 0], photometric="miniswhite"),
+        "tiff_grey_alpha": encoded(Image.fromarray(np.dstack([grey, alpha])), "TIFF", compression="tiff_lzw"),
+        "tiff_associated": tiff(np.dstack([rgb, np.maximum(rgb.max(axis=2), 9)]), extrasamples=["assocalpha"]),
+        "tiff_big": tiff(deep, bigtiff=True, compression="zlib", predictor=True),
+        "tiff_pages": encoded(image, "TIFF", save_all=True, append_images=[image.rotate(180)], compression="tiff_lzw"),
+        "png_grey_key": encoded(Image.fromarray(grey), "PNG", transparency=int(grey[3, 3])),
+        "png_turned_alpha": encoded(Image.fromarray(np.dstack([rgb, alpha])), "PNG", exif=exif),
         "bmp_rgb": encoded(image, "BMP"),
         "bmp_palette": encoded(image.quantize(16), "BMP"),
         "bmp_alpha": encoded(Image.fromarray(np.dstack([rgb, alpha])), "BMP"),
@@ -79,6 +88,8 @@ def corpus() -> dict[str, bytes]:
         "webp_alpha": encoded(Image.fromarray(np.dstack([rgb, alpha])), "WEBP", lossless=True, exact=True),
         "webp_lossy_alpha": encoded(Image.fromarray(np.dstack([rgb, alpha])), "WEBP", quality=80),
         "ppm": encoded(image, "PPM"),
+        "pgm_10": b"P5\n40 30\n1023\n" + (deep[..., 0] >> 6).astype(">u2").tobytes(),
+        "pbm": encoded(image.convert("1"), "PPM"),
         "pgm": encoded(Image.fromarray(grey), "PPM"),
         "ppm_16": b"P6\n# sixteen bits\n40 30\n65535\n" + deep.astype(">u2").tobytes(),
         "ppm_text": b"P3\n40 30\n255\n" + " ".join(map(str, rgb.ravel())).encode() + b"\n",
@@ -94,7 +105,8 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
 def tiff(array: np.ndarray, **options) -> bytes:
     buffer = io.BytesIO()
     grey = array.ndim == 2 or array.shape[2] == 1
-    tifffile.imwrite(buffer, array, photometric="minisblack" if grey else "rgb", metadata=None, **options)
+    options = {"photometric": "minisblack" if grey else "rgb"} | options
+    tifffile.imwrite(buffer, array, metadata=None, **options)
     return buffer.getvalue()
 
 
@@ -235,6 +247,10 @@ def by_pillow(data: bytes, with_alpha: bool) -> np.ndarray:
         image.load()
         grey = np.asarray(image).astype(np.float32) / 65535
         array = np.dstack([grey] * 3 + [np.ones_like(grey)] * with_alpha)
+    elif image.format == "BMP" and with_alpha and image.tile[0].args[0] == "BGRX":  # Pillow leaves out alpha
+        tile = image.tile[0]
+        pixels = data[tile.offset : tile.offset + image.width * image.height * 4]
+        array = np.asarray(Image.frombytes("RGBA", image.size, pixels, "raw", "BGRA", *tile.args[1:])) / np.float32(255)
     else:
         array = np.asarray(image.convert("RGBA" if with_alpha else "RGB")).astype(np.float32) / 255
     if turned in (5, 6, 7, 8):

@@ -1,0 +1,172 @@
+"""What an image file says beside its pixels: which way is up, what its colours mean, how large it is on paper, EXIF."""
+
+import io
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gesso.data.headers import Tags, jpeg_segments, png_chunks, tiff_entries, tiff_layout, webp_chunks
+
+ORIENTATION = 274
+EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 33432)  # what EXIF says in a TIFF's own directory
+OF_PIXELS = {*range(254, 293), 317, *range(320, 348), 512, 513, 514, *range(529, 533), 34377, 34665, 34675, 34853, 700}
+SIZES = (40962, 40963)  # of the picture, by EXIF
+COLOUR_CHUNKS = (b"cICP", b"gAMA", b"cHRM", b"sRGB", b"mDCV", b"cLLI")  # of PNG, before all pixels
+
+
+class LeftOutWarning(UserWarning):
+    """Something that a file says or holds is not carried over."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is carried from a file to its restoration.
+
+    Attributes:
+        icc: colour profile.
+        dpi: pixels in an inch, across and down.
+        exif: EXIF block as JPEG holds it, without orientation, sizes and thumbnail.
+        chunks: what a PNG says of its colours, by the kind of the chunk.
+    """
+
+    icc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    exif: bytes | None = None
+    chunks: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def turned_upright(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels (H, W, ...) as EXIF's orientation, 1 to 8, wants them shown; what is no orientation changes nothing."""
+    if not 2 <= orientation <= 8:
+        return array
+    array = array.swapaxes(0, 1) if orientation >= 5 else array
+    down, right = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}[orientation]
+    return np.ascontiguousarray(array[::down, ::right])
+
+
+def find_orientation(data: bytes, tags: Tags | None = None) -> int:
+    """The orientation that a file asks for, 1 to 8, by EXIF or else XMP, as Pillow reads them; 1 where it does not.
+
+    Args:
+        data: the file.
+        tags: of the page, for TIFF.
+    """
+    if tags is not None:
+        return tags.get(ORIENTATION, (1,))[0]
+    if not _may_be_turned(data):
+        return 1
+    try:
+        value = _opened(data).getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow raises whatever damaged EXIF leads it to; viewers pass over it
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _may_be_turned(data: bytes) -> bool:
+    """Whether it is worth a look: files without EXIF and XMP shall cost nothing."""
+    if data.startswith(b"\x89PNG"):
+        return any(kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") for kind, _, _ in png_chunks(data))
+    if data.startswith(b"RIFF"):
+        return any(kind in (b"EXIF", b"XMP ") for kind, _, _ in webp_chunks(data))
+    if data.startswith(b"\xff\xd8"):
+        for marker, _ in jpeg_segments(data):
+            if marker == 0xDA:
+                return False
+            if marker == 0xE1:
+                return True
+    return False
+
+
+def _opened(data: bytes) -> Any:
+    """A PNG, JPEG or WebP file in Pillow; its size has been checked, so Pillow's own limit shall not matter."""
+    from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+    kinds = {b"\x89P": PngImagePlugin.PngImageFile, b"\xff\xd8": JpegImagePlugin.JpegImageFile}
+    return kinds.get(data[:2], WebPImagePlugin.WebPImageFile)(io.BytesIO(data))
+
+
+def read_metadata(data: bytes, tags: Tags | None = None) -> Metadata:
+    """The metadata of a file; of a TIFF those of the page with these tags. What cannot be read is left out."""
+    if tags is not None:
+        return _of_tiff(data, tags)
+    if data[:2] not in (b"\x89P", b"\xff\xd8", b"RI"):
+        return Metadata()
+    try:
+        image = _opened(data)
+        icc, dpi = image.info.get("icc_profile"), image.info.get("dpi")
+        png = data.startswith(b"\x89PNG")
+        found = [(kind, data[start : start + size]) for kind, start, size in png_chunks(data)] if png else []
+        has_exif = not png or any(kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") for kind, _ in found)
+        exif = _cleaned(image.getexif()) if has_exif else None
+    except Exception:  # as in find_orientation
+        return Metadata()
+    chunks = tuple((kind, content) for kind, content in found if kind in COLOUR_CHUNKS)
+    dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None
+    return Metadata(icc or None, dpi, exif, chunks)
+
+
+def _of_tiff(data: bytes, tags: Tags) -> Metadata:
+    order, big = tiff_layout(data)
+    places = {tag: (kind, count, start) for tag, kind, count, start in tiff_entries(data, tags[0][0])}
+    icc = None
+    if 34675 in places:
+        _, count, start = places[34675]
+        icc = data[start : start + count] or None
+    dpi = None
+    if 282 in places and 283 in places and tags.get(296, (2,))[0] in (2, 3):
+        ratios = [struct.unpack_from(order + "II", data, places[tag][2]) for tag in (282, 283)]
+        if all(above and below for above, below in ratios):
+            unit = 2.54 if tags.get(296, (2,))[0] == 3 else 1
+            dpi = (ratios[0][0] / ratios[0][1] * unit, ratios[1][0] / ratios[1][1] * unit)
+    exif = None
+    if not big and any(tag in places for tag in (*DESCRIPTIVE, EXIF_IFD, GPS_IFD)):
+        from PIL import Image
+
+        try:
+            read = Image.Exif()
+            read.load(data[:4] + struct.pack(order + "I", tags[0][0]) + data[8:])
+            exif = _cleaned(read)
+        except Exception:  # as in find_orientation
+            exif = None
+    return Metadata(icc, dpi, exif)
+
+
+def _cleaned(exif: Any) -> bytes | None:
+    """An EXIF block of Pillow's without what the restoration would belie: orientation, sizes, thumbnail, layout."""
+    from PIL import Image
+
+    kept = Image.Exif()
+    for tag, value in exif.items():
+        if tag not in OF_PIXELS and tag != ORIENTATION:
+            kept[tag] = value
+    for part in (EXIF_IFD, GPS_IFD):
+        if inside := exif.get_ifd(part):
+            kept.get_ifd(part).update({tag: value for tag, value in inside.items() if tag not in SIZES})
+    if not len(kept) and not any(kept.get_ifd(part) for part in (EXIF_IFD, GPS_IFD)):
+        return None
+    return kept.tobytes()
+
+
+def is_standard(chunks: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether a PNG says of its colours no more than that they are those of sRGB, or nothing."""
+    gamma, primaries = (
+        struct.pack(">I", 45455),
+        struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+    )
+    usual = {b"gAMA": gamma, b"cHRM": primaries, b"cICP": b"\x01\x0d\x00\x01"}
+    return all(kind == b"sRGB" or usual.get(kind) == content for kind, content in chunks)
+
+
+def profile_name(icc: bytes) -> str:
+    """What a colour profile calls itself."""
+    from PIL import ImageCms
+
+    try:
+        return re.sub(r"\s+", " ", ImageCms.getProfileDescription(io.BytesIO(icc))).strip() or "unnamed"  # pyright: ignore
+    except Exception:
+        return "unnamed"
