@@ -1,6 +1,13 @@
 import re
+import shutil
+import subprocess
+import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -12,3 +19,37 @@ def test_the_minimum_versions_that_are_tested_are_those_that_are_declared():
     declared = [re.sub(r"\[.*\]", "", line).replace(">=", "==") for line in requirements if ">=" in line]
     tested = [line for line in (ROOT / "constraints-min.txt").read_text().splitlines() if not line.startswith("#")]
     assert tested == declared
+
+
+# ------------------------------------------------------------------------------------------------- what is installed
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A wheel and a source distribution, built from what git has and what is new beside it."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
+        if (ROOT / name).is_file() and name.split("/")[0] in ("gesso", "pyproject.toml", "README.md", "LICENSE"):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    code = "import sys; from setuptools import build_meta as b; o = sys.argv[1]; b.build_wheel(o); b.build_sdist(o)"
+    subprocess.run([sys.executable, "-c", code, str(out)], cwd=source, check=True, capture_output=True)
+    return source, next(out.glob("*.whl")), next(out.glob("*.tar.gz"))
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(built):
+    source, wheel, _ = built
+    with zipfile.ZipFile(wheel) as opened:
+        inside = {name for name in opened.namelist() if ".dist-info/" not in name}
+    package = {path.relative_to(source).as_posix() for path in (source / "gesso").rglob("*") if path.is_file()}
+    assert inside == package
+    assert wheel.name.endswith("-py3-none-any.whl")  # nothing that a compiler made
+
+
+def test_the_source_distribution_can_be_built_again(built):
+    source, _, archive = built
+    with tarfile.open(archive) as opened:
+        inside = {name.split("/", 1)[1] for name in opened.getnames() if "/" in name}
+    package = {path.relative_to(source).as_posix() for path in (source / "gesso").rglob("*") if path.is_file()}
+    assert package | {"pyproject.toml", "README.md", "LICENSE"} <= inside
