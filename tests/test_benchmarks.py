@@ -2,7 +2,9 @@
 
 import json
 
-from benchmarks import gpu
+import pytest
+
+from benchmarks import gpu, official
 
 
 def test_the_gpu_run_goes_through_on_a_cpu(tmp_path):
@@ -21,3 +23,17 @@ def test_what_no_longer_fits_into_the_time_is_named(tmp_path):
     report = gpu.main(["--out", str(tmp_path), "--device", "cpu", "--dry-run", "--minutes", "0"])
     assert "networks: nafnet_tiny, 1 x 32, float32" in report.left_out
     assert "- ifp: bf16" in (tmp_path / "gpu.md").read_text()
+
+
+def test_a_checkout_of_the_authors_code_is_measured_beside_ours(tmp_path, capsys):
+    """The textbook formulation stands for the authors' code, which is not here."""
+    file = tmp_path / "basicsr/models/archs/restormer_arch.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("from benchmarks.textbook.restormer import Textbook as Restormer\n")
+    words = ["restormer_tiny", "--code", str(tmp_path), "--size", "16", "--rounds", "1", "--passes", "forward"]
+    official.main([*words, "--precisions", "float32"])
+    printed = capsys.readouterr().out
+    assert "official float32" in printed
+    assert "1.00x" in printed
+    with pytest.raises(SystemExit, match=r"expected the authors' repository with model\.py"):
+        official.main(["uformer_tiny", *words[1:]])
