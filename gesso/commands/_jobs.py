@@ -18,6 +18,7 @@ from typing import Any
 from gesso.data.io import atomic_path
 from gesso.functional.processes import RUNS_BESIDE
 from gesso.report.console import say, warn
+from gesso.training.launch import stop_signals
 from gesso.training.recipe import change
 
 PLACES = ("data", "lq", "gt", "val", "init")  # options that say where a comparison keeps what a run reads
@@ -42,8 +43,19 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether it has been finished, now or before."""
-        return (self.folder / "done.json").exists()
+        """Whether it has been finished, now or before, with its last measurement on record."""
+        return (self.folder / "done.json").exists() and self.measured
+
+    @property
+    def measured(self) -> bool:
+        """Whether the measurement of its last step is on record; pre-training has none."""
+        if self.verb != "finetune":
+            return True
+        images = self.folder / "images.csv"
+        if not images.exists():
+            return False
+        with images.open(newline="") as file:
+            return any(int(row["step"]) == self.options["steps"] for row in csv.DictReader(file))
 
     @property
     def seconds(self) -> float:
@@ -92,6 +104,8 @@ class Job:
         finally:
             with atomic_path(self.folder / "seconds.json") as path:
                 path.write_text(json.dumps(before + time.perf_counter() - begin))
+        if not self.measured:
+            raise RuntimeError(f"{self.folder}: the measurement of the last step is not on record")
         with atomic_path(self.folder / "done.json") as path:
             path.write_text(json.dumps({"seconds": self.seconds}))
         for name in LEFTOVERS:
@@ -154,7 +168,7 @@ def run_beside(jobs: Sequence[Job], devices: int) -> dict[str, str]:
         if not job.done:
             failures[job.name] = last_line(job.folder / "log.txt") or f"ended with exit status {code}"
 
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in stop_signals()}
     pool = ThreadPoolExecutor(devices)
     try:
         for future in [pool.submit(run, job) for job in jobs]:
@@ -165,7 +179,8 @@ def run_beside(jobs: Sequence[Job], devices: int) -> dict[str, str]:
         for process in set(running):
             process.terminate()
         pool.shutdown()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return failures
 
 

@@ -42,7 +42,7 @@ from gesso.degradations import DegradationSpec, parse_degradation
 from gesso.functional.resize import enlarge
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
 from gesso.report.console import say, show_table, warn
-from gesso.report.statistics import Score
+from gesso.report.statistics import BASELINE, Score
 from gesso.restorer import Restorer
 from gesso.tasks import Task, find_task, seen_with
 from gesso.training.recipe import Recipe, check_numbers
@@ -202,7 +202,7 @@ def compare(
         why = run_jobs([run.job for run in runs], devices)
         why |= {run.job.name: "its images are not finite" for run in runs if run.job.done and not usable(run)}
         failures |= {run.start.name: f"{why[run.job.name]} ({run.job.name})" for run in runs if run.job.name in why}
-        return conclude(out, goal, recipe, splits, primings, runs, failures)
+        return conclude(out, goal, recipe, splits, primings, runs, failures, find_left_out(runs, why))
 
 
 # --------------------------------------------------------------------------------------------------------- before
@@ -284,6 +284,24 @@ def finetuning(
 # ---------------------------------------------------------------------------------------------------------- after
 
 
+def find_left_out(runs: Sequence[Run], why: Mapping[str, str]) -> dict[str, str]:
+    """Why runs do not enter the gains, by their names: they failed, or one that they are held against did.
+
+    A seed counts for a start where it and random weights have all their folds.
+    """
+    failed: dict[tuple[int, int, str], list[str]] = {}
+    for run in runs:
+        if run.job.name in why:
+            failed.setdefault((run.count, run.seed, run.start.name), []).append(run.job.name)
+    left_out = {}
+    for run in runs:
+        name, seed = run.job.name, (run.count, run.seed)
+        missing = failed.get((*seed, run.start.name), []) + failed.get((*seed, BASELINE), [])
+        if missing:
+            left_out[name] = why.get(name) or f"there is no result of {' and '.join(dict.fromkeys(missing))}"
+    return left_out
+
+
 def conclude(
     out: Path,
     goal: Task,
@@ -292,6 +310,7 @@ def conclude(
     primings: Mapping[str, Job],
     runs: Sequence[Run],
     failures: dict[str, str],
+    left_out: dict[str, str],
 ) -> Outcome:
     """Writes tables, pictures and the page from the runs that are done, and prints the verdicts.
 
@@ -317,6 +336,7 @@ def conclude(
         input_psnr=fmean(input_psnrs(folds, goal)),
         costs=costs(whole, primings),
         failures=failures,
+        left_out=left_out,
         machine=machine(),
     ).write(out)
     page = write_report(out)
@@ -328,6 +348,8 @@ def conclude(
         say(sentence, "bold")
     for name, why in failures.items():
         warn(f"{name} failed: {why}")
+    for name, why in left_out.items():
+        warn(f"left out of the gains: {name}: {why}")
     say(f"the whole answer: {page}")
     return Outcome(page, verdicts, failures)
 

@@ -162,7 +162,6 @@ def finetune(
         what=f"{task} {backbone}",
         stages=plan,
         steps=steps,
-        validations=[validation.pictures for validation in validations],
         val_every=val_every,
         weight_decay=weight_decay,
         seed=seed,

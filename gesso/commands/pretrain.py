@@ -115,7 +115,6 @@ def pretrain(
         what=f"{pretext} {backbone}",
         stages=[Stage(1.0, crop_size, batch_size)],
         steps=steps,
-        validations=(),
         val_every=0,
         optimizer=optimizer,
         lr=lr,

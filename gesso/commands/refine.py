@@ -175,7 +175,6 @@ def refine(
         what=f"refine {task}",
         stages=plan,
         steps=steps,
-        validations=[validation.pictures for validation in validations],
         val_every=val_every,
         optimizer=optimizer,
         lr=lr,

@@ -69,6 +69,7 @@ class Facts:
         input_psnr: mean PSNR in dB of the unrestored test images.
         costs: by start.
         failures: why runs of a start failed, by start.
+        left_out: why runs do not enter the gains, by the names of the runs.
         machine: what it ran on.
         channels: of the images that are compared; four are data in every one of their files.
     """
@@ -80,6 +81,7 @@ class Facts:
     input_psnr: float
     costs: dict[str, Cost] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     machine: str = ""
     channels: int = 3
 
@@ -426,6 +428,7 @@ def markdown(comparison: Comparison) -> str:
     facts = comparison.facts
     parts = [f"# {facts.title}", *(f"**{verdict}**" for verdict in comparison.verdicts)]
     parts += [f"{label(start)} failed: {why}" for start, why in facts.failures.items()]
+    parts += [f"Left out of the gains: {run}: {why}" for run, why in facts.left_out.items()]
     parts += [markdown_table(comparison.table), f"{facts.protocol}. Unrestored input: {facts.input_psnr:.2f} dB."]
     parts += ["## Costs", markdown_table(comparison.cost_table)]
     if len(comparison.equal_table) > 1:

@@ -1,7 +1,8 @@
 """One optimisation loop for pre-training, fine-tuning and refining."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any, cast
 
 import torch
@@ -22,6 +23,7 @@ from gesso.training.sharding import Outline, gathered, shard, whole
 MAX_SKIPPED_IN_A_ROW = 10
 
 Batch = dict[str, Any]
+Watch = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 class TrainingError(RuntimeError):
@@ -45,6 +47,7 @@ class TrainingModule(LightningModule):
         self.average: AveragedModel | None = None
         self.outline: Outline | None = None  # where the network is cut up over the devices
         self.batches_done = 0
+        self.recorded = 0  # batches up to which all that was due is on record
         self.collected: list[tuple[int, Batch]] = []  # batches, with their numbers, of the step that is being computed
         self.at_a_time: int | None = None  # images that memory holds; none: a whole batch
         self.skipped = Counter[str]()
@@ -53,6 +56,7 @@ class TrainingModule(LightningModule):
         self.summed = 0  # over so many batches
         self.note = ""  # what stands behind the progress bar
         self.facts: dict[str, Any] = {}  # what the file's header will say of this run
+        self.images: dict[str, list[str]] = {}  # names of those that are read from files, by what they are for
 
     def plan(
         self,
@@ -82,6 +86,13 @@ class TrainingModule(LightningModule):
     def preview(self, batch: Batch, generator: Draws) -> dict[str, Tensor]:
         """Pictures (B, 3, H, W) for the sample sheet by label."""
         raise NotImplementedError
+
+    def measure(self, watch: Watch) -> None:
+        """Measures the run on the images that it is held against, and records it; nothing where there are none.
+
+        Args:
+            watch: is given the images and yields them, one at a time.
+        """
 
     @property
     def deliverable(self) -> Backbone:
@@ -232,7 +243,7 @@ class TrainingModule(LightningModule):
     def log_losses(self, losses: dict[str, Tensor]) -> None:
         """Sums the losses on the device; writes their mean every `log_every` steps, the only time it waits for it."""
         for name, value in losses.items():
-            self.running[name] = self.running.get(name, 0) + value
+            self.running[name] = value + self.running[name].to(value) if name in self.running else value
         self.summed += 1
         if self.batches_done % (self.log_every * self.accumulate) == 0:
             values = mean_over_processes(torch.stack(list(self.running.values())) / self.summed).tolist()
@@ -288,12 +299,40 @@ class TrainingModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds where the run stands to the state that `--resume` reads."""
-        checkpoint["gesso"] = {"batches_done": self.batches_done, "skipped": dict(self.skipped)}
+        checkpoint["gesso"] = {
+            "batches_done": self.batches_done,
+            "recorded": self.recorded,
+            "at_a_time": self.at_a_time,
+            "skipped": dict(self.skipped),
+            "skipped_in_a_row": self.skipped_in_a_row,
+            # of each device, for their sums are rounded apart
+            "running": from_all({name: float(value) for name, value in self.running.items()}),
+            "summed": self.summed,
+            "images": self.images,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes up where the run stood."""
-        self.batches_done = checkpoint["gesso"]["batches_done"]
-        self.skipped = Counter(checkpoint["gesso"]["skipped"])
+        """Restores where the run stood; older states lack some of it, and their last measurement may be missing."""
+        state = checkpoint["gesso"]
+        self.batches_done = state["batches_done"]
+        self.recorded = state.get("recorded", -1)
+        self.at_a_time = state.get("at_a_time")
+        self.skipped = Counter(state["skipped"])
+        self.skipped_in_a_row = state.get("skipped_in_a_row", 0)
+        self.summed = state.get("summed", 0)
+        self.running = own_running(state.get("running", []))
+        # The loop of a resumed run has only the batches that are left; Lightning's counters of the first are not its.
+        checkpoint.pop("loops", None)
+
+
+def own_running(all_devices: Sequence[Mapping[str, float]]) -> dict[str, Tensor]:
+    """This device's sums of losses from those of all devices, or their mean where there were others."""
+    here = place()
+    if len(all_devices) == here.world:
+        own = all_devices[here.rank]
+    else:
+        own = {name: fmean(sums[name] for sums in all_devices) for name in (all_devices[0] if all_devices else {})}
+    return {name: torch.tensor(value, dtype=torch.float32) for name, value in own.items()}
 
 
 def sparing_vectors(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

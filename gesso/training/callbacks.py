@@ -1,12 +1,17 @@
-"""What happens beside the training step: saving, sample sheets, the progress bar, a request to stop."""
+"""What happens beside the training step: saving, measuring, sample sheets, the progress bar, a request to stop.
+
+What is due at a step is done in the order of the callbacks: the state is saved, images are measured, a sheet is drawn,
+and then `Recorded` notes that all of it is on record. A state that was saved before that says so, and the run that
+resumes from it makes up for what is missing before its first step. So a kill at any moment loses no result.
+"""
 
 import csv
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import Trainer
@@ -18,12 +23,25 @@ from gesso.functional.random import generator_for
 from gesso.report.console import duration, progress_bar, say
 from gesso.report.sheets import write_sheet
 from gesso.training._module import TrainingModule
+from gesso.training.launch import stop_signals
 from gesso.training.sharding import complete, gathered
+
+Item = TypeVar("Item")
 
 
 def steps_done(module: TrainingModule, every: int) -> bool:
     """Whether a step has just been completed whose number is a multiple of `every` (0: never)."""
     return bool(every) and module.batches_done % (every * module.accumulate) == 0
+
+
+def is_due(module: TrainingModule, every: int) -> bool:
+    """Whether what is done every so many steps (0: never), and at the end, is due after the last batch."""
+    return steps_done(module, every) or module.batches_done == module.sampler.batches
+
+
+def lacks_record(module: TrainingModule) -> bool:
+    """Whether a run that is resumed was stopped before all that is due at its step was on record."""
+    return module.recorded < module.batches_done
 
 
 def on_device(batch: dict[str, Any], trainer: Trainer, module: TrainingModule) -> dict[str, Any]:
@@ -39,27 +57,28 @@ class Keep(Callback):
     """
 
     def __init__(self, out: Path, save_every: int) -> None:
-        self.out, self.save_every, self.saved = out, save_every, -1
+        self.out, self.save_every, self.saved = out, save_every, (-1, -1)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
         """Saves when it is time, but never what steps without a finite gradient may have spoilt: these it lists."""
         if pl_module.skipped_in_a_row:
             if trainer.is_global_zero:
                 self.list_skipped(pl_module)
-        elif steps_done(pl_module, self.save_every):
+        elif is_due(pl_module, self.save_every):
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Saves the end, whatever ended the run."""
-        self.save(trainer, pl_module)
+        """Saves the end, whatever ended the run, with the word that everything is on record."""
+        if self.saved != (pl_module.batches_done, pl_module.recorded):
+            self.save(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Remembers where the run stood, so that nothing is saved that is no news."""
-        self.saved = pl_module.batches_done
+        self.saved = pl_module.batches_done, pl_module.recorded
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Saves what was reached, if it is whole; other devices than one cannot be counted on after an error."""
-        news = pl_module.batches_done > self.saved >= 0
+        news = pl_module.batches_done > self.saved[0] >= 0
         sound = pl_module.is_whole and not pl_module.skipped_in_a_row and trainer.training
         if news and sound and isinstance(exception, Exception) and trainer.world_size == 1:
             self.save(trainer, pl_module)
@@ -72,7 +91,7 @@ class Keep(Callback):
 
     def save(self, trainer: Trainer, module: TrainingModule) -> None:
         """Writes both files; on many devices every rank takes part and rank 0 writes."""
-        self.saved = module.batches_done
+        self.saved = module.batches_done, module.recorded
         for logger in trainer.loggers:
             logger.save()  # what a state has behind it stands in metrics.csv, even if the run is killed next
         temporary = self.out / "last.ckpt.part"
@@ -109,6 +128,41 @@ class Snapshots(Callback):
                 checkpoint.save(network, self.folder / f"{pl_module.step}.safetensors", **facts)
 
 
+class Measure(Callback):
+    """Measures the images that the module is held against, every `val_every` steps and at the end.
+
+    A run that was asked to stop does not begin with it, and on a single device does not end it: when the run is
+    resumed, it is made up for.
+    """
+
+    def __init__(self, val_every: int, stop: "StopRequest") -> None:
+        self.val_every, self.stop = val_every, stop
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Makes up for a measurement that was due when the state was saved."""
+        if lacks_record(pl_module) and is_due(pl_module, self.val_every):
+            self.measure(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
+        """Measures when it is time."""
+        if is_due(pl_module, self.val_every):
+            self.measure(trainer, pl_module)
+
+    def measure(self, trainer: Trainer, module: TrainingModule) -> None:
+        """Has the module measure its images, and stops between two of them if the run was asked to."""
+        self.stop.obey(trainer, module)
+
+        def watch(images: Sequence[Item]) -> Iterator[Item]:
+            for image in images:
+                yield image
+                if trainer.world_size == 1:
+                    self.stop.obey(trainer, module)
+
+        module.measure(watch)
+        for logger in trainer.loggers:
+            logger.save()
+
+
 class Samples(Callback):
     """Writes `samples/000300.png`, the run at work on a batch that never changes."""
 
@@ -116,13 +170,14 @@ class Samples(Callback):
         self.folder, self.every, self.batch, self.rows = out / "samples", every, batch, rows
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
-        """Draws when it is time."""
-        if steps_done(pl_module, self.every):
+        """Draws when it is time, and at the end."""
+        if is_due(pl_module, self.every):
             self.draw(trainer, pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Draws the end."""
-        self.draw(trainer, pl_module)
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Makes up for a sheet that was due when the state was saved."""
+        if lacks_record(pl_module) and is_due(pl_module, self.every):
+            self.draw(trainer, pl_module)
 
     def draw(self, trainer: Trainer, module: TrainingModule) -> None:
         """Writes the sheet of the present step, one image after the other: memory may not hold a batch.
@@ -141,6 +196,27 @@ class Samples(Callback):
                 rows.append({label: images[0] for label, images in pictures.items()})
         if trainer.is_global_zero:
             write_sheet(self.folder / f"{module.step:06d}.png", rows)
+
+
+class Recorded(Callback):
+    """Notes in the module that all that was due is on record, and ends a run that was asked to stop."""
+
+    def __init__(self, stop: "StopRequest") -> None:
+        self.stop = stop
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Whatever was missing has been made up for."""
+        pl_module.recorded = pl_module.batches_done
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
+        """Whatever was due has been done.
+
+        Several devices ask each other for requests to stop only when they log, for each question makes them wait for
+        the slowest.
+        """
+        pl_module.recorded = pl_module.batches_done
+        if trainer.world_size == 1 or steps_done(pl_module, pl_module.log_every):
+            self.stop.obey(trainer, pl_module)
 
 
 class ProgressLine(Callback):
@@ -174,7 +250,7 @@ class StoppedError(Exception):
 
 
 class StopRequest(Callback):
-    """Ctrl-C or SIGTERM ends the run after the present step, with its state saved; a second Ctrl-C ends it at once.
+    """Ctrl-C, SIGTERM or SIGHUP ends the run after the present step, its state saved; a second one ends it at once.
 
     The run ends by an exception: what Lightning saves after `trainer.should_stop` counts as a finished epoch, from
     which nothing can go on.
@@ -184,9 +260,9 @@ class StopRequest(Callback):
         self.keep, self.requested = keep, False
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Listens to both signals, in place of Lightning, which would not save; only a main thread can."""
+        """Listens to the signals, in place of Lightning, which would not save; only a main thread can."""
         self.before = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             try:
                 self.before[number] = signal.signal(number, self.note)
             except ValueError:
@@ -197,18 +273,15 @@ class StopRequest(Callback):
         self.requested = True
         signal.signal(number, self.before[number])
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
-        """Ends the run between two steps, where its state is whole, on all devices if one was asked.
+    def obey(self, trainer: Trainer, module: TrainingModule) -> None:
+        """Saves the state and ends the run on all devices if one was asked to, unless a step is half done.
 
-        Several devices ask each other only when they log, for each question makes them wait for the slowest. Where
-        images are to be measured first, the run ends one step later, for a resumed one would not measure them.
+        Raises:
+            StoppedError: if so.
         """
-        if trainer.world_size > 1 and not steps_done(pl_module, pl_module.log_every):
-            return
-        if trainer.strategy.reduce_boolean_decision(self.requested, all=False) and steps_done(pl_module, 1):
-            self.keep.save(trainer, pl_module)
-            if not (trainer.enable_validation and pl_module.batches_done % trainer.val_check_batch == 0):
-                raise StoppedError
+        if trainer.strategy.reduce_boolean_decision(self.requested, all=False) and steps_done(module, 1):
+            self.keep.save(trainer, module)
+            raise StoppedError
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Gives the signals back."""
@@ -226,7 +299,9 @@ class Estimate(Callback):
         self.batch, self.steps = batch, steps
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Rehearses on this device and prints the estimate."""
+        """Rehearses on this device and prints the estimate, if there is a step to come."""
+        if pl_module.batches_done == pl_module.sampler.batches:
+            return
         batch = on_device(self.batch(), trainer, pl_module)
         before = {name: buffer.clone() for name, buffer in pl_module.named_buffers()}
         self.rehearse(trainer, pl_module, batch)  # warms up

@@ -1,6 +1,5 @@
 """Supervised training on a restoration task."""
 
-import csv
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from torch.utils.data import Dataset
 from gesso import checkpoint
 from gesso.backbones._base import Backbone
 from gesso.data.augment import mixup
-from gesso.data.io import atomic_path
 from gesso.functional.processes import all_shares, share_of
 from gesso.functional.random import Draws, shared
 from gesso.functional.resize import enlarge
@@ -23,7 +21,9 @@ from gesso.metrics import Protocol
 from gesso.pretext.dcpt import DegradationCritic
 from gesso.report.console import say, show_table, warn
 from gesso.restorer import Restorer
-from gesso.training._module import TrainingModule
+from gesso.training._module import TrainingModule, Watch
+from gesso.training.resume import list_names
+from gesso.training.table import record_rows
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -75,8 +75,8 @@ class FinetuneModule(TrainingModule):
         super().__init__(backbone)
         self.critic, self.critic_weight, self.features_lr = critic, critic_weight, features_lr
         self.loss, self.validations, self.out, self.use_mixup = loss, validations, out, use_mixup
+        self.images = {f"{validation.name}'s validation": list_names(validation.pictures) for validation in validations}
         self.best_psnr = -float("inf")
-        self.scores: list[list[dict[str, Any]]] = []
 
     @property
     def coupling(self) -> str:
@@ -116,51 +116,50 @@ class FinetuneModule(TrainingModule):
         self.backbone.train()
         return {"input": enlarge(lq, self.backbone.scale), "restored": restored, "ground truth": batch["gt"]}
 
-    def on_validation_epoch_start(self) -> None:
-        """Makes room for the scores and sets the network to evaluation."""
-        self.validation_began = time.perf_counter()
-        self.scores = [[] for _ in self.validations]
-        self.restorer = Restorer(self.whole_deliverable(), device=self.device, precision="float32")
-
-    def validation_step(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> None:
-        """Measures one whole image."""
-        restored = self.restorer(batch["lq"].cpu())
-        protocol = self.validations[dataloader_idx].protocol
-        for i, name in enumerate(batch["name"]):
-            self.scores[dataloader_idx].append({"name": name, **protocol(restored[i], batch["gt"][i].cpu())})
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs the means over all devices, keeps the best state, warns when the output is no better than the input."""
-        del self.restorer  # its network may be a copy
-        gathered = self.gathered(self.scores)
+    def measure(self, watch: Watch) -> None:
+        """Measures whole images; logs the means over all devices, and keeps the best state."""
+        if not self.validations:
+            return
+        began = time.perf_counter()
+        restorer = Restorer(self.whole_deliverable(), device=self.device, precision="float32")
+        gathered = [self.score(restorer, validation, watch) for validation in self.validations]
+        del restorer  # its network may be a copy
         names = [validation.name for validation in self.validations]
         reached = {name: (mean(rows, "psnr"), mean(rows, "ssim")) for name, rows in zip(names, gathered, strict=True)}
         if self.trainer.is_global_zero:
             self.record(gathered)
             self.announce(reached)
         metrics = {f"{name}/{metric}": reached[name][i] for name in names for i, metric in enumerate(("psnr", "ssim"))}
-        self.write(metrics | {"validation_seconds": time.perf_counter() - self.validation_began})
-        psnr = fmean(psnr for psnr, _ in reached.values())
-        if psnr > self.best_psnr and self.step > 0:
-            self.best_psnr = psnr
-            network = self.whole_deliverable()
-            if self.trainer.is_global_zero:
-                facts = self.facts | {"step": self.step, "validation_psnr": round(psnr, 4)}
-                checkpoint.save(network, self.out / "best.safetensors", **facts)
+        self.write(metrics | {"validation_seconds": time.perf_counter() - began})
+        self.keep_best(fmean(psnr for psnr, _ in reached.values()))
+
+    def score(self, restorer: Restorer, validation: Validation, watch: Watch) -> list[dict[str, Any]]:
+        """What each image of a set reaches, in their order; the devices share them out."""
+        count = len(validation.pictures)  # pyright: ignore[reportArgumentType]
+        rows = []
+        for number in watch(share_of(range(count))):
+            sample = validation.pictures[number]
+            rows.append({"name": sample["name"], **validation.protocol(restorer(sample["lq"]), sample["gt"])})
+        return all_shares(rows, count)
+
+    def keep_best(self, psnr: float) -> None:
+        """Writes `best.safetensors` if no state before has reached this mean PSNR."""
+        if not (psnr > self.best_psnr and self.step > 0):
+            return
+        self.best_psnr = psnr
+        network = self.whole_deliverable()
+        if self.trainer.is_global_zero:
+            facts = self.facts | {"step": self.step, "validation_psnr": round(psnr, 4)}
+            checkpoint.save(network, self.out / "best.safetensors", **facts)
 
     def record(self, scores: list[list[dict[str, Any]]]) -> None:
-        """Adds what every image reached to `images.csv`; a resumed run writes later rows again."""
-        path, rows = self.out / "images.csv", []
-        if path.exists():
-            with path.open(newline="") as file:
-                rows = [list(row.values()) for row in csv.DictReader(file) if int(row["step"]) < self.step]
-        for validation, images in zip(self.validations, scores, strict=True):
-            for image in images:
-                metrics = [f"{image[metric]:.5f}" for metric in ("psnr", "ssim")]
-                rows.append([validation.name, str(self.step), image["name"], *metrics])
-        with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerows([["set", "step", "image", "psnr", "ssim"], *rows])
+        """Adds what every image reached to `images.csv`."""
+        rows = [
+            [validation.name, str(self.step), image["name"], *(f"{image[metric]:.5f}" for metric in ("psnr", "ssim"))]
+            for validation, images in zip(self.validations, scores, strict=True)
+            for image in images
+        ]
+        record_rows(self.out / "images.csv", ["set", "step", "image", "psnr", "ssim"], rows, self.step)
 
     def announce(self, reached: dict[str, tuple[float, float]]) -> None:
         """Prints PSNR and SSIM of each validation: a line, or where there are several a table with their mean."""
@@ -180,12 +179,6 @@ class FinetuneModule(TrainingModule):
             if gains[validation.name] <= 0 and self.step > 0:
                 numbers = f"{reached[validation.name][0]:.2f} of {validation.input_psnr:.2f} dB"
                 warn(f"{validation.name}: the restored images are no better than their inputs ({numbers})")
-
-    def gathered(self, scores: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
-        """Scores of all devices in the order of the images."""
-        counts = [len(validation.pictures) for validation in self.validations]  # pyright: ignore[reportArgumentType]
-        owned = [rows[: len(share_of(range(count)))] for rows, count in zip(scores, counts, strict=True)]
-        return [all_shares(rows, count) for rows, count in zip(owned, counts, strict=True)]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the best validation so far."""

@@ -66,8 +66,8 @@ def has_to_launch(options: Mapping[str, Any]) -> bool:
 def launch(function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     """What `function(**options)` returns in the first of `options["devices"]` processes, which run it at the same time.
 
-    A process that fails ends the others, and its error is raised here. Ctrl-C and SIGTERM are passed on, so that a
-    training saves its state.
+    A process that fails ends the others, and its error is raised here. Ctrl-C, SIGTERM and SIGHUP are passed on, so
+    that a training saves its state.
 
     Args:
         function: a function of a module.
@@ -170,7 +170,7 @@ def collect(workers: Sequence[Worker]) -> list[Outcome]:
 
 @contextlib.contextmanager
 def passing_signals_on(workers: Sequence[Worker]) -> Iterator[list[int]]:
-    """Passes Ctrl-C and SIGTERM on to all processes instead of obeying; yields those that have come."""
+    """Passes the signals that ask to stop on to all processes instead of obeying; yields those that have come."""
     received: list[int] = []
 
     def pass_on(number: int, frame: Any) -> None:
@@ -180,13 +180,24 @@ def passing_signals_on(workers: Sequence[Worker]) -> Iterator[list[int]]:
 
     before = {}
     with contextlib.suppress(ValueError):  # only a main thread may listen
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             before[number] = signal.signal(number, pass_on)
     try:
         yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stop_signals() -> list[int]:
+    """The signals that ask a run to save its state and stop: Ctrl-C, SIGTERM, and where there is one SIGHUP.
+
+    SIGHUP comes when the terminal is closed; nohup has it ignored, which is left so.
+    """
+    numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
 
 
 def free_port() -> int:

@@ -22,14 +22,25 @@ from gesso.checkpoint.files import read_pickle
 from gesso.data.datasets import NoiseDataset
 from gesso.functional.checks import check_choice
 from gesso.functional.memory import is_out_of_memory
-from gesso.functional.processes import place, share_of, sharers, under_slurm
+from gesso.functional.processes import place, sharers, under_slurm
 from gesso.report.console import say
 from gesso.restorer import computes_in_bf16
 from gesso.training._module import TrainingError, TrainingModule
-from gesso.training.callbacks import Estimate, Keep, ProgressLine, Samples, Snapshots, StoppedError, StopRequest
+from gesso.training.callbacks import (
+    Estimate,
+    Keep,
+    Measure,
+    ProgressLine,
+    Recorded,
+    Samples,
+    Snapshots,
+    StoppedError,
+    StopRequest,
+)
 from gesso.training.compiling import Mode, compile_features
 from gesso.training.launch import leave_at_exit
-from gesso.training.recipe import Recipe
+from gesso.training.recipe import Recipe, change
+from gesso.training.resume import advice_to_go_on, check_same_images, check_same_recipe, list_names
 from gesso.training.sampling import Stage, StepSampler
 from gesso.training.schedules import ScheduleName
 from gesso.training.schedules import schedule as schedule_by_name
@@ -39,28 +50,21 @@ from gesso.training.table import Table
 Strategy = Literal["auto", "ddp", "fsdp"]
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-MAY_CHANGE = {"devices", "num_nodes", "strategy", "accelerator", "workers", "compile", "save_every", "snapshot_every"}
+OF_A_RUN = ("last.ckpt", "best.safetensors", "metrics.csv", "images.csv", "skipped.csv")
 
 
 class RunData(LightningDataModule):
     """The samples of a run, by step, for this device."""
 
-    def __init__(
-        self, train: Dataset[Any], validations: Sequence[Dataset[Any]], sampler: StepSampler, workers: int
-    ) -> None:
+    def __init__(self, train: Dataset[Any], sampler: StepSampler, workers: int) -> None:
         super().__init__()
-        self.train, self.validations, self.sampler, self.workers = train, validations, sampler, workers
+        self.train, self.sampler, self.workers = train, sampler, workers
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This device's parts of the batches that are left of the run."""
         assert self.trainer is not None
         on_gpu = self.trainer.strategy.root_device.type == "cuda"
         return DataLoader(self.train, batch_sampler=self.sampler, num_workers=self.workers, pin_memory=on_gpu)
-
-    def val_dataloader(self) -> list[DataLoader[Any]]:
-        """Whole images one at a time, shared out over the devices; one without any measures the first, for nothing."""
-        shares = [share_of(range(len(images))) or [0] for images in self.validations]  # pyright: ignore
-        return [DataLoader(v, sampler=own, batch_size=1) for v, own in zip(self.validations, shares, strict=True)]
 
     def example(self) -> dict[str, Any]:
         """This device's part of the first batch of the run, the same at any time."""
@@ -76,7 +80,6 @@ def fit(
     what: str,
     stages: Sequence[Stage],
     steps: int,
-    validations: Sequence[Dataset[Any]] = (),
     val_every: int = 0,
     optimizer: Literal["adam", "adamw"] = "adamw",
     lr: float = 3e-4,
@@ -116,7 +119,6 @@ def fit(
         what: the word in front of the progress bar.
         stages: crop and batch over the run.
         steps: optimiser steps of the whole run.
-        validations: sets of whole images to measure on.
         val_every: steps between two measurements; 0: only at the end.
         optimizer: "adam" or "adamw".
         lr: peak learning rate.
@@ -149,8 +151,8 @@ def fit(
         sample_every: steps between two sample sheets; 0: only at the end.
         save_every: steps between two saved states; 0: only at the end.
         snapshot_every: steps between two networks that are kept, `snapshots/STEP.safetensors`; 0: none.
-        resume: go on with the run in `out`; its recipe must be the same, but for devices and other things that do
-            not change its result.
+        resume: go on with the run in `out`; its recipe and its images must be the same, but for devices and other
+            things that do not change its result, and for more steps where the schedule allows them.
         overwrite: replace a run that stands in `out`.
 
     Raises:
@@ -184,16 +186,21 @@ def fit(
     )
     if here.world > 1:
         leave_at_exit()
-    data = RunData(train, validations, sampler, workers_for(train, accelerator) if workers is None else workers)
+    module.images["training"] = list_names(train)
+    data = RunData(train, sampler, workers_for(train, accelerator) if workers is None else workers)
     together = parallel(strategy, module, compile)
     if precision == "float64":
         module.double()  # Lightning would load a state into float32 first
     with claimed(out):
-        state = prepare_folder(out, recipe, resume=resume, overwrite=overwrite)
+        longer = schedule in ("constant", "step") and len(stages) == 1
+        state = prepare_folder(out, recipe, resume=resume, overwrite=overwrite, longer=longer)
         if state is not None:
-            sampler.first = read_pickle(state)["gesso"]["batches_done"]
+            before = read_pickle(state)["gesso"]
+            sampler.first = before["batches_done"]
+            check_same_images(before.get("images"), module.images, advice_to_go_on(out, recipe.verb))
             say(f"going on at step {sampler.first // accumulate} of {steps}")
         keep = Keep(out, save_every)
+        stop = StopRequest(keep)
         trainer = Trainer(
             accelerator=accelerator,
             devices=here.local_world,
@@ -202,17 +209,17 @@ def fit(
             plugins=[*launcher(), *([DoublePrecision()] if precision == "float64" else [])],
             precision=mixed_precision(precision, accelerator),
             max_epochs=1,
-            val_check_interval=(val_every or steps) * accumulate,
-            check_val_every_n_epoch=None,
-            num_sanity_val_steps=0,
+            limit_val_batches=0,  # `Measure` measures, so that states and measurements have one order
             logger=loggers(out, sampler.first // accumulate),
             callbacks=[
+                stop,
                 Estimate(data.example, steps),
                 ProgressLine(what, steps),
                 Snapshots(out, snapshot_every),
                 keep,
+                Measure(val_every, stop),
                 Samples(out, sample_every, data.example),
-                StopRequest(keep),
+                Recorded(stop),
             ],
             use_distributed_sampler=False,
             enable_checkpointing=False,
@@ -223,8 +230,6 @@ def fit(
             compile_features(module.backbone, compile, trainer.strategy.root_device)
         try:
             trainer.fit(module, data, ckpt_path=state, weights_only=True)
-            if validations and val_every and steps % val_every:
-                trainer.validate(module, data, verbose=False)
         except StoppedError:
             say(f"stopped at step {module.step}; --resume goes on from here")
             raise KeyboardInterrupt from None
@@ -327,8 +332,15 @@ def claimed(out: Path) -> Iterator[None]:
         yield
 
 
-def prepare_folder(out: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Path | None:
+def prepare_folder(out: Path, recipe: Recipe, *, resume: bool, overwrite: bool, longer: bool) -> Path | None:
     """Readies a run's folder and returns the state to resume from, or None for a fresh start.
+
+    Args:
+        out: the folder.
+        recipe: of the run to come.
+        resume: go on with a run that stands there.
+        overwrite: replace it.
+        longer: whether the run that stands there is the beginning of one with more steps.
 
     Raises:
         ValueError: if a run stands in the folder and neither `resume` nor `overwrite` is given, or if the run to resume
@@ -338,14 +350,14 @@ def prepare_folder(out: Path, recipe: Recipe, *, resume: bool, overwrite: bool) 
     if place().rank > 0:  # the first process readies the folder
         return state if resume and state.exists() else None
     if resume and state.exists():
-        if rows := recipe.differences(recipe.earlier(config), allowed=MAY_CHANGE):
-            raise ValueError(f"--resume: the recipe differs from {config} ({rows}); use the same, or another --out")
+        check_same_recipe(recipe, config, longer=longer)
+        change(config, {"steps": recipe.options["steps"]})
         return state
     if config.exists() and not (overwrite or resume):
         raise ValueError(f"{out} holds a run already; --resume goes on with it, --overwrite replaces it")
-    tables = [out / old for old in ("last.ckpt", "metrics.csv", "images.csv", "skipped.csv")]
-    for old in (*tables, *out.glob("snapshots/*.safetensors")):
-        old.unlink(missing_ok=True)
+    old = [out / name for name in OF_A_RUN]
+    for path in (*old, *out.glob("samples/*.png"), *out.glob("snapshots/*.safetensors")):
+        path.unlink(missing_ok=True)
     recipe.write(config)
     return None
 

@@ -1,6 +1,11 @@
-"""`metrics.csv`, whole at any moment: the rows of a run, with those from before it was interrupted."""
+"""Tables of a run by step, whole at any moment, with the rows from before it was interrupted.
+
+Rows can be written again: those of the same step give way. So a run that was killed behind a row, and goes on from
+before it, leaves the table of an unbroken one.
+"""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +24,44 @@ class Table(ExperimentWriter):
 
     def __init__(self, path: Path, step: int) -> None:
         super().__init__(str(path.parent))
-        self.path, self.saved = path, 0
+        self.path, self.is_saved = path, False
         if path.exists():
             with path.open(newline="") as file:
-                rows: list[Any] = list(csv.DictReader(file))  # words, which are written again as they are
-            self.metrics = [row for row in rows if int(row["step"]) <= step]
+                rows = list(csv.DictReader(file))  # words, which are written again as they are
+            kept: list[Any] = [{k: v for k, v in row.items() if v} for row in rows if int(row["step"]) <= step]
+            self.metrics = kept
+
+    def log_metrics(self, metrics_dict: dict[str, float], step: int | None = None) -> None:
+        """Adds a row; one of the same step with one of its numbers gives way."""
+        super().log_metrics(metrics_dict, step)
+        new = self.metrics[-1]
+        self.metrics[-4:-1] = [
+            row
+            for row in self.metrics[-4:-1]
+            if int(row["step"]) != int(new["step"]) or row.keys() & new.keys() == {"step"}
+        ]
+        self.is_saved = False
 
     def save(self) -> None:
         """Writes all rows, if there are new ones."""
-        if len(self.metrics) == self.saved:
+        if self.is_saved or not self.metrics:
             return
         self._record_new_keys()
         with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.metrics_keys)
             writer.writeheader()
             writer.writerows(self.metrics)
-        self.saved = len(self.metrics)
+        self.is_saved = True
 
     def _check_log_dir_exists(self) -> None:
         """Leaves alone what lies in the folder."""
+
+
+def record_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]], step: int) -> None:
+    """Adds the rows of a step to a CSV file that has a column `step`; what it has of this step and later gives way."""
+    before = []
+    if path.exists():
+        with path.open(newline="") as file:
+            before = [list(row.values()) for row in csv.DictReader(file) if int(row["step"]) < step]
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *before, *rows])

@@ -1,8 +1,10 @@
 """Comparisons: fair, done once, honest about failures, and able to say no."""
 
 import csv
+import json
 import os
 import shlex
+import signal
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ from gesso.commands.finetune import start as starting_network
 from gesso.data.layouts import Pair, find_pairs
 from gesso.functional.processes import sharers
 from gesso.functional.random import generator_for
+from gesso.training.finetune_module import FinetuneModule
 
 NETWORK = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}}
 TINY = {
@@ -192,6 +195,74 @@ def test_killed_and_given_again_the_result_is_that_of_an_unbroken_one(tmp_path, 
     compare(**options)
     assert len(again) == 1 + 12 - 5
     assert rows(tmp_path / "out") == rows(done[0])
+
+
+def kill(monkeypatch, options, begins):
+    """A comparison that is killed within a run, whose module is measuring as `begins` says."""
+    score = FinetuneModule.score
+    torch.set_num_threads(1)  # a fork has no others
+    with monkeypatch.context() as patch:
+
+        def deadly(module, *args):
+            if begins(module):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return score(module, *args)
+
+        patch.setattr(FinetuneModule, "score", deadly)
+        child = os.fork()
+        if not child:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            compare(**options)
+            os._exit(0)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+
+@pytest.mark.parametrize("seeds", ["0", "0,1"])
+def test_killed_within_a_measurement_no_seed_is_lost(tmp_path, data, weights, done, seeds, monkeypatch):
+    options = {"data": data, "starts": str(weights), "seeds": seeds, **TINY}
+    out = tmp_path / "out"
+    last = f"seed-{seeds[-1]}-fold-1/random"
+    kill(monkeypatch, {"out": out, **options}, lambda module: module.step == 4 and str(module.out).endswith(last))
+    outcome = compare(out=out, **options)
+    assert outcome.failures == {}
+    kept = [row for row in rows(done[0]) if row["seed"] in seeds and row["start"] in ("random", str(weights))]
+    assert rows(out) == kept
+    assert f"{len(seeds.split(','))} seed" in outcome.verdicts[0]
+    assert "Left out" not in (out / "comparison.md").read_text()
+
+
+def test_a_job_that_is_called_done_without_its_measurement_is_done_again(tmp_path, data, weights):
+    """As runs of older versions that were killed between the state of the last step and its measurement."""
+    options = {"out": tmp_path / "out", "data": data, "starts": str(weights), "seeds": 0, **TINY}
+    compare(**options)
+    before = rows(tmp_path / "out")
+    for name in ("random", f"{weights.parent.name}-backbone-*"):
+        for run in (tmp_path / "out").glob(f"runs/*/seed-0-fold-1/{name}"):
+            measured = (run / "images.csv").read_text().splitlines(keepends=True)
+            (run / "images.csv").write_text("".join(line for line in measured if ",4," not in line))
+    assert compare(**options).exit_code == 0
+    assert rows(tmp_path / "out") == before
+
+
+def test_every_run_that_does_not_enter_the_gains_is_named(tmp_path, data, weights, monkeypatch, capsys):
+    run = Job.run
+
+    def fails(job):
+        if job.name == "random, seed 1, fold 0, 2 pairs":
+            raise OSError("no space")
+        run(job)
+
+    monkeypatch.setattr(Job, "run", fails)
+    outcome = compare(out=tmp_path / "out", data=data, starts=str(weights), seeds="0,1", **TINY)
+    assert outcome.exit_code == 1
+    why = "there is no result of random, seed 1, fold 0, 2 pairs"
+    expected = {"random, seed 1, fold 0, 2 pairs": "no space", "random, seed 1, fold 1, 2 pairs": why}
+    expected |= {f"{weights}, seed 1, fold {fold}, 2 pairs": why for fold in (0, 1)}
+    assert json.loads((tmp_path / "out/comparison.json").read_text())["left_out"] == expected
+    said = [capsys.readouterr().out, (tmp_path / "out/comparison.md").read_text(), outcome.page.read_text()]
+    for text in said:
+        assert all(name in text for name in expected)
+        assert "1 seed" in text
 
 
 def test_runs_go_on_in_a_comparison_that_has_been_moved(tmp_path, data, monkeypatch):
