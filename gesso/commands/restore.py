@@ -3,13 +3,18 @@
 import dataclasses
 import mimetypes
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from gesso import checkpoint as checkpoints
 from gesso.commands._written import Written, check_folder, check_free
-from gesso.data.io import SUFFIXES, Picture, read_picture, write_picture
+from gesso.data.encoding import KINDS, check_holds, kind_of
+from gesso.data.headers import ImageError, read_header
+from gesso.data.io import SUFFIXES, Picture, check_white_level, read_picture, write_pages
 from gesso.data.layouts import find_images
+from gesso.data.left_out import doubt_of_white, left_out, other_files
+from gesso.data.metadata import LeftOutWarning
 from gesso.data.origins import check_channels
 from gesso.functional.processes import all_shares, from_all, share_of
 from gesso.functional.resize import imresize
@@ -32,12 +37,15 @@ def restore(
     precision: Precision = "auto",
     device: str = "auto",
     devices: int = 1,
+    format: str | None = None,
+    white_level: int | None = None,
     overwrite: bool = False,
 ) -> Written:
     """Writes restored images into `out` under their names; returns what was done.
 
-    Bit depth, alpha and greyness are kept, and a rotation that a JPEG asks for is done. A network of four channels
-    takes the fourth of a PNG or TIFF for data. A file that cannot be read is reported, and the rest is done.
+    Bit depth, alpha, greyness, colour profile, resolution and EXIF are kept, and a rotation that EXIF asks for is done.
+    Every page of a TIFF is restored; of an animation the first frame. A network of four channels takes the fourth of a
+    PNG or TIFF for data. A file that cannot be read is reported, and the rest is done.
 
     Args:
         input: an image, or a folder of images with its subfolders.
@@ -53,13 +61,16 @@ def restore(
         precision: "float32", "bf16", or "auto": bf16 where the processor computes in it.
         device: "auto" (a GPU where there is one), or a device of torch such as "cuda:1".
         devices: GPUs, or processes on a CPU, that share the images; torchrun and srun say it themselves.
+        format: format to write, such as png, jpg or tif; none: that of each image.
+        white_level: what white is stored as in files of 16 bits, in the restored ones, too: 4095 for a camera of 12
+            bits; none: 65535, or what the file says.
         overwrite: replace files that exist.
 
     Raises:
         FileNotFoundError: if `input` or `checkpoint` does not exist.
         FileExistsError: if files would be replaced and `overwrite` is False; nothing is written then.
-        ValueError: for a file that is no checkpoint, options out of range, no images, or an `out` that would replace
-            the images themselves.
+        ValueError: for a file that is no checkpoint, options out of range, no images, a format that cannot hold one of
+            them, or an `out` that would replace the images themselves.
     """
     options = dict(locals())
     if has_to_launch(options):
@@ -70,62 +81,156 @@ def restore(
     restorer = Restorer(found.network, tile, overlap, ensemble, precision, device, blend)
     channels = restorer.network.in_channels
     check_channels(checkpoint, channels)
-    targets = plan(input, out)
+    check_white_level(white_level)
+    targets = plan(input, out, format)
+    check_formats(targets, planes=channels == 4)
+    if white_level is None and (doubt := doubt_of_white(list(targets))):
+        warn(doubt)
     join()
     for folder in dict.fromkeys(target.parent for target in targets.values()):
         check_folder(folder)
     if not overwrite:
         check_free(list(targets.values()))
     from_all(None)  # nobody writes before everybody has looked
-    mine: list[str | None] = []  # why an image could not be restored
     share = share_of(list(targets.items()))
-    for path, target in track(share, "restoring") if len(targets) > 1 else share:
-        watch: Watch = iter if len(targets) > 1 else lambda tiles: track(tiles, "restoring tiles")
-        try:
-            with warnings.catch_warnings(record=True, action="always") as heard:
-                picture = read_picture(path, planes=channels == 4)
-                write_picture(target, restored_picture(restorer, picture, watch), overwrite=overwrite)
-            for warning in heard:
-                warn(f"{path}: {warning.message}")
-            mine.append(None)
-        except (ValueError, OSError, MemoryError) as error:
-            mine.append(str(error))
-            warn(str(error))
+    mine, notes = restore_all(restorer, share, overwrite=overwrite, white_level=white_level, alone=len(targets) == 1)
     why = dict(zip(targets, all_shares(mine, len(targets)), strict=True))
     failed = {path: reason for path, reason in why.items() if reason is not None}
     written = [target for path, target in targets.items() if path not in failed]
     for path in failed.keys() - dict(share).keys():
         warn(failed[path])
+    for note, paths in notes.items():
+        warn(f"{note} ({paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''})")
+    for told in left_out(unpaged(targets), input):
+        warn(told)
     say(f"{len(written)} {'image' if len(written) == 1 else 'images'} in {out}")
     if failed:
         warn(f"{len(failed)} of {len(targets)} images could not be restored")
     return Written(tuple(written), failed)
 
 
-def plan(input: Path, out: Path) -> dict[Path, Path]:
-    """Where each image goes: path -> path, in order.
+def restore_all(
+    restorer: Restorer, share: Sequence[tuple[Path, Path]], *, overwrite: bool, white_level: int | None, alone: bool
+) -> tuple[list[str | None], dict[str, list[Path]]]:
+    """Why each image could not be restored, None where it was; and what was left out, with the files that had it.
+
+    Args:
+        restorer: the network.
+        share: images and where they go.
+        overwrite: replace files that exist.
+        white_level: see `restore`.
+        alone: whether there is no other image, whose progress would be shown.
+    """
+    mine: list[str | None] = []
+    notes: dict[str, list[Path]] = {}
+    planes = restorer.network.in_channels == 4
+    for path, target in share if alone else track(share, "restoring"):
+        watch: Watch = (lambda tiles: track(tiles, "restoring tiles")) if alone else iter
+        try:
+            with warnings.catch_warnings(record=True, action="always") as heard:
+                pages = restored_pages(restorer, path, target, watch, planes=planes, white_level=white_level)
+                write_pages(target, pages, overwrite=overwrite)
+            for warning in heard:
+                if issubclass(warning.category, LeftOutWarning):
+                    notes.setdefault(str(warning.message), []).append(path)
+                else:
+                    warn(f"{path}: {warning.message}")
+            mine.append(None)
+        except (ValueError, OSError, MemoryError) as error:
+            mine.append(str(error))
+            warn(str(error))
+    return mine, notes
+
+
+def plan(input: Path, out: Path, format: str | None = None) -> dict[Path, Path]:
+    """Where each image goes: path -> path, in order; their suffixes are those of a format, if there is one.
 
     Raises:
         FileNotFoundError: if `input` does not exist.
-        ValueError: if there are no images, or one would be replaced by a restoration.
+        ValueError: if there are no images, one would be replaced by a restoration, two would get one name, or for an
+            unknown format.
     """
+    if format is not None and f".{format.lower().lstrip('.')}" not in SUFFIXES:
+        raise ValueError(f"format: expected one of {', '.join(s[1:] for s in SUFFIXES)}, got {format}")
+    suffix = None if format is None else f".{format.lower().lstrip('.')}"
     if input.is_file():
         as_file = out.suffix.lower() in SUFFIXES and not out.is_dir()
         if not as_file and mimetypes.guess_type(out.name)[0] and not out.exists():  # photo.gif, but no folder v1.5
             raise ValueError(f"out: {out} is no folder, and of files {', '.join(SUFFIXES)} can be written")
+        if as_file and suffix and KINDS[suffix] != KINDS[out.suffix.lower()]:
+            raise ValueError(f"format: {format} is not the format of {out}; leave one of both out")
         targets = {input: out if as_file else out / input.name}
+        suffix = None if as_file else suffix
     else:
         there = out.resolve()
         below = input.resolve() in there.parents  # what an earlier run wrote below the images is none of them
         images = [path for path in find_images(input) if not (below and there in path.resolve().parents)]
         targets = {path: out / path.relative_to(input) for path in images}
     if not targets:
-        raise ValueError(f"{input}: no images; {', '.join(SUFFIXES)} are read")
+        besides = other_files(input)
+        raise ValueError(f"{input}: no images; {', '.join(SUFFIXES)} are read{f'; {besides}' if besides else ''}")
+    if suffix is not None:
+        targets = {path: target.with_suffix(suffix) for path, target in targets.items()}
+    check_targets(targets)
+    return targets
+
+
+def check_targets(targets: dict[Path, Path]) -> None:
+    """Checks that no restoration gets the name of an image, or of another restoration.
+
+    Raises:
+        ValueError: naming the first that does.
+    """
     given = {path.resolve() for path in targets}
-    for target in targets.values():
+    sources: dict[Path, Path] = {}
+    for path, target in targets.items():
         if target.resolve() in given:
             raise ValueError(f"out: {target} is one of the images themselves; write into another folder")
-    return targets
+        if target in sources:
+            raise ValueError(f"format: {sources[target]} and {path} would both be written as {target}; rename one")
+        sources[target] = path
+
+
+def check_formats(targets: dict[Path, Path], *, planes: bool) -> None:
+    """Checks, by the headers of the images, that the formats of their restorations can hold them.
+
+    Raises:
+        ValueError: saying how many do not, and why one does not.
+    """
+    wrong: list[str] = []
+    for path, target in targets.items():
+        try:
+            header = read_header(path)
+        except (ImageError, OSError):  # reported when its turn comes
+            continue
+        try:
+            check_holds(target, header, planes=planes)
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        many = f" (so with {len(wrong)} of {len(targets)} images)" if len(targets) > 1 else ""
+        raise ValueError(f"{wrong[0]}{many}; --format png or tif would")
+
+
+def has_pages(path: Path, target: Path) -> bool:
+    """Whether all pages of a file are restored: from TIFF to TIFF."""
+    with path.open("rb") as file:
+        return kind_of(target) == "tiff" and file.read(2) in (b"II", b"MM")
+
+
+def unpaged(targets: dict[Path, Path]) -> list[Path]:
+    """The files of which only the first page or frame is restored."""
+    return [path for path, target in targets.items() if path.is_file() and not has_pages(path, target)]
+
+
+def restored_pages(
+    restorer: Restorer, path: Path, target: Path, watch: Watch, *, planes: bool, white_level: int | None
+) -> Iterator[Picture]:
+    """The restored pages of a TIFF, one after the other, where the target can hold them; else the one picture."""
+    count = read_header(path).frames if has_pages(path, target) else 1
+    for page in range(count):
+        picture = read_picture(path, planes=planes, page=page, white_level=white_level)
+        yield restored_picture(restorer, picture, watch)
 
 
 def restored_picture(restorer: Restorer, picture: Picture, watch: Watch = iter) -> Picture:

@@ -27,7 +27,7 @@ BITS: dict[Kind, tuple[int, ...]] = {"png": (8, 16), "tiff": (8, 16, 32), "pnm":
 WITH_ALPHA = ("png", "tiff", "webp", "bmp")
 WITH_PLANES = ("png", "tiff")
 WITH_PROFILE = ("png", "jpeg", "tiff", "webp")
-WITH_RESOLUTION = ("png", "jpeg", "tiff", "bmp")
+WITH_RESOLUTION = ("png", "jpeg", "tiff", "bmp", "webp")
 INCH = 0.0254  # metres
 
 
@@ -115,7 +115,7 @@ def _fitting(array: np.ndarray, about: Metadata, kind: Kind, suffix: str, *, gre
         _say(f"{suffix} cannot say what the PNG says of its colours ({names}), which is left out")
     if about.exif and kind not in WITH_PROFILE:
         _say(f"{suffix} holds no EXIF, which is left out")
-    if about.dpi and kind not in WITH_RESOLUTION and kind != "webp":  # most JPEG say 72 and mean nothing by it
+    if about.dpi and kind not in WITH_RESOLUTION:
         _say(f"{suffix} holds no resolution, which is left out")
     return array, about
 
@@ -190,7 +190,12 @@ def _by_pillow(array: np.ndarray, kind: Kind, about: Metadata) -> bytes:
 
     options: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "jpeg" else {"lossless": True, "exact": True}
     options |= {"icc_profile": about.icc} if about.icc else {}
-    options |= {"exif": about.exif} if about.exif else {}
+    exif = about.exif
+    if about.dpi and kind == "webp":  # which has no other place for it
+        told = _exif(exif)
+        told[282], told[283], told[296] = *about.dpi, 2
+        exif = told.tobytes()
+    options |= {"exif": exif} if exif else {}
     if about.dpi and kind == "jpeg":
         options["dpi"] = tuple(min(65535, max(1, round(dpi))) for dpi in about.dpi)
     file = io.BytesIO()
@@ -224,7 +229,7 @@ def encode_tiff(path: Path, pages: Iterable[tuple[np.ndarray, Header, Metadata]]
                 software=told.pop(305, False),
                 datetime=told.pop(306, None),
                 extratags=[(tag, "s", 0, value, True) for tag, value in told.items()]
-                + [(tag, "I", 1, 0, True) for tag in _directories(about.exif)],
+                + [(tag - 1, "I", 1, 0, True) for tag in _directories(about.exif)],
                 metadata=None,
                 contiguous=False,
             )
@@ -258,8 +263,8 @@ def _add_exif(path: Path, notes: list[bytes | None]) -> None:
     from PIL import TiffImagePlugin
 
     with tifffile.TiffFile(path) as file:
-        places = [
-            {part: page.aspage().tags[part].valueoffset for part in _directories(exif)}
+        places = [  # tifffile writes no tags that point at directories: the one below keeps their room
+            {part: page.aspage().tags[part - 1].offset for part in _directories(exif)}
             for page, exif in zip(file.pages, notes, strict=True)
         ]
         big = file.is_bigtiff
@@ -277,4 +282,4 @@ def _add_exif(path: Path, notes: list[bytes | None]) -> None:
                 begin += begin % 2
                 file.write(directory.tobytes(begin))
                 file.seek(place)
-                file.write(struct.pack("<I", begin))
+                file.write(struct.pack("<HHII", part, 4, 1, begin))

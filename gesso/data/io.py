@@ -99,6 +99,7 @@ def read_picture(
         ImageError: if it is no image, is cut short or damaged, declares more than `max_pixels`, has values above white,
             or holds floats that are not finite or not in [0, 1].
     """
+    check_white_level(white_level)
     path = Path(path)
     data = path.read_bytes()
     array, header = decode_bytes(data, path, max_pixels, page, planes=planes)
@@ -161,6 +162,16 @@ def check_planes(array: np.ndarray, header: Header, path: Path) -> None:
             f"{path}: expected four channels of data, in a PNG or TIFF that holds the fourth in the place of alpha; "
             f"this has {seen}"
         )
+
+
+def check_white_level(white_level: int | None) -> None:
+    """Checks a white level for files of 16 bits.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if white_level is not None and not 255 <= white_level <= 65535:
+        raise ValueError(f"white_level: expected the stored value of white, 255 to 65535, got {white_level}")
 
 
 def to_float(

@@ -25,9 +25,9 @@ OURS = re.compile(r"\.?[0-9a-f]{32}(\.[0-9a-f]{8}\.tmp)?\.npy")  # kept files, a
 class Mapped:
     """`mapped[origin]` is an image's pixels as `read_pixels` gives them, decoded by whoever asks first.
 
-    A kept file is named after path, size and times of its source and the version of the readers that decoded it, so that one which
-    is out of date is never read; and it is written whole before it has its name. Only the pages that are looked at
-    are read from disk, and memory that is free keeps them.
+    A kept file is named after path, size and times of its source and the version of the readers that decoded it, so
+    that one which is out of date is never read; and it is written whole before it has its name. Only the pages that are
+    looked at are read from disk, and memory that is free keeps them.
 
     Args:
         folder: where decoded files are kept.

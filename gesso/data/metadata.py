@@ -14,7 +14,8 @@ from gesso.data.headers import Tags, jpeg_segments, png_chunks, tiff_entries, ti
 ORIENTATION = 274
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 33432)  # what EXIF says in a TIFF's own directory
-OF_PIXELS = {*range(254, 293), 317, *range(320, 348), 512, 513, 514, *range(529, 533), 34377, 34665, 34675, 34853, 700}
+OF_PIXELS = {*range(254, 267), *range(273, 282), *range(284, 293), 301, *range(317, 348), 700, 34377, 34675}
+OF_PIXELS |= {*range(512, 533), EXIF_IFD, GPS_IFD, 0xA005}  # thumbnails, and directories, which are copied whole
 SIZES = (40962, 40963)  # of the picture, by EXIF
 COLOUR_CHUNKS = (b"cICP", b"gAMA", b"cHRM", b"sRGB", b"mDCV", b"cLLI")  # of PNG, before all pixels
 
@@ -103,6 +104,8 @@ def read_metadata(data: bytes, tags: Tags | None = None) -> Metadata:
         found = [(kind, data[start : start + size]) for kind, start, size in png_chunks(data)] if png else []
         has_exif = not png or any(kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") for kind, _ in found)
         exif = _cleaned(image.getexif()) if has_exif else None
+        if has_exif and dpi is None and image.getexif().get(296, 2) == 2:
+            dpi = tuple(image.getexif().get(tag, 0) for tag in (282, 283))
     except Exception:  # as in find_orientation
         return Metadata()
     chunks = tuple((kind, content) for kind, content in found if kind in COLOUR_CHUNKS)

@@ -1,0 +1,89 @@
+"""What a set of images leaves out, and what may be wrong with its white: told once for a set, not for each file."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+
+from gesso.data.encoding import KINDS
+from gesso.data.headers import ImageError, read_header
+from gesso.data.origins import Block, Origin, files_of, read_pixels
+
+LOOKED_AT = 32  # files of 16 bits that are decoded, at most, to see how far their values go
+SENSORS = (10, 12, 14)  # bits that cameras store in files of 16
+
+
+def other_files(*folders: Path | None) -> str | None:
+    """What lies in some folders beside images, hidden files left out: "17 files left out: 16 .txt, 1 .heic".
+
+    Example:
+        >>> other_files(None) is None
+        True
+    """
+    places = chain.from_iterable(os.walk(folder, followlinks=False) for folder in folders if folder and folder.is_dir())
+    others: Counter[str] = Counter()
+    for place, inside, files in places:
+        inside[:] = [name for name in inside if not name.startswith(".")]
+        suffixes = [Path(place, name).suffix.lower() for name in files if not name.startswith(".")]
+        others.update(suffix or "without suffix" for suffix in suffixes if suffix not in KINDS)
+    if not others:
+        return None
+    counts = ", ".join(
+        f"{count} {suffix}" for suffix, count in sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    )
+    return f"{_several(others.total(), 'file')} left out: {counts}"
+
+
+def other_frames(files: Iterable[Path]) -> str | None:
+    """How many pages and frames behind the first are left out: "9 frames left out, of 3 files such as x.tif"."""
+    several: dict[Path, int] = {}
+    for file in files:
+        try:
+            frames = read_header(file).frames
+        except (ImageError, OSError):  # told when it is read
+            continue
+        if frames > 1:
+            several[file] = frames - 1
+    if not several:
+        return None
+    count, files_ = _several(sum(several.values()), "frame"), _several(len(several), "file")
+    return f"{count} left out, of {files_} such as {next(iter(several))}"
+
+
+def left_out(origins: Iterable[Origin], *folders: Path | None) -> list[str]:
+    """What a set leaves out, a sentence each: other files in its folders, and frames of its own."""
+    files = dict.fromkeys(file for origin in origins if not isinstance(origin, Block) for file in files_of(origin))
+    return [told for told in (other_files(*folders), other_frames(files)) if told]
+
+
+def doubt_of_white(origins: Sequence[Origin]) -> str | None:
+    """What to say if no value of a set's files of 16 bits passes 2^10, 2^12 or 2^14: their white may be that.
+
+    Args:
+        origins: where the images of the set are stored, both sides of pairs; of very many some are looked at.
+    """
+    deep, most = [], 0
+    for origin in origins[:: max(1, len(origins) // LOOKED_AT)]:
+        try:
+            header = None if isinstance(origin, Block) else read_header(files_of(origin)[0])
+            if header is None or header.bits != 16 or header.white is not None:
+                continue
+            most = max(most, int(read_pixels(origin).max()))
+        except (ImageError, OSError):  # told when it is read
+            continue
+        if most >= 2 ** SENSORS[-1]:
+            return None
+        deep.append(origin)
+    if not deep:
+        return None
+    bits = next(bits for bits in SENSORS if most < 2**bits)
+    return (
+        f"no value of {_several(len(deep), 'file')} of 16 bits such as {deep[0]} passes {most}; "
+        f"if they hold {bits} bits, --white_level {2**bits - 1} says so (without it images are too dark "
+        "and every PSNR is too high)"
+    )
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
