@@ -74,7 +74,7 @@ def open_folds(
     def find(split: str) -> Sequence[Pair]:
         if pairs is None:
             return spoilt_photos(Path(data or ""), split, made)
-        return find_pairs(root, split, pair_by=pair_by, layout=layout, scale=scale)
+        return find_pairs(root, split, lq=lq, gt=gt, pair_by=pair_by, layout=layout, scale=scale)
 
     what = "photos" if pairs is None else "pairs"
     train = pairs or find("train")

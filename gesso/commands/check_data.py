@@ -10,7 +10,7 @@ from statistics import fmean
 from gesso._discovery import UnknownNameError
 from gesso.data.inspection import Finding, find_errors, find_warnings, inspect
 from gesso.data.io import as_paths
-from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos, find_splits, find_unpaired
+from gesso.data.layouts import NoPairsError, Pair, find_pairs, find_photos, find_splits, find_unpaired
 from gesso.report.console import complain, say, show_table, track, warn
 from gesso.tasks import find_task
 
@@ -44,7 +44,7 @@ def check_data(
     gt: str | Path | None = None,
     val: str | Path | None = None,
     task: str | None = None,
-    pair_by: PairBy = "stem",
+    pair_by: str = "stem",
     layout: str | None = None,
 ) -> DataReport:
     """Prints what a data set holds and what is wrong with it; the exit code is 1 if that would spoil training.
@@ -55,12 +55,13 @@ def check_data(
 
     Args:
         data: root of a data set in a published layout, found by itself, or a folder of clean photos.
-        lq: folder of degraded images, with `gt`, instead of `data`.
+        lq: folder of degraded images, with `gt`, instead of `data`; beside it, how such folders below it are called.
         gt: folder of ground truths, with `lq`.
         val: root of another set that must not share an image with the first, such as your test images.
         task: name of the task the data is for, to check the scale; none: any scale.
-        pair_by: pair files by "stem" (and the published suffix rules), or by sorted "order".
-        layout: name of the layout of `data`; none: found by itself.
+        pair_by: "stem": by equal names, or names that differ as published ones do; a template of an input's name, as
+            '{gt}_s*' or '{gt}x4'; a file that lists pairs, two columns or BasicSR's meta_info; or by sorted "order".
+        layout: name of the layout of `data`, or "photos": they are clean photos; none: detected automatically.
 
     Raises:
         FileNotFoundError: if a folder does not exist.
@@ -97,7 +98,7 @@ def open_splits(
     data: Path | None,
     lq: Path | None = None,
     gt: Path | None = None,
-    pair_by: PairBy = "stem",
+    pair_by: str = "stem",
     layout: str | None = None,
 ) -> dict[str, list[Pair] | list[Path]]:
     """Pairs, or clean photos where there are no two sides, of every split; "all" where a set is not divided."""

@@ -93,7 +93,7 @@ def compare(
     data: str | Path | None = None,
     lq: str | Path | None = None,
     gt: str | Path | None = None,
-    pair_by: Literal["stem", "order"] = "stem",
+    pair_by: str = "stem",
     layout: str | None = None,
     degradation: DegradationSpec | None = None,
     scale: int = 1,
@@ -127,10 +127,11 @@ def compare(
         steps: optimiser steps of every fine-tuning run.
         data: root of a data set of pairs in a published layout, found by itself; or a folder of clean photos, whose
             degraded partners are made: anew in training, once for measurements.
-        lq: folder of degraded images, with `gt`, instead of `data`.
+        lq: folder of degraded images, with `gt`, instead of `data`; beside it, how such folders below it are called.
         gt: folder of ground truths, with `lq`.
-        pair_by: pair files by "stem" (and the published suffix rules), or by sorted "order".
-        layout: name of the layout of `data`; none: found by itself.
+        pair_by: "stem": by equal names, or names that differ as published ones do; a template of an input's name, as
+            '{gt}_s*' or '{gt}x4'; a file that lists pairs, two columns or BasicSR's meta_info; or by sorted "order".
+        layout: name of the layout of `data`, or "photos": they are clean photos; none: detected automatically.
         degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
         scale: enlargement for super-resolution.
         backbone: name of the network; `gesso list backbones` shows all.

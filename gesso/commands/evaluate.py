@@ -13,7 +13,6 @@ from gesso.commands._scores import Row, Scores, find_beside, show, write
 from gesso.commands._test_sets import TestSet, open_test_sets
 from gesso.commands._written import check_results
 from gesso.data.io import as_paths, write_image
-from gesso.data.layouts import PairBy
 from gesso.degradations import DegradationSpec
 from gesso.functional.color import as_rgb
 from gesso.functional.processes import all_shares, place, share_of
@@ -32,7 +31,7 @@ def evaluate(
     lq: str | Path | None = None,
     gt: str | Path | None = None,
     split: Literal["train", "val", "test"] = "test",
-    pair_by: PairBy = "stem",
+    pair_by: str = "stem",
     layout: str | None = None,
     degradation: DegradationSpec | None = None,
     mix: list[dict[str, Any]] | None = None,
@@ -61,11 +60,12 @@ def evaluate(
         task: name of the task, which brings its protocol, or "all-in-one" with `mix`; `gesso list tasks`.
         data: root of a data set in a published layout, or a list of them, each a set of its own, as are the published
             test sets below a root; or "leaves" or "pink": procedural images that the task's degradation spoils.
-        lq: folder of degraded images, with `gt`, instead of `data`.
+        lq: folder of degraded images, with `gt`, instead of `data`; beside it, how such folders below it are called.
         gt: folder of ground truths, with `lq`.
         split: which split of `data`, where it is divided: "train", "val" or "test".
-        pair_by: pair files by "stem" (and the published suffix rules), or by sorted "order".
-        layout: name of the layout of `data`; none: found by itself.
+        pair_by: "stem": by equal names, or names that differ as published ones do; a template of an input's name, as
+            '{gt}_s*' or '{gt}x4'; a file that lists pairs, two columns or BasicSR's meta_info; or by sorted "order".
+        layout: name of the layout of `data`, or "photos": they are clean photos; none: detected automatically.
         degradation: what spoils the photos of `data`, which are clean then: a name, or {name: ..., option: ...}.
         mix: for the task "all-in-one": a list of {name, task, data, degradation, protocol, split, ...}, each measured
             by the protocol of its task; the mix that `finetune` was given will do.

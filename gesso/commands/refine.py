@@ -46,7 +46,7 @@ def refine(
     data: str | Path | None = None,
     lq: str | Path | None = None,
     gt: str | Path | None = None,
-    pair_by: Literal["stem", "order"] = "stem",
+    pair_by: str = "stem",
     layout: str | None = None,
     degradation: DegradationSpec | None = None,
     val: str | Path | None = None,
@@ -89,10 +89,11 @@ def refine(
         task: name of the task, or "all-in-one" with `mix`; `gesso list tasks` shows all with their protocols.
         data: root of a data set in a published layout, found by itself; or a folder of clean photos, or procedural
             images ("leaves", "pink"), whose degraded partners are made on the fly.
-        lq: folder of degraded images, with `gt`, instead of `data`.
+        lq: folder of degraded images, with `gt`, instead of `data`; beside it, how such folders below it are called.
         gt: folder of ground truths, with `lq`.
-        pair_by: pair files by "stem" (and the published suffix rules), or by sorted "order".
-        layout: name of the layout of `data`; none: found by itself.
+        pair_by: "stem": by equal names, or names that differ as published ones do; a template of an input's name, as
+            '{gt}_s*' or '{gt}x4'; a file that lists pairs, two columns or BasicSR's meta_info; or by sorted "order".
+        layout: name of the layout of `data`, or "photos": they are clean photos; none: detected automatically.
         degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
         val: root of validation data; none: the validation or test split of `data`, else some pairs are held out.
         holdout: pairs held out for validation where there is no other; none: a tenth, at most 12.

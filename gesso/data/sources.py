@@ -13,8 +13,18 @@ from torch.utils.data import Dataset
 
 from gesso.data.datasets import CleanDataset, ImageDataset, NoiseDataset, PairDataset, WholePairs, WholePhotos
 from gesso.data.io import as_paths
-from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos, find_splits, find_unpaired
+from gesso.data.layouts import (
+    LooksLikePairsError,
+    NoPairsError,
+    Pair,
+    PairBy,
+    find_pairs,
+    find_photos,
+    find_splits,
+    find_unpaired,
+)
 from gesso.data.origins import Planes, check_channels
+from gesso.data.pairing import is_list, is_template
 from gesso.data.procedural import SOURCES, LeavesDataset, PinkDataset, ProceduralPairs, WholeProcedural
 from gesso.degradations import Degradation, parse_degradation
 from gesso.functional.random import generator_for, seed_for
@@ -105,12 +115,13 @@ def open_training_data(
     data, lq, gt, val = as_paths(data, lq, gt, val)
     if own and (data is None or degradation is not None):
         raise ValueError(ONE_VIEW.format(task.name))
-    pairs = None
+    pairs, how = None, {}
     if degradation is None:
-        how = {"pair_by": pair_by, "layout": own or layout, "scale": task.scale}
-        pairs = pairs_if_any(data, "train", lq=lq, gt=gt, **how)
+        how = {"lq": lq, "gt": gt, "pair_by": pair_by, "layout": own or layout, "scale": task.scale}
+        pairs = pairs_if_any(data, "train", **how)
+    of_validation = partial(find_validation, pair_by=pair_by, layout=own, scale=task.scale)
     if pairs is not None:
-        find = partial(find_pairs, layout=own, scale=task.scale)
+        find = of_validation if val is not None else partial(find_pairs, **how)
         train, held = divide(pairs, data, val, holdout, seed, find)
         summary = f"{len(train)} pairs to train, {len(held)} to validate"
         if alone := find_unpaired(pairs):
@@ -120,7 +131,8 @@ def open_training_data(
     if data is None:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
     spoil = task.degradation if degradation is None else parse_degradation(degradation)
-    held_pairs = None if val is None else pairs_if_any(val, "val", scale=task.scale)
+    said = degradation is not None or layout == "photos"
+    held_pairs = None if val is None else pairs_if_any(val, "val", of_validation, photos=said)
     if held_pairs is None:
         photos, held = divide(find_photos(data), data, val, holdout, seed, find_photos)
         validation = whole_photos(task, held, spoil, seed=seed)
@@ -172,18 +184,45 @@ def whole_photos(task: Task, photos: Sequence[Path], degradation: Degradation, *
     return WholePhotos(files, degradation, scale=task.scale, grey=task.sees == "grey", seed=seed)
 
 
-def pairs_if_any(root: Path | None, split: str, **how: Any) -> list[Pair] | None:
+def pairs_if_any(
+    root: Path | None,
+    split: str,
+    find: Callable[..., list[Pair]] = find_pairs,
+    *,
+    photos: bool = False,
+    **how: Any,
+) -> list[Pair] | None:
     """The pairs of a data set, found as `find_pairs` does; None if there are but clean photos under `root`.
+
+    What only looks like pairs is taken for `photos` if the user has said that there are such.
 
     Raises:
         ValueError: if there are neither.
     """
     try:
-        return find_pairs(root, split, **how)
+        return find(root, split, **how)
     except NoPairsError:
         if root is None:
             raise
         return None
+    except LooksLikePairsError:
+        if not photos:
+            raise
+        return None
+
+
+def find_validation(root: Path, split: str, *, pair_by: PairBy, **how: Any) -> list[Pair]:
+    """The pairs of a set of its own to measure on, which are not those of a list, and need not fit a template.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    if is_template(pair_by):
+        try:
+            return find_pairs(root, split, pair_by=pair_by, **how)
+        except ValueError:  # its inputs are called otherwise than those in training
+            pair_by = "stem"
+    return find_pairs(root, split, pair_by="stem" if is_list(pair_by) else pair_by, **how)
 
 
 def divide(

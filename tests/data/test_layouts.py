@@ -1,20 +1,12 @@
-import itertools
-import re
 from pathlib import Path
 
 import pytest
 
-from gesso.data.layouts import (
-    NoPairsError,
-    PairedByOrderWarning,
-    find_images,
-    find_pairs,
-    find_photos,
-    find_splits,
-    find_unpaired,
-    match,
-    pair_folders,
-)
+from gesso.data.folders import find_images
+from gesso.data.layouts import NoPairsError, find_pairs, find_photos, find_splits, find_unpaired
+from gesso.data.names import match
+from gesso.data.pairing import PairedByOrderWarning, pair_folders
+from tests.data._trees import expand
 
 
 def touch(root: Path, *files: str) -> Path:
@@ -23,13 +15,6 @@ def touch(root: Path, *files: str) -> Path:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).touch()
     return root
-
-
-def expand(*patterns: str) -> list[str]:
-    """Files that `a/{x,y}/1.png` stands for, as a shell expands it."""
-    parts = [[part.split(",") for part in re.split(r"[{}]", pattern)[1::2]] for pattern in patterns]
-    empty = [re.sub(r"{[^}]*}", "{}", pattern) for pattern in patterns]
-    return [one.format(*words) for one, part in zip(empty, parts, strict=True) for words in itertools.product(*part)]
 
 
 RAIN13K = expand("train/Rain13K/{input,target}/7.jpg", "test/{Test100,Rain100L}/{input,target}/1.png")
@@ -210,7 +195,7 @@ def test_a_word_in_a_photo_name_makes_no_pair(tmp_path, name):
     ("files", "message"),
     [
         ([], r"found no images \(\.png"),
-        (["images/1.png", "masks/1.png"], "found images, masks; give lq and gt, unless these are clean"),
+        (["images/1.png", "masks/1.png"], "for the photos alone give --data .*images; if all of them are clean photos"),
         (["input/1.png", "target/readme.txt"], "target: no images"),
         (["input/1.png", "input/2.png", "target/a.png"], r"no name of .*input \(1, 2\) matches one of .*target \(a\)"),
         (["input/1.png", "input/1.jpg", "target/1.png"], "have the same stem"),
@@ -250,7 +235,7 @@ def test_super_resolution_takes_the_folder_of_its_scale(tmp_path):
     assert find_photos(div2k, "train") == [div2k / "DIV2K_train_HR/0001.png"]
     sets = touch(tmp_path / "sets", *SETS)
     assert [pair.name for pair in find_pairs(sets, "test", scale=4)] == ["Set5/babyx4", "Set14/babyx4"]
-    with pytest.raises(NoPairsError):
+    with pytest.raises(ValueError, match="scales 4, none for 3"):
         find_pairs(sets, "test", scale=3)
     older = touch(tmp_path / "older", "GTmod12/baby.png", "LRbicx3/baby.png")
     assert find_pairs(older, scale=3)[0].lq == older / "LRbicx3/baby.png"
