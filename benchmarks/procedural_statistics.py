@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gesso.data.folders import find_images
 from gesso.data.io import read_image
-from gesso.data.layouts import find_images
 from gesso.data.procedural import batch_of, leaves, pink
 from gesso.functional.random import generator_for
 from gesso.functional.spectrum import radial_profile

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from gesso.commands.degrade import degrade
-from gesso.data.layouts import find_pairs, natural
+from gesso.data.folders import natural
+from gesso.data.layouts import find_pairs
 
 # folder: pairs to train on, pairs to test on
 SPLITS = {

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from gesso.commands._written import Written, check_folder, check_free
+from gesso.data.folders import find_images
 from gesso.data.io import Picture, read_picture, write_picture
-from gesso.data.layouts import find_images
 from gesso.degradations import DegradationSpec, parse_degradation
 from gesso.functional.checks import check_choice
 from gesso.functional.color import to_grey

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from gesso import checkpoint as checkpoints
 from gesso.commands._written import Written, check_folder, check_free
 from gesso.data.encoding import KINDS, check_holds, kind_of
+from gesso.data.folders import find_images
 from gesso.data.headers import ImageError, read_header
 from gesso.data.io import SUFFIXES, Picture, check_white_level, read_picture, write_pages
-from gesso.data.layouts import find_images
 from gesso.data.left_out import doubt_of_white, left_out, other_files
 from gesso.data.metadata import LeftOutWarning
 from gesso.data.origins import check_channels

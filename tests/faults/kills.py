@@ -21,8 +21,8 @@ import gesso
 from gesso.backbones import create_backbone
 from gesso.checkpoint import read_state
 from gesso.checkpoint.files import save
+from gesso.data.folders import find_images
 from gesso.data.io import read_picture
-from gesso.data.layouts import find_images
 from gesso.report.comparison import Facts, Score, write_scores
 from gesso.report.sheets import write_sheet
 from gesso.training.table import Table
