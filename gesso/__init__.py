@@ -8,6 +8,7 @@ Names are imported when they are first used, so `import gesso` is instant.
 """
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -93,10 +94,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The public name, imported from where it lives."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'gesso' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    """The public name, imported from where it lives; or the module of this package, as `gesso.checkpoint`."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module 'gesso' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

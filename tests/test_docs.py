@@ -1,7 +1,10 @@
 """Every `gesso` command in README and docs is one that the command line takes; the Python of the tutorials runs."""
 
+import pkgutil
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,3 +54,32 @@ def test_command_is_understood(page, command):
 def test_python_of_a_tutorial_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(python_of(page), {"__name__": "tutorial"})
+
+
+def names_of(page: Path) -> list[tuple[str, bool]]:
+    """The dotted names of a page, as `gesso.checkpoint.load`, and whether the reference documents them."""
+    found = re.findall(r"^(::: )?|(?<![\w./-])(gesso(?:\.[A-Za-z_]\w*)+)", page.read_text(), re.MULTILINE)
+    names, documented = [], False
+    for mark, name in found:
+        documented = bool(mark) if not name else documented
+        if name and not name.endswith((".md", ".yaml")):
+            names.append((name, documented))
+    return names
+
+
+NAMES = sorted({found for page in PAGES for found in names_of(page)})
+
+
+def test_what_the_reference_documents_can_be_imported():
+    documented = [name for name, documented in NAMES if documented]
+    assert len(documented) > 20
+    for name in documented:
+        assert pkgutil.resolve_name(name) is not None
+
+
+def test_every_dotted_name_is_reached_after_import_gesso():
+    """In a process of its own: here, tests have imported the whole package already."""
+    names = [name for name, documented in NAMES if not documented]
+    assert "gesso.checkpoint.recognise" in names
+    code = "import gesso, functools; [functools.reduce(getattr, n.split('.')[1:], gesso) for n in {}]"
+    subprocess.run([sys.executable, "-c", code.format(names)], check=True, cwd=ROOT)

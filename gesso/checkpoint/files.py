@@ -4,14 +4,13 @@ import inspect
 import json
 import pickle
 import re
+import warnings
 import zipfile
 import zlib
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -19,21 +18,26 @@ from torch import Tensor
 
 from gesso import __version__
 from gesso.backbones import Backbone
+from gesso.checkpoint.file_types import foreign_type, is_safetensors
+from gesso.checkpoint.inert import HarmfulError, Inert, read_inert
 from gesso.data.io import atomic_path
 
 FORMAT = 1
 
-WRAPPERS = ("model_state_dict", "state_dict", "params_ema", "params", "model", "net")
-"""Keys under which codes of the field store their weights, in the order in which they are looked for."""
+WRAPPERS = ("model_state_dict", "state_dict", "params", "model", "module", "net", "network", "weights")
+"""Keys under which codes of the field store the weights of their network, the likeliest first."""
 
-INERT = [
-    (OrderedDict, "yacs.config.CfgNode"),
-    (OrderedDict, "argparse.Namespace"),
-    *(((np.float64(0).__reduce__()[0]), f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-    (np.dtype, "numpy.dtype"),
-    *(type(np.dtype(kind)) for kind in ("float32", "float64", "int64")),
-]
-"""What training codes pickle beside their weights: configurations, read as plain dictionaries, and numpy's numbers."""
+AVERAGED = re.compile(r"(?:^|_|(?<=[a-z]))(?:EMA|Ema|SWA)(?=_|$)|(?:^|_)(?:ema|swa|avg|averaged?|shadow)(?=_|$)")
+"""What the names of averaged weights have in them: `params_ema`, `ema_model`, `net_g_ema`, `swa_state_dict`."""
+
+WRAPPED = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What torch.compile, FSDP and activation checkpointing put into the names of what they wrap, at any depth."""
+
+TRAINING_STATE = re.compile(r"optim|sched|scaler|grad|momentum", re.IGNORECASE)
+"""What the names of tensors have in them that training keeps beside the weights."""
+
+MOST_VISITS, DEEPEST = 100_000, 8
+"""How many containers of a file are looked into, and how deep they may lie; pickles may hold themselves."""
 
 KINDS = (("format", int), ("gesso", str), ("backbone", str), ("options", dict))
 """What parts of a header are, where it has them."""
@@ -124,7 +128,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
         CheckpointError: if it is damaged, or was written by a gesso newer than this one.
     """
     path = existing(path)
-    if path.suffix != ".safetensors":
+    if not _is_safetensors(path):
         return {}
     try:
         with safe_open(path, "pt") as file:
@@ -142,22 +146,52 @@ def read_state(path: str | Path, weights: str | None = None) -> State:
     """The tensors of a file by name, out of whatever dictionaries its writer wrapped around them.
 
     Args:
-        path: `.safetensors`, or anything that `torch.save` wrote.
-        weights: the key to take where a file holds several sets of weights, as BasicSR's `params` and `params_ema`;
-            without it the first of `WRAPPERS`, so averages come before the last iterate.
+        path: safetensors, or anything that `torch.save` wrote, whatever its suffix.
+        weights: the set to take where a file holds several; without it the first of `read_states`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if it is damaged, holds no weights, or holds code.
+        CheckpointError: if it is damaged, of another kind, holds no weights, or holds code.
+    """
+    return next(iter(read_states(path, weights).values()))
+
+
+def read_states(path: str | Path, weights: str | None = None) -> dict[str, State]:
+    """Every set of weights in a file under its place in it (`model.params_ema`; "" for the file itself).
+
+    Averages come before the last iterate, then keys in the order of `WRAPPERS`, then the larger set.
+
+    Args:
+        path: safetensors, or anything that `torch.save` wrote, whatever its suffix.
+        weights: take this set alone, as `params` beside BasicSR's `params_ema`: a place, the end of one, or what all
+            names of the tensors meant begin with (`generator` for `generator.conv.weight`).
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is damaged, of another kind, holds no weights, or holds code.
     """
     path = existing(path)
-    if path.suffix == ".safetensors":
+    if _is_safetensors(path):
         header = read_header(path)  # says clearly what is wrong with a damaged file
         state = load_file(path)
         if "checksum" in header and checksum(header, state) != header["checksum"]:
             raise CheckpointError(f"{path}: damaged (its checksum is wrong); copy or download it again")
-        return state
-    return unwrapped(read_pickle(path), path, weights)
+        return chosen({"": state if header else _without_wrappers(state)}, path, weights, state)
+    return find_states(read_pickle(path), path, weights)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file is read as safetensors: by its content, and by its suffix where that is damaged.
+
+    Raises:
+        CheckpointError: if it is a file of another kind.
+    """
+    if other := foreign_type(path):
+        raise CheckpointError(f"{path}: {other}")
+    if is_safetensors(path):
+        return True
+    with path.open("rb") as file:
+        return path.suffix == ".safetensors" and file.read(2) not in (b"PK", b"\x80\x02")
 
 
 def existing(path: str | Path) -> Path:
@@ -173,27 +207,35 @@ def existing(path: str | Path) -> Path:
 
 
 def read_pickle(path: Path) -> Any:
-    """What `torch.save` wrote, in its zip or its old format; tensors, containers and inert configurations only.
+    """What `torch.save` wrote, in its zip or its old format: tensors and containers; `Inert` for anything else.
 
     Raises:
-        CheckpointError: if anything else is in it, or it is damaged. Nothing in the file has been run then.
+        CheckpointError: if it is damaged, or holds code that harms. Nothing in the file has been run then.
     """
     _check_zip(path)
-    try:
-        with torch.serialization.safe_globals(INERT):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        if code:
+    with warnings.catch_warnings(action="ignore"):  # of pickle protocols and classes of storages that torch calls old
+        try:
+            with path.open("rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            pass  # it holds more than weights, or is no file of torch
+        except Exception as error:  # there is nothing that a damaged pickle does not make the unpickler trip over
+            raise _damaged(path, error) from None
+        try:
+            return read_inert(path)
+        except HarmfulError as error:
             raise CheckpointError(
-                f"{path}: holds more than weights: {code[1]}, which would run code when opened, so it was not opened. "
-                "If you trust its source, open it with the code that wrote it and save the state_dict alone"
+                f"{path}: holds more than weights: {error.name}, which would run code when opened, so it was not "
+                "opened. If you trust its source, open it with the code that wrote it and save the state_dict alone"
             ) from None
-        raise CheckpointError(f"{path}: not a checkpoint, or damaged; expected a file that torch.save wrote") from None
-    except Exception as error:  # there is nothing that a damaged pickle does not make the unpickler trip over
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: truncated or damaged ({reason}); copy or download it again") from None
-    return content
+        except Exception as error:
+            raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    """The error for a file that its reader trips over."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return CheckpointError(f"{path}: not a checkpoint, truncated or damaged ({reason}); copy or download it again")
 
 
 def _check_zip(path: Path) -> None:
@@ -222,34 +264,101 @@ def _check_zip(path: Path) -> None:
         raise CheckpointError(f"{path}: truncated or damaged (checksum of {damaged}); copy or download it again")
 
 
-def unwrapped(content: Any, path: Path, weights: str | None = None) -> State:
-    """The state dict inside what a file holds; see `WRAPPERS`.
+def find_states(content: Any, path: Path, weights: str | None = None) -> dict[str, State]:
+    """The sets of weights inside what a file holds, in the order of `read_states`.
 
     Raises:
         CheckpointError: if there is none, or none under `weights`.
     """
-    if weights is not None:
-        if not isinstance(content, Mapping) or not isinstance(content.get(weights), Mapping):
-            raise CheckpointError(f"{path}: no weights under {weights!r}; it holds {_contents(content)}")
-        content = content[weights]
-    outer: list[int] = []
-    while isinstance(content, Mapping) and id(content) not in outer:  # a pickle may hold itself
-        outer.append(id(content))
-        names = WRAPPERS if len(content) > 1 else tuple(content)
-        inside = [content[name] for name in names if isinstance(content.get(name), Mapping)]
-        if not inside:
-            break
-        content = inside[0]
-    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
+    found, modules = _collect(content)
+    if modules and not found:
+        raise CheckpointError(
+            f"{path}: holds a whole {modules[0]}, which takes code to open, so it was not opened. If you trust its "
+            "source, open it with the code that wrote it and save the weights alone: "
+            "torch.save(torch.load(path, weights_only=False).state_dict(), 'weights.pth')"
+        )
+    if not found:
         raise CheckpointError(f"{path}: expected weights by name, found {_contents(content)}")
-    state = {key: value.detach() for key, value in content.items() if isinstance(value, Tensor)}
+    found = chosen(found, path, weights, content)
+    faults = {place: fault for place, state in found.items() if (fault := _fault(state, path))}
+    if len(faults) == len(found):
+        raise CheckpointError(f"{path}: {next(iter(faults.values()))}")
+    ranks = {place: (*rank(place), -len(state)) for place, state in found.items() if place not in faults}
+    return {place: found[place] for place in sorted(ranks, key=ranks.__getitem__)}
+
+
+def _collect(content: Any) -> tuple[dict[str, State], list[str]]:
+    """Dictionaries of tensors in a file by their place, outermost first; and the classes of whole modules in it."""
+    found: dict[str, State] = {}
+    modules: list[str] = []
+    todo, visits = [("", content, 0)], 0
+    while todo and visits < MOST_VISITS:
+        (place, value, depth), visits = todo.pop(0), visits + 1
+        if isinstance(value, list | tuple):
+            value = dict(enumerate(value))
+        if not isinstance(value, Mapping):
+            continue
+        if isinstance(value, Inert) and {"_parameters", "_modules"} <= value.keys():
+            modules.append(value.name)
+            continue
+        state: dict[Any, Tensor] = {key: item.detach() for key, item in value.items() if isinstance(item, Tensor)}
+        if state:
+            found[place] = _without_wrappers(state)
+        if depth < DEEPEST:
+            inside = ((key, item) for key, item in value.items() if isinstance(item, Mapping | list | tuple))
+            todo += [(join_names(place, key), item, depth + 1) for key, item in inside]
+    return found, modules
+
+
+def _without_wrappers(state: Mapping[Any, Tensor]) -> State:
+    """`state` without what `WRAPPED` finds in its names."""
+    return {WRAPPED.sub("", key) if isinstance(key, str) else key: tensor for key, tensor in state.items()}
+
+
+def rank(place: str) -> tuple[int, int]:
+    """Where a set of weights stands among several in a file: averages first, then as `WRAPPERS` has its key."""
+    names = place.split(".")
+    averages = sum(bool(AVERAGED.search(name)) for name in names)
+    plain_names = [AVERAGED.sub("", name).strip("_") for name in names]
+    order = min((WRAPPERS.index(name) for name in plain_names if name in WRAPPERS), default=len(WRAPPERS))
+    return (1 if TRAINING_STATE.search(place) else -averages), order
+
+
+def chosen(found: Mapping[str, State], path: Path, weights: str | None, content: Any) -> dict[str, State]:
+    """The sets of `found` that `weights` names, all without it; see `read_states`.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    if weights is None:
+        return dict(found)
+    within = {place: state for place, state in found.items() if f".{weights}." in f".{place}."}
+    exact = {place: state for place, state in within.items() if place == weights or place.endswith(f".{weights}")}
+    named: dict[str, State] = {}
+    for place, state in found.items():
+        for key, tensor in state.items():
+            before, mark, name = f".{join_names(place, key)}".partition(f".{weights}.")
+            if mark:
+                named.setdefault(join_names(before.lstrip("."), weights), {})[name] = tensor
+    if not (exact or within or named):
+        raise CheckpointError(f"{path}: no weights under {weights!r}; it holds {_contents(content)}")
+    return exact or within or named
+
+
+def join_names(place: str, name: Any) -> str:
+    """A name inside a place, joined by a dot."""
+    return f"{place}.{name}" if place else str(name)
+
+
+def _fault(state: State, path: Path) -> str:
+    """Why a set is not plain numbers by name that the file has room for; empty if it is."""
     odd = next((key for key, value in state.items() if not _is_plain(key, value)), None)
     if odd is not None:
-        raise CheckpointError(f"{path}: expected real numbers under a name, found {odd!r}: {_kind(state[odd])}")
+        return f"expected real numbers under a name, found {odd!r}: {_kind(state[odd])}"
     held = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in state.values()}
     if sum(held.values()) > path.stat().st_size:  # torch gives such tensors memory that nobody has written to
-        raise CheckpointError(f"{path}: its tensors are larger than the file; copy or download it again")
-    return state
+        return "its tensors are larger than the file; copy or download it again"
+    return ""
 
 
 def _is_plain(key: Any, tensor: Tensor) -> bool:

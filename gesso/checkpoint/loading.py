@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,14 +14,9 @@ from gesso import _discovery
 from gesso.backbones import Backbone, backbone_classes
 from gesso.backbones._channels import Adapted, adapt
 from gesso.backbones._transfer import PaperTransfer
-from gesso.checkpoint.files import CheckpointError, State, description, read_header, read_state, with_defaults
+from gesso.checkpoint.files import CheckpointError, State, description, read_header, read_states, with_defaults
+from gesso.checkpoint.parts import Part, choose_part, list_parts, read_part
 from gesso.refiner.refined import Refined, recover_prior
-
-PREFIXES = ("module.", "_orig_mod.", "net_g.", "net.", "model.")
-"""What DataParallel, torch.compile, BasicSR and Lightning put before every name."""
-
-HALVES = (("encoder.", "decoder."), ("backbone.", ("conv_last.", "enlarge.")), ("backbone.", "refiner."))
-"""A network and what stood behind it: in files of MFM and IFP, in our own `PaperTransfer`, and in our `Refined`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +29,8 @@ class Recognised:
         assumed: constructor options that the tensors of a foreign file do not tell, at their published default.
         left: tensors of the file that do not belong to the network.
         adapted: tensors that were made to fit images with other channels than the file's.
+        place: where in the file the weights lie, where it holds several sets that fit.
+        others: where the other sets lie.
     """
 
     network: Backbone
@@ -41,6 +38,8 @@ class Recognised:
     assumed: dict[str, Any]
     left: list[str]
     adapted: Adapted | None = None
+    place: str = ""
+    others: Sequence[str] = ()
 
     def __str__(self) -> str:
         """One line for the terminal."""
@@ -49,7 +48,7 @@ class Recognised:
         if self.assumed:
             assumed = ", ".join(f"{name}={value!r}" for name, value in self.assumed.items())
             text += f"; assumed, because tensors do not tell: {assumed}"
-        return text + str(self.adapted or "") + _left(self.left)
+        return text + str(self.adapted or "") + _left(self.left) + _chosen(self.place, self.others)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,19 +60,23 @@ class Report:
         relearned: tensors of the network that keep the values they had.
         left: tensors of the file that were not used.
         adapted: which of the loaded were made to fit images with other channels than the file's.
+        place: where in the file the weights lie, where it holds several sets that fit.
+        others: where the other sets lie.
     """
 
     loaded: list[str]
     relearned: list[str]
     left: list[str]
     adapted: Adapted | None = None
+    place: str = ""
+    others: Sequence[str] = ()
 
     def __str__(self) -> str:
         """One line for the terminal: `loaded 492/494 tensors, relearned 2: output.weight, output.bias`."""
         text = f"loaded {len(self.loaded)}/{len(self.loaded) + len(self.relearned)} tensors"
         if self.relearned:
             text += f", relearned {len(self.relearned)}: {_shortened(self.relearned)}"
-        return text + str(self.adapted or "") + _left(self.left)
+        return text + str(self.adapted or "") + _left(self.left) + _chosen(self.place, self.others)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +129,8 @@ def recognise(
 
     Args:
         path: `.safetensors` of gesso, or what the authors of a network, or of IFP, MFM or DegAE, train and release.
-        weights: which set of weights, where the file holds several: "params" or "params_ema".
+        weights: which set of weights, where the file holds several: "params" or "params_ema", "generator" or
+            "state_dict.generator_ema". Without it averages come before the last iterate.
         decoder: the second file of a model fine-tuned with DegAE's code, whose first file is `path`.
         facts: constructor options that the file does not tell (Uformer's `img_size`), or that shall differ from it;
             `image_channels` adapts the network to images with other channels (`gesso.backbones._channels`); `target`
@@ -134,11 +138,12 @@ def recognise(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if no network of gesso has these tensors; what fits and what does not is listed.
+        CheckpointError: if no network of gesso has these tensors, what fits and what does not is listed; or if several
+            sets of them fit as well as each other.
         UnknownNameError: for a fact that the network has no option for.
     """
-    header, state = read_header(path), read_state(path, weights)
-    found = _by_header(header, state, facts, path) if header else _by_tensors(state, facts, path)
+    header, states = read_header(path), read_states(path, weights)
+    found = _by_header(header, states, facts, path) if header else _by_tensors(states, facts, path)
     return found if decoder is None else dataclasses.replace(found, network=_with_decoder(found.network, decoder))
 
 
@@ -160,22 +165,37 @@ def load_features(net: Backbone, path: str | Path, *, keep_head: bool = False, w
         FileNotFoundError: if there is no such file.
         CheckpointError: if a tensor of the body is missing, has another shape, or is unknown; a table lists them.
     """
-    header, state = read_header(path), read_state(path, weights)
+    header, states = read_header(path), read_states(path, weights)
     if isinstance(net, PaperTransfer) and header.get("backbone") != PaperTransfer.__name__:
         inner = load_features(net.backbone, path, keep_head=True, weights=weights)
         loaded = [f"backbone.{key}" for key in inner.loaded]
         relearned = [key for key in net.state_dict() if key not in set(loaded)]
-        return Report(loaded, relearned, inner.left, inner.adapted)
+        return dataclasses.replace(inner, loaded=loaded, relearned=relearned)
 
-    candidates = [(*adapted_fit(net, inside), left) for inside, left in unpacked(state)]
-    fit, adapted, left = max(candidates, key=lambda candidate: len(candidate[0].loaded))
-    if any(not net.is_head(key) for key in fit.misfits):
-        raise CheckpointError(f"{path}: its features do not fit {type(net).__name__}{_seen(header, state)}\n{fit}")
+    fits = fits_of_body(net, states)
+    fitting = [part for part, fit, _ in fits if all(net.is_head(key) for key in fit.misfits)]
+    if not fitting:
+        seen = _seen(header, states)
+        raise CheckpointError(f"{path}: its features do not fit {type(net).__name__}{seen}\n{fits[0][1]}")
+    chosen, others = choose_part(fitting, path)
+    fit, adapted = next((fit, adapted) for part, fit, adapted in fits if part is chosen)
     loaded = {key: fit.state[key] for key in fit.loaded if keep_head or not net.is_head(key)}
     net.load_state_dict(net.state_dict() | loaded)
     relearned = [key for key in net.state_dict() if key not in loaded]
-    left = left + [key for key in fit.state if key not in loaded]
-    return Report(list(loaded), relearned, left, adapted._replace(names=[n for n in adapted.names if n in loaded]))
+    left = chosen.left + [key for key in fit.state if key not in loaded]
+    adapted = adapted._replace(names=[name for name in adapted.names if name in loaded])
+    return Report(list(loaded), relearned, left, adapted, chosen.place, others)
+
+
+def fits_of_body(net: Backbone, states: Mapping[str, State]) -> list[tuple[Part, Fit, Adapted]]:
+    """How the parts of a file that have all names of a network's body fit it, or the one that has most of its names."""
+    own = net.state_dict().keys()
+    body = sum(not net.is_head(key) for key in own)
+    shared = [(len(own & net.from_official(part.state).keys()), part) for part in list_parts(states)]
+    most = max(count for count, _ in shared)
+    parts = [part for count, part in shared if count >= body] or [part for count, part in shared if count == most][:1]
+    fits = [(part, *adapted_fit(net, part.state)) for part in parts]
+    return sorted(fits, key=lambda entry: len(entry[1].loaded), reverse=True)
 
 
 def adapted_fit(net: Backbone, state: State) -> tuple[Fit, Adapted]:
@@ -184,29 +204,11 @@ def adapted_fit(net: Backbone, state: State) -> tuple[Fit, Adapted]:
     return Fit.of(net, state), adapted
 
 
-def unpacked(state: State) -> Iterator[tuple[State, list[str]]]:
-    """What a network's own state may be inside a file's, outermost first, each with the names that it leaves out.
-
-    The state itself; without each prefix that all names begin with; of a pre-training file, the network without the
-    decoder, and the two together, for IFP's Uformer keeps the second half of the network under `decoder.`.
-    Prefixes are removed from the beginning of names only: `encoder.encoder_level1` loses one, `encoder_level1` none.
-    """
-    yield state, []
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            yield from unpacked({key.removeprefix(prefix): tensor for key, tensor in state.items()})
-            return
-    for kept, thrown_away in HALVES:
-        network = {key.removeprefix(kept): tensor for key, tensor in state.items() if key.startswith(kept)}
-        left = [key for key in state if key.startswith(thrown_away)]
-        if network and len(network) + len(left) == len(state):
-            yield network, left
-            if isinstance(thrown_away, str):
-                yield {key.removeprefix(thrown_away): state[key] for key in left} | network, []
-
-
-def _by_header(header: dict[str, Any], state: State, facts: dict[str, Any], path: str | Path) -> Recognised:
+def _by_header(
+    header: dict[str, Any], states: Mapping[str, State], facts: dict[str, Any], path: str | Path
+) -> Recognised:
     """The network that a header names."""
+    state = next(iter(states.values()))
     known = {**backbone_classes(), PaperTransfer.__name__: PaperTransfer, Refined.__name__: Refined}
     name, options = header.get("backbone", "none"), header.get("options", {})
     if name not in known:
@@ -255,25 +257,30 @@ def _check_trust(options: dict[str, Any], facts: dict[str, Any], path: str | Pat
     )
 
 
-def _by_tensors(state: State, facts: dict[str, Any], path: str | Path) -> Recognised:
+def _by_tensors(states: Mapping[str, State], facts: dict[str, Any], path: str | Path) -> Recognised:
     """The network that has these tensors."""
-    attempts: list[tuple[Fit, Backbone, dict[str, Any], list[str], Adapted]] = []
-    for inside, left in unpacked(state):
-        for network, options in _claims(inside):
+    attempts: list[tuple[Part, Fit, Backbone, dict[str, Any], Adapted]] = []
+    for part in list_parts(states):
+        for network, options in _claims(part.state):
             options, others = for_images(network, options, facts)
             _discovery.check_options(network.__init__, others, network.__name__)
-            with within(state, path, f"tensors of a {network.__name__} with {options}"):
-                net = network(**(options | others))
-            fit, adapted = adapted_fit(net, inside)
-            attempts.append((fit, net, options | others, left, adapted))
+            built = [
+                attempt[2] for attempt in attempts if type(attempt[2]) is network and attempt[3] == options | others
+            ]
+            if not built:
+                with within(part.state, path, f"tensors of a {network.__name__} with {options}"):
+                    built = [network(**(options | others))]
+            fit, adapted = adapted_fit(built[0], part.state)
+            attempts.append((part, fit, built[0], options | others, adapted))
     if not attempts:
-        names = _shortened(list(state))
+        names = _shortened([name for state in states.values() for name in state])
         raise CheckpointError(f"{path}: no network of gesso ({', '.join(backbone_classes())}) has its tensors: {names}")
-    fit, net, options, left, adapted = max(
-        attempts, key=lambda attempt: (not attempt[0].misfits, len(attempt[0].loaded))
-    )
+    fitting = [attempt for attempt in attempts if not attempt[1].misfits]
+    chosen, others = choose_part([attempt[0] for attempt in fitting], path) if fitting else (None, [])
+    nearest = max(attempts, key=lambda attempt: len(attempt[1].loaded))
+    part, fit, net, options, adapted = next((attempt for attempt in fitting if attempt[0] is chosen), nearest)
     assumed = {name: value for name, value in with_defaults(type(net), {}).items() if name not in options}
-    return Recognised(_filled(net, fit, path), {}, assumed, left, adapted)
+    return Recognised(_filled(net, fit, path), {}, assumed, part.left, adapted, part.place, others)
 
 
 @contextlib.contextmanager
@@ -307,8 +314,8 @@ def _claims(state: State) -> Iterator[tuple[type[Backbone], dict[str, Any]]]:
     for network in backbone_classes().values():
         try:
             options = network.recognise(state)
-        except (KeyError, IndexError, ValueError, ZeroDivisionError):  # its tensors are missing, or of other shapes
-            continue
+        except (KeyError, IndexError, ValueError, ZeroDivisionError, TypeError, RuntimeError):
+            continue  # its tensors are missing, or of other shapes
         if options is not None:
             yield network, options
 
@@ -327,7 +334,7 @@ def _filled(net: Backbone, fit: Fit, path: str | Path) -> Backbone:
 
 def _with_decoder(backbone: Backbone, path: str | Path) -> PaperTransfer:
     """The model whose layers behind the network lie in a file of their own: DegAE's head, see `PaperTransfer`."""
-    state = list(unpacked(read_state(path)))[-1][0]
+    state = read_part(path, {"conv_last.weight"})
     if "conv_last.weight" not in state:
         seen = _shortened(list(state))
         raise CheckpointError(f"{path}: expected conv_last.weight, as DegAE's decoders have; found {seen}")
@@ -348,14 +355,19 @@ def _with_decoder(backbone: Backbone, path: str | Path) -> PaperTransfer:
     return net
 
 
-def _seen(header: dict[str, Any], state: State) -> str:
+def _seen(header: dict[str, Any], states: Mapping[str, State]) -> str:
     """The part of an error that says what a file holds instead, as far as it can be told."""
     if header:
         return f"; it holds a {header['backbone']} with {header['options']}"
-    for inside, _ in unpacked(state):
-        for network, options in _claims(inside):
+    for part in list_parts(states):
+        for network, options in _claims(part.state):
             return f"; it holds a {network.__name__} with {options}"
     return "; no network of gesso has its tensors"
+
+
+def _chosen(place: str, others: Sequence[str]) -> str:
+    """The end of a sentence: which of several sets of weights in a file was taken."""
+    return f"; took {place!r}, not {', '.join(map(repr, others))}" if others else ""
 
 
 def _shortened(names: Sequence[str], most: int = 8) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from gesso.checkpoint import read_state
+from gesso.checkpoint import read_part
 from gesso.functional.normalise import imagenet_normalise
 
 Judge = Literal["patch", "vgg128"]
@@ -23,8 +23,8 @@ def load_frozen(module: nn.Module, path: str | Path) -> nn.Module:
         FileNotFoundError: if there is no such file.
         ValueError: if an entry is missing or has another shape.
     """
-    state = {key.removeprefix("module."): tensor for key, tensor in read_state(path).items()}
     own = module.state_dict()
+    state = read_part(path, own.keys())
     unfit = [key for key, tensor in own.items() if key not in state or state[key].shape != tensor.shape]
     if unfit:
         shown = ", ".join(f"{key} {'x'.join(map(str, own[key].shape))}" for key in unfit[:3])
