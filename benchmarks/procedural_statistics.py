@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gesso.data.folders import find_images
 from gesso.data.io import read_image
-from gesso.data.procedural import batch_of, leaves, pink
+from gesso.data.procedural import batch_of, leaves, pink, scenes
 from gesso.functional.random import generator_for
 from gesso.functional.spectrum import radial_profile
 
@@ -33,6 +33,7 @@ def main() -> None:
     sources = {
         "photos": crops(parser.parse_args().photos),
         "leaves": batch_of(leaves, 0, range(COUNT), SIDE),
+        "scenes": batch_of(scenes, 0, range(COUNT), SIDE),
         "pink": batch_of(pink, 0, range(COUNT), SIDE),
         "white noise": (0.5 + torch.randn(COUNT, 3, SIDE, SIDE, generator=generator_for(0)) / 6).clamp(0, 1),
     }
@@ -97,7 +98,7 @@ def plot(sources: dict[str, Tensor]) -> None:
     import matplotlib.pyplot as plt
 
     figure, (spectra, gradients) = plt.subplots(1, 2, figsize=(10, 3.8), dpi=90)
-    for (name, images), style in zip(sources.items(), ("k-", "C2-", "C3--", "C7:"), strict=True):
+    for (name, images), style in zip(sources.items(), ("k-", "C2-", "C0-", "C3--", "C7:"), strict=True):
         k = np.arange(1, SIDE // 2)
         spectra.loglog(k / SIDE, power(images).mean(0)[1:], style, label=name)
         edges = np.linspace(-0.6, 0.6, 122)
@@ -116,10 +117,10 @@ def plot(sources: dict[str, Tensor]) -> None:
 def examples() -> None:
     rows = [torch.cat(list(batch_of(source, 0, range(n, n + 6), SIDE)), -1) for source, n in EXAMPLES]
     pixels = (torch.cat(rows, -2) * 255).round().byte().flip(0).permute(1, 2, 0).numpy()
-    cv2.imwrite(str(FIGURES / "procedural_images.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    cv2.imwrite(str(FIGURES / "procedural_images.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
-EXAMPLES = ((leaves, 0), (leaves, 6), (leaves, 12), (pink, 0))
+EXAMPLES = ((leaves, 0), (leaves, 6), (scenes, 0), (scenes, 6), (scenes, 12), (pink, 0))
 
 if __name__ == "__main__":
     main()

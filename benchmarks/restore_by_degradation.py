@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import gesso
-from gesso.data.procedural import LeavesDataset
+from gesso.data.procedural import ProceduralImages
 from gesso.degradations import create_degradation
 from gesso.functional.random import generator_for
 from gesso.pretext.restore import MIX
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=16, help="images, each spoilt twice in each way")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    leaves = LeavesDataset(0)
+    leaves = ProceduralImages("leaves")
     images = [leaves[(index, arguments.size)]["image"] for index in range(10**6, 10**6 + arguments.count)]
     print(f"| network | {' | '.join(MIX)} | mean |\n|---|{'---|' * (len(MIX) + 1)}")
     print_row("none: the spoilt image", lambda lq: lq, torch.stack(images))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 from typing import Any, Literal
 
@@ -45,12 +45,13 @@ class Protocol:
     align: bool = False
 
     def __call__(self, restored: Tensor, gt: Tensor) -> dict[str, float]:
-        """`{"psnr": dB, "ssim": at most 1}`, the mean over the images where there is a batch."""
+        """`{"psnr": dB, "ssim": at most 1}`; of a batch the means over its images, see `mean_psnr`."""
         pairs = self.prepare(restored, gt)
         if self.align:
             measured = [_aligned_scores(*pair) for pair in pairs]
-            return {"psnr": fmean(psnr for psnr, _ in measured), "ssim": fmean(ssim for _, ssim in measured)}
-        return {"psnr": fmean(_psnr(*pair) for pair in pairs), "ssim": fmean(_SSIM[self.ssim](*pair) for pair in pairs)}
+            return {"psnr": mean_psnr(psnr for psnr, _ in measured), "ssim": fmean(ssim for _, ssim in measured)}
+        similarity = _SSIM[self.ssim]
+        return {"psnr": mean_psnr(_psnr(*pair) for pair in pairs), "ssim": fmean(similarity(*pair) for pair in pairs)}
 
     def prepare(self, restored: Tensor, gt: Tensor) -> list[tuple[np.ndarray, np.ndarray]]:
         """What is compared, image by image: float64 (C, H, W) in 8-bit units, C = 1 for luma.
@@ -95,15 +96,16 @@ class Protocol:
 def psnr(restored: Tensor, gt: Tensor, **protocol: Any) -> float:
     """Peak signal-to-noise ratio in dB of images (3, H, W) or (B, 3, H, W) in [0, 1]; infinite for equal images.
 
-    10 log10(255^2 / MSE) over all pixels and channels of an image together, then the mean over the batch. Options are
-    those of `Protocol`: `channel`, `round_y`, `border`, `quantise`.
+    10 log10(255^2 / MSE) over all pixels and channels of an image together; of a batch the mean, in which equal images
+    do not count unless all of them are (`mean_psnr`). NaN where an image is not finite. Options are those of
+    `Protocol`: `channel`, `round_y`, `border`, `quantise`.
 
     Example:
         >>> import torch
         >>> round(psnr(torch.zeros(3, 8, 8), torch.full((3, 8, 8), 0.1)), 2)
         19.83
     """
-    return fmean(_psnr(*pair) for pair in Protocol(**protocol).prepare(restored, gt))
+    return mean_psnr(_psnr(*pair) for pair in Protocol(**protocol).prepare(restored, gt))
 
 
 def ssim(restored: Tensor, gt: Tensor, variant: SSIM = "gaussian", **protocol: Any) -> float:
@@ -120,9 +122,44 @@ def ssim(restored: Tensor, gt: Tensor, variant: SSIM = "gaussian", **protocol: A
     return fmean(_SSIM[variant](*pair) for pair in Protocol(ssim=variant, **protocol).prepare(restored, gt))
 
 
+def mean_psnr(values: Iterable[float]) -> float:
+    """The mean of PSNRs in dB, in which images identical to their ground truth (infinite) do not count.
+
+    One of them would make every mean infinite. Infinite where all are; NaN where one is, for that image is broken.
+    `identical` says how many there are, which is to be said beside the mean.
+
+    Example:
+        >>> mean_psnr([30.0, math.inf, 32.0]), mean_psnr([math.inf])
+        (31.0, inf)
+    """
+    values = list(values)
+    counted = [value for value in values if value != math.inf]
+    return fmean(counted) if counted else fmean(values)
+
+
+def identical(values: Sequence[float]) -> int:
+    """How many of these PSNRs are infinite: of images that are their ground truth, pixel for pixel."""
+    return sum(value == math.inf for value in values)
+
+
+def beside(values: Sequence[float]) -> str:
+    """What is said beside the mean of these PSNRs: ` (1 of 3 identical)`; nothing where none is.
+
+    Example:
+        >>> beside([30.0, math.inf, 32.0]), beside([30.0])
+        (' (1 of 3 identical)', '')
+    """
+    count = identical(values)
+    return f" ({count} of {len(values)} identical)" if count else ""
+
+
 def _psnr(restored: np.ndarray, gt: np.ndarray) -> float:
-    error = float(np.mean((restored - gt) ** 2))
-    return 10 * math.log10(255**2 / error) if error > 0 else math.inf
+    return _decibels(float(np.mean((restored - gt) ** 2)))
+
+
+def _decibels(error: float) -> float:
+    """The PSNR of a mean squared error in 8-bit units; infinite for none, NaN for one that is no number."""
+    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
 def _skimage_ssim(restored: np.ndarray, gt: np.ndarray, window: int, **options: object) -> float:
@@ -181,7 +218,7 @@ def _aligned_scores(restored: np.ndarray, gt: np.ndarray) -> tuple[float, float]
     _, similarity = structural_similarity(moved, gt, channel_axis=0, full=True, **options)  # pyright: ignore
     inside = (slice(5, -5), slice(5, -5))  # where the window of 11 x 11 lies wholly inside
     ssim = float((similarity * covered)[:, *inside].sum() / (len(gt) * covered[inside].sum()))
-    return 10 * math.log10(255**2 / error) if error > 0 else math.inf, ssim
+    return _decibels(error), ssim
 
 
 def _ssim_skimage7(restored: np.ndarray, gt: np.ndarray) -> float:

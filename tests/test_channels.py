@@ -16,6 +16,7 @@ from gesso.commands.degrade import degrade
 from gesso.commands.export import export
 from gesso.commands.probe import clean_images
 from gesso.data.io import ImageError, read_picture, read_planes, write_image
+from gesso.data.procedural import SOURCES
 from gesso.data.sources import open_images
 from gesso.degradations import parse_degradation
 from gesso.functional.color import as_rgb, to_grey
@@ -250,7 +251,7 @@ def test_the_mix_of_restore_has_what_is_defined_for_them(channels):
     assert {"rain", "rings"} < names
 
 
-@pytest.mark.parametrize("source", ["noise", "leaves", "pink"])
+@pytest.mark.parametrize("source", ["noise", *SOURCES])
 def test_generated_images_have_them(source, channels):
     images = open_images(source, seed=0, channels=channels)[0, 24]["image"]
     assert images.shape == (channels, 24, 24)

@@ -13,11 +13,12 @@ from gesso._discovery import ROOT, UnknownNameError, suggest
 from gesso.commands._parser import check_call
 from gesso.commands.finetune import finetune
 from gesso.commands.pretrain import pretrain
+from gesso.data.procedural import SOURCES
 from gesso.pretext import list_pretexts
 from gesso.report.comparison import file_stem
 from gesso.report.statistics import BASELINE
 
-IMAGES = ("noise", "leaves", "pink")
+IMAGES = ("noise", *SOURCES)
 RECIPES = (".yaml", ".yml")
 TRANSFERS = ("keep_last", "shrink", "rescale", "features_lr", "freeze_features")  # what a start may do in its own way
 OF_A_START = ("out", "resume", "overwrite", "backbone", "backbone_args")  # options of pre-training that it decides

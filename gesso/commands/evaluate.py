@@ -59,7 +59,8 @@ def evaluate(
     Args:
         task: name of the task, which brings its protocol, or "all-in-one" with `mix`; `gesso list tasks`.
         data: root of a data set in a published layout, or a list of them, each a set of its own, as are the published
-            test sets below a root; or "leaves" or "pink": procedural images that the task's degradation spoils.
+            test sets below a root; or "leaves", "scenes" or "pink": procedural images that the task's degradation
+            spoils.
         lq: folder of degraded images, with `gt`, instead of `data`; beside it, how such folders below it are called.
         gt: folder of ground truths, with `lq`.
         split: which split of `data`, where it is divided: "train", "val" or "test".

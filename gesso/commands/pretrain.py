@@ -20,7 +20,7 @@ from gesso.training.sampling import Stage
 from gesso.training.schedules import ScheduleName
 
 # What a pretext's own choice of images is, in words.
-CHOSEN = {"noise": "fixed N(0, 1) noise", "leaves": "procedural dead leaves", "pink": "procedural 1/f noise"}
+CHOSEN = {"noise": "fixed N(0, 1) noise", "leaves": "procedural dead leaves"}
 
 
 def pretrain(
@@ -56,9 +56,10 @@ def pretrain(
         backbone_args: options of the network, such as `--backbone_args.dim 32`. With `--backbone_args.image_channels 1`
             images are grey; with 4 they are PNG or TIFF files with a fourth channel of data, or generated so.
         init: file whose weights to begin with, last convolution included where it fits; none: random weights.
-        images: where images come from: "noise" (fixed N(0, 1) images), "leaves" (procedural dead leaves), "pink"
-            (procedural 1/f noise), a folder of photos, or for a pretext that classifies degradations the data of each
-            class, a list of {task, data, repeats, degradation, ...}; none: what the pretext prefers.
+        images: where images come from: "noise" (fixed N(0, 1) images), "leaves" (procedural dead leaves), "scenes"
+            (procedural scenes), "pink" (procedural 1/f noise), a folder of photos, or for a pretext that classifies
+            degradations the data of each class, a list of {task, data, repeats, degradation, ...}; none: what the
+            pretext prefers.
         count: how many different images; none: 1 for noise, all of a folder, no end of procedural ones.
         crop_size: side of the images in pixels.
         batch_size: images in one batch, which all devices share.

@@ -76,7 +76,7 @@ def probe(
     takes each class from another benchmark, whose content may give it away; here all come from one set.
 
     Args:
-        images: folder of clean photos, or "leaves" (procedural dead leaves) or "pink".
+        images: folder of clean photos, or "leaves" (procedural dead leaves), "scenes" or "pink".
         backbone: network to probe with random weights; none: checkpoints only.
         backbone_args: options of the network. With `--backbone_args.image_channels 1` images are grey, with 4 they are
             PNG or TIFF files with a fourth channel of data, or generated so.
@@ -153,7 +153,7 @@ def clean_images(images: str, count: int, crop_size: int, seed: int, channels: i
     Photos turn grey for one channel; for four, their files have to have four channels of data.
     """
     if images == "noise":
-        raise ValueError("images: noise has no values in [0, 1]; take leaves, pink or a folder of photos")
+        raise ValueError("images: noise has no values in [0, 1]; take leaves, scenes, pink or a folder of photos")
     if not Path(images).is_dir():
         dataset = open_images(images, seed=seed, channels=channels)
         return [dataset[(i, crop_size)]["image"] for i in range(count)]

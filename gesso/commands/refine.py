@@ -88,7 +88,7 @@ def refine(
             (yours), or "none" (a refiner without prior); of a refined checkpoint also "mean", its stored mean feature.
         task: name of the task, or "all-in-one" with `mix`; `gesso list tasks` shows all with their protocols.
         data: root of a data set in a published layout, found by itself; or a folder of clean photos, or procedural
-            images ("leaves", "pink"), whose degraded partners are made on the fly.
+            images ("leaves", "scenes", "pink"), whose degraded partners are made on the fly.
         lq: folder of degraded images, with `gt`, instead of `data`; beside it, how such folders below it are called.
         gt: folder of ground truths, with `lq`.
         pair_by: "stem": by equal names, or names that differ as published ones do; a template of an input's name, as

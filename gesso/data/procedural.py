@@ -1,13 +1,13 @@
-"""Images from nothing: dead leaves and pink noise, with the statistics of natural photos.
+"""Images from nothing: dead leaves and pink noise, with the statistics of natural photos; and the table of all sources.
 
 Every image is a pure function of (seed, index, size). The constants below were fitted to the crops of BSDS500 photos;
-`benchmarks/procedural_statistics.py` compares both.
+`benchmarks/procedural_statistics.py` compares both. `gesso.data.scenes` has none of that kind.
 """
 
 import functools
 import sys
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gesso.data.datasets import Key, Sample, degrade, stack
+from gesso.data.scenes import scenes
 from gesso.degradations import Degradation
 from gesso.functional.color import to_grey
 from gesso.functional.random import seed_for
@@ -202,7 +203,7 @@ def with_channels(image: Tensor, channels: int, seed: int, index: int) -> Tensor
 
 
 class Source(Protocol):
-    """What `leaves` and `pink` are."""
+    """What `leaves`, `scenes` and `pink` are."""
 
     __name__: str
 
@@ -221,22 +222,26 @@ def batch_of(source: Source, seed: int, indices: Sequence[int], size: int) -> Te
     return torch.stack([source(seed, index, size) for index in indices])
 
 
-class LeavesDataset(Dataset[Sample]):
-    """Dead leaves by key: `dataset[(index, crop_size)]` is `{"image": (3, c, c), "name"}`.
+SOURCES: dict[str, Source] = {"leaves": leaves, "scenes": scenes, "pink": pink}
+
+
+class ProceduralImages(Dataset[Sample]):
+    """Procedural images by key: `dataset[(index, crop_size)]` is `{"image": (3, c, c), "name"}`.
 
     Args:
+        source: a name of `SOURCES`.
         seed: the images follow from it.
         count: how many different images there are; None: no end of them.
         channels: channels of an image, see `with_channels`.
         per_sample: images that one sample holds, K in `image` (K, 3, c, c).
     """
 
-    source: ClassVar[Source] = staticmethod(leaves)
-
-    def __init__(self, seed: int = 0, *, count: int | None = None, channels: int = 3, per_sample: int = 1) -> None:
+    def __init__(
+        self, source: str, seed: int = 0, *, count: int | None = None, channels: int = 3, per_sample: int = 1
+    ) -> None:
         if count is not None and count < per_sample:
             raise ValueError(f"count: expected at least {per_sample} images for one sample, got {count}")
-        self.seed, self.count, self.channels, self.per_sample = seed, count, channels, per_sample
+        self.source, self.seed, self.count, self.channels, self.per_sample = source, seed, count, channels, per_sample
 
     def __len__(self) -> int:
         return sys.maxsize if self.count is None else self.count
@@ -245,19 +250,10 @@ class LeavesDataset(Dataset[Sample]):
         index, crop_size = key
         numbers = [number % len(self) for number in range(index * self.per_sample, (index + 1) * self.per_sample)]
         images = [
-            with_channels(self.source(self.seed, number, crop_size), self.channels, self.seed, number)
+            with_channels(SOURCES[self.source](self.seed, number, crop_size), self.channels, self.seed, number)
             for number in numbers
         ]
-        return {"image": stack(images), "name": " + ".join(f"{self.source.__name__} {number}" for number in numbers)}
-
-
-class PinkDataset(LeavesDataset):
-    """Pink noise by key, as `LeavesDataset`."""
-
-    source: ClassVar[Source] = staticmethod(pink)
-
-
-SOURCES: dict[str, Source] = {"leaves": leaves, "pink": pink}
+        return {"image": stack(images), "name": " + ".join(f"{self.source} {number}" for number in numbers)}
 
 
 class ProceduralPairs(Dataset[Sample]):

@@ -25,7 +25,7 @@ from gesso.data.layouts import (
 )
 from gesso.data.origins import Planes, check_channels
 from gesso.data.pairing import is_list, is_template
-from gesso.data.procedural import SOURCES, LeavesDataset, PinkDataset, ProceduralPairs, WholeProcedural
+from gesso.data.procedural import SOURCES, ProceduralImages, ProceduralPairs, WholeProcedural
 from gesso.degradations import Degradation, parse_degradation
 from gesso.functional.random import generator_for, seed_for
 from gesso.tasks import Task
@@ -42,7 +42,8 @@ def open_images(
     """Images for a pretext by (sample index, crop_size): {"image": (C, H, W)}, or (K, C, H, W) with `per_sample` K > 1.
 
     Args:
-        images: "noise" (N(0, 1), fixed for the run), "leaves", "pink", or a folder of photos.
+        images: "noise" (N(0, 1), fixed for the run), a name of `procedural.SOURCES` ("leaves", "scenes", "pink"), or a
+            folder of photos.
         seed: what is random follows from it.
         count: how many different images; None: as many of noise as a sample holds, all of a folder, no end of
             procedural ones.
@@ -58,11 +59,11 @@ def open_images(
         if count < per_sample:
             raise ValueError(f"count: this pretext compares {per_sample} images, got {count} of noise")
         return NoiseDataset(count, channels=channels, seed=seed, per_sample=per_sample)
-    if images in ("leaves", "pink"):
-        source = {"leaves": LeavesDataset, "pink": PinkDataset}[images]
-        return source(seed, count=count, channels=channels, per_sample=per_sample)
+    if images in SOURCES:
+        return ProceduralImages(images, seed, count=count, channels=channels, per_sample=per_sample)
     if not Path(images).is_dir():
-        raise FileNotFoundError(f"images: expected noise, leaves, pink or a folder, and there is no folder {images}")
+        known = ", ".join(("noise", *SOURCES))
+        raise FileNotFoundError(f"images: expected {known} or a folder, and there is no folder {images}")
     check_channels(images, channels)
     photos = find_photos(Path(images))[:count]
     if len(photos) < per_sample:
@@ -100,7 +101,7 @@ def open_training_data(
 ) -> TrainingData:
     """The samples of a task, from pairs, or from clean photos that the task's degradation spoils on the fly.
 
-    `data` is the root of pairs, a folder of photos, or the name of procedural ones, "leaves" or "pink".
+    `data` is the root of pairs, a folder of photos, or the name of procedural ones, "leaves", "scenes" or "pink".
 
     Validation images are those of `val` (pairs, or clean photos spoilt like those in training); else of the validation
     or test split of `data`; else `holdout` samples are kept back from training (none: a tenth, at most 12, at least

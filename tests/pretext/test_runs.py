@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 import gesso
 from gesso import cli
+from gesso.data.procedural import SOURCES
 from gesso.functional.random import kept, part_of_batch
 from gesso.pretext import list_pretexts
 from gesso.training.callbacks import Keep
@@ -66,7 +67,7 @@ def test_branches_left_out_are_those_of_the_whole_batch():
         assert drawn(1, 2, 2 * each) == drawn(0, 4, 4 * each)[each : 3 * each]
 
 
-@pytest.mark.parametrize("images", ["noise", "leaves", "pink", "folder"])
+@pytest.mark.parametrize("images", ["noise", *SOURCES, "folder"])
 @pytest.mark.parametrize("name", list_pretexts())
 def test_images_of_every_kind(name, images, tmp_path):
     if images == "folder":
