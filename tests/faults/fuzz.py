@@ -4,7 +4,7 @@
     python -m tests.faults.fuzz --images 1000 --seed 7       some of it
     python -m tests.faults.fuzz --images 1 --first 3094      one case again, in this process
 
-A case is a pure function of (seed, number). Cases run in child processes with an alarm and a limit of memory, so that a
+A case is a pure function of (seed, number). Cases run in child processes with limits of time and memory, so that a
 native decoder that crashes, hangs or swallows memory is seen, counted and named; the run then goes on behind it.
 """
 
@@ -23,8 +23,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests._processes import HANGS
+
 BATCH = 500  # cases of one child
-SECONDS = 20  # that a case may take
+SECONDS = 20  # of the processor that a case may take, so that a busy machine changes nothing
+LIMITS = (signal.SIGPROF, signal.SIGALRM)  # what ends a case that takes longer, or hangs
 MEMORY = 1 << 30  # bytes of address space that a child may add to what it has
 MOST_RESIDENT = 512 << 20  # bytes that a child may really use on top; no honest case comes near
 
@@ -72,7 +75,9 @@ def run(case: Case, numbers: range, seed: int) -> Tally:
         if status:
             first = int.from_bytes(at[:8], "little")
             name = signal.Signals(status).name if os.WIFSIGNALED(status) else f"exit status {status >> 8}"
-            tally.note(first, f"WRONG: ended by {'taking too long' if name == 'SIGALRM' else name}")
+            tally.note(
+                first, f"WRONG: ended by {'taking too long' if name in {limit.name for limit in LIMITS} else name}"
+            )
             first += 1
     return tally
 
@@ -84,13 +89,15 @@ def in_child(case: Case, batch: range, seed: int, folder: Path, at: mmap.mmap, l
     space = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (space + MEMORY, space + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for limit in LIMITS:
+        signal.signal(limit, signal.SIG_DFL)
     status = 1
     try:
         before = peak_resident()
         for number in batch:
             at[:8] = number.to_bytes(8, "little")
-            signal.alarm(SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            signal.alarm(HANGS)
             verdict = judged(case, number, seed, folder)
             grown = peak_resident() - before
             if grown > MOST_RESIDENT:

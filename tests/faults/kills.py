@@ -93,14 +93,15 @@ def kill(work: Callable[[], None], seconds: float, written: Path | None = None) 
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             work()
         os._exit(0)
-    deadline = time.monotonic() + 60
-    while written is not None and time.monotonic() < deadline:
-        if written.exists() and written.stat().st_mtime_ns != before:
-            break
-        time.sleep(0.001)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try:
+        while written is not None and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if written.exists() and written.stat().st_mtime_ns != before:
+                break
+            time.sleep(0.001)
+        time.sleep(seconds)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def kill_writes(count: int, folder: Path, seed: int = 0) -> int:

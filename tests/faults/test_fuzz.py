@@ -25,7 +25,7 @@ def test_crashes_hangs_and_greed_are_seen(monkeypatch):
         if number == 2:
             signal.raise_signal(signal.SIGSEGV)
         if number == 4:
-            signal.raise_signal(signal.SIGALRM)  # as the alarm does
+            signal.raise_signal(signal.SIGPROF)  # as the limit of time does
         if number == 6:
             mmap.mmap(-1, 80 << 20).write(bytes(80 << 20))  # new pages, whatever the process has lying free
         if number == 8:

@@ -24,6 +24,15 @@ class Browser:
         self.page = page
 
     def __enter__(self):
+        try:
+            self.open()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+        return self
+
+    def open(self):
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_browser, self.write_end = os.pipe()
         self.read_end, from_browser = os.pipe()
@@ -47,11 +56,10 @@ class Browser:
         self("Network.enable")
         self("Page.navigate", url=self.page.as_uri())
         self.wait_for("Page.loadEventFired")
-        return self
 
     def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.kill()
+        self.process.wait()
         os.close(self.write_end)
         os.close(self.read_end)
         self.profile.cleanup()

@@ -3,7 +3,6 @@
 import csv
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -12,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from gesso import checkpoint, cli
+from tests._processes import HANGS, owned_processes, wait_until
 from tests.training._shared_jobs import SHARDED, TRAININGS, begin, prepare, run_all
 
 # Gradients are sums in another order, so that weights differ by the rounding of 64-bit numbers: by 1e-15 to 3e-12 here.
@@ -25,9 +25,10 @@ def runs(tmp_path_factory):
     prepare(folder)
     begin(folder, folder / "begun_by_one")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
-    two = subprocess.Popen([*command, "tests.training._shared_jobs", str(folder)])
-    run_all(folder, folder / "one")
-    assert two.wait(timeout=300) == 0
+    with owned_processes() as start:
+        two = start([*command, "tests.training._shared_jobs", str(folder)])
+        run_all(folder, folder / "one")
+        assert two.wait(timeout=HANGS) == 0
     TRAININGS["finetune"](folder, folder / "begun_by_two", resume=True)
     return folder
 
@@ -97,17 +98,16 @@ def test_two_processes_restore_every_image(runs):
     assert one == two
 
 
-def test_a_run_on_two_devices_that_one_leaves_goes_on_with_one(tmp_path):
+def test_a_run_on_two_devices_that_one_leaves_goes_on_with_one(tmp_path, start):
     words = ["pretrain", "--backbone", "restormer_tiny", "--backbone_args", "{dim: 8, num_blocks: [1, 1, 1, 1]}"]
     words += ["--precision", "float64", "--accelerator", "cpu", "--crop_size", "24", "--batch_size", "2"]
     words += ["--steps", "12", "--save_every", "2", "--log_every", "1"]
     out = tmp_path / "run"
     command = [sys.executable, "-m", "gesso", *words, "--out", str(out), "--devices", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    while not (out / "last.ckpt").exists() and process.poll() is None:
-        time.sleep(0.01)
+    process = start(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_until((out / "last.ckpt").exists, process)
     psutil.Process(process.pid).children()[-1].kill()
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=HANGS)
     assert process.returncode == 1
     assert "gesso pretrain: the process of device 1 was killed by signal 9 (SIGKILL)" in said
     assert cli.main([*words, "--out", str(out), "--resume"]) == 0

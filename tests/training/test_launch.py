@@ -1,15 +1,14 @@
 """Processes for several devices: who they are, and how they end."""
 
-import subprocess
 import sys
 import threading
-import time
 
 import psutil
 import pytest
 
 from gesso.functional.processes import Place, place, share_of
 from gesso.training.launch import ProcessError, has_to_launch, launch, portable
+from tests._processes import end, is_alive, wait_until
 from tests.training._launched import fail_on_the_second, vanish_on_the_second
 
 TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
@@ -58,30 +57,31 @@ def test_devices_that_are_not_there_are_refused(options, message):
 )
 def test_the_error_of_one_process_ends_all_and_is_the_error_of_the_run(function, error, message):
     before = set(psutil.Process().children())
-    with pytest.raises(error, match=message) as raised:
-        launch(function, {"devices": 2})
-    assert set(psutil.Process().children()) == before
+    try:
+        with pytest.raises(error, match=message) as raised:
+            launch(function, {"devices": 2})
+        assert set(psutil.Process().children()) == before
+    finally:
+        end(set(psutil.Process().children()) - before)
     if error is FileNotFoundError:
         assert any("fail_on_the_second" in note for note in raised.value.__notes__), "where it happened"
 
 
-def test_processes_do_not_outlive_the_one_that_started_them(tmp_path):
+def test_processes_do_not_outlive_the_one_that_started_them(tmp_path, start):
     code = f"""
 from pathlib import Path
 from gesso.training.launch import launch
+from tests._processes import end, is_alive, wait_until
 from tests.training._launched import wait_for_ever
 launch(wait_for_ever, {{"devices": 2, "folder": Path({str(tmp_path)!r})}})
 """
-    parent = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 120
-    while len(files := list(tmp_path.glob("*.pid"))) < 2 or not all(file.read_text() for file in files):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    parent = start([sys.executable, "-c", code])
+    files = [tmp_path / f"{rank}.pid" for rank in range(2)]
+    wait_until(lambda: all(file.exists() and file.read_text() for file in files), parent)
     children = [psutil.Process(int(file.read_text())) for file in files]
     parent.kill()
     parent.wait()
-    psutil.wait_procs(children, timeout=60)
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    wait_until(lambda: not any(is_alive(child) for child in children))
 
 
 def test_an_error_that_cannot_travel_is_told_in_words():

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from gesso.functional.random import generator_for
 from gesso.training._module import TrainingError
 from gesso.training.callbacks import Samples
 from gesso.training.finetune_module import FinetuneModule
+from tests._processes import HANGS, wait_until
 
 SMALL = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}, "precision": "float32"}
 SMALL_WORDS = ["--backbone", "restormer_tiny", "--backbone_args", "{dim: 8, num_blocks: [1, 1, 1, 1]}"]
@@ -88,15 +88,13 @@ def test_workers_change_nothing(tmp_path, pairs):
     assert equal(finetune(tmp_path / "none", pairs), finetune(tmp_path / "two", pairs, workers=2))
 
 
-def test_killed_at_any_moment_and_resumed_a_run_ends_with_the_same_bits(tmp_path, pairs):
+def test_killed_at_any_moment_and_resumed_a_run_ends_with_the_same_bits(tmp_path, pairs, start):
     words = ["finetune", "--task", "derain", "--data", str(pairs), *SMALL_WORDS, "--precision", "float32"]
     words += ["--crop_size", "16", "--batch_size", "2", "--steps", "40", "--save_every", "3", "--ema_decay", "0.9"]
     assert cli.main([*words, "--out", str(tmp_path / "unbroken")]) == 0
     out = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-m", "gesso", *words, "--out", str(out)], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (out / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    process = start([sys.executable, "-m", "gesso", *words, "--out", str(out)], stdout=subprocess.DEVNULL)
+    wait_until((out / "last.ckpt").exists, process)
     process.kill()
     process.wait()
     assert cli.main([*words, "--out", str(out), "--resume"]) == 0
@@ -104,16 +102,12 @@ def test_killed_at_any_moment_and_resumed_a_run_ends_with_the_same_bits(tmp_path
     assert [row["step"] for row in rows(out)] == [row["step"] for row in rows(tmp_path / "unbroken")]
 
 
-def test_ctrl_c_saves_the_state_and_exits_with_130(tmp_path):
+def test_ctrl_c_saves_the_state_and_exits_with_130(tmp_path, start):
     words = ["pretrain", *SMALL_WORDS, "--crop_size", "32", "--steps", "100000", "--save_every", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gesso", *words, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run/last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    process = start([sys.executable, "-m", "gesso", *words, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE)
+    wait_until((tmp_path / "run/last.ckpt").exists, process)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=HANGS)
     assert process.returncode == cli.INTERRUPTED
     assert b"--resume goes on from here" in said
     assert checkpoint.read_header(tmp_path / "run/backbone.safetensors")["step"] > 0

@@ -1,0 +1,75 @@
+"""Processes of tests: they end with the test that started them, and are waited for however busy the machine is."""
+
+import contextlib
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import psutil
+
+MARK = "GESSO_TEST_PROCESS"
+HANGS = 3600
+"""Seconds after which what a test waits for will never come; no load reaches it."""
+
+Start = Callable[..., subprocess.Popen]
+
+
+@contextlib.contextmanager
+def owned_processes() -> Iterator[Start]:
+    """A function like `subprocess.Popen`, whose processes and all their descendants are killed at the end.
+
+    They inherit a word in their environment, by which those are found, too, that have begun a session of their own, as
+    torchrun's workers do, or whose parent is gone.
+    """
+    word, started = uuid.uuid4().hex, list[subprocess.Popen]()
+
+    def start(command: Sequence[str], **options: Any) -> subprocess.Popen:
+        environment = {**(options.pop("env", None) or os.environ), MARK: word}
+        started.append(subprocess.Popen(command, env=environment, start_new_session=True, **options))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        end(process for process in psutil.process_iter() if word_of(process) == word)
+        for process in started:
+            with process:  # waits, and closes its pipes
+                process.kill()
+
+
+def word_of(process: psutil.Process) -> str | None:
+    """The word that a process has inherited."""
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get(MARK)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process still runs."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end(processes: Iterable[psutil.Process]) -> None:
+    """Kills processes."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+def wait_until(happened: Callable[[], Any], process: subprocess.Popen | None = None) -> None:
+    """Waits for something that a process brings about.
+
+    Raises:
+        AssertionError: if the process ends before, or it never comes.
+    """
+    begin = time.monotonic()
+    while not happened():
+        ended = process is not None and process.poll() is not None
+        assert not ended or happened(), f"{process.args} ended with {process.returncode}" if process else ""
+        assert time.monotonic() - begin < HANGS, "it hangs"
+        time.sleep(0.01)
