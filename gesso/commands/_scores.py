@@ -50,6 +50,7 @@ class Scores:
         failed: why images could not be measured.
         published: what papers report for the same sets.
         instead: of a refined network, what is measured with something else in place of its prior.
+        whole: how many images each set has as published, else as it was found.
     """
 
     task: str
@@ -59,6 +60,15 @@ class Scores:
     failed: tuple[str, ...]
     published: tuple[Published, ...] = ()
     instead: dict[str, Row] = dataclasses.field(default_factory=dict)
+    whole: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def images_of(self, *sets: str) -> str:
+        """How many images of some sets were measured, and of how many: "5", or "1 of 5"."""
+        count = sum(row.set in sets for row in self.rows)
+        whole = sum(self.whole.get(name, sum(row.set == name for row in self.rows)) for name in sets)
+        if count > whole:
+            return f"{count} (published: {whole})"
+        return f"{count}" if count == whole else f"{count} of {whole}"
 
     @property
     def sets(self) -> list[Row]:
@@ -98,11 +108,10 @@ Table = list[tuple[str, ...]]
 
 def measured_table(scores: Scores) -> Table:
     """A header, a row for each set, and their mean where there are several."""
-    count = {row.set: sum(other.set == row.set for other in scores.rows) for row in scores.sets}
-    rows = [(row.set, str(count[row.set]), f"{row.psnr:.2f}", f"{row.ssim:.4f}") for row in scores.sets]
+    rows = [(row.set, scores.images_of(row.set), f"{row.psnr:.2f}", f"{row.ssim:.4f}") for row in scores.sets]
     if len(rows) > 1:
-        mean = scores.mean
-        rows.append(("mean of sets", str(sum(count.values())), f"{mean.psnr:.2f}", f"{mean.ssim:.4f}"))
+        mean, images = scores.mean, scores.images_of(*(row.set for row in scores.sets))
+        rows.append(("mean of sets", images, f"{mean.psnr:.2f}", f"{mean.ssim:.4f}"))
     return [("set", "images", "PSNR (dB)", "SSIM"), *rows]
 
 
@@ -150,6 +159,17 @@ def find_beside(sets: Sequence[TestSet]) -> tuple[Published, ...]:
         for quoted in find_published(list(names))
         for method, found in quoted.rows.items()
     )
+
+
+def count_whole(sets: Sequence[TestSet]) -> dict[str, int]:
+    """How many images each set has: as published, where numbers of papers will stand beside, else as it was found."""
+    published = {name for one in find_beside(sets) for name in one.scores}
+    known = {
+        one.name: next((count for name in one.known if (count := published_images(name))), None)
+        for one in sets
+        if one.name in published
+    }
+    return {one.name: known.get(one.name) or len(one.images) for one in sets}
 
 
 def show(scores: Scores, sets: Sequence[TestSet]) -> None:

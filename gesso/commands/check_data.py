@@ -1,16 +1,18 @@
 """Look a data set over before training on it: counts, sizes, damage, copies across splits, misaligned pairs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from gesso._discovery import UnknownNameError
 from gesso.data.inspection import Finding, find_errors, find_warnings, inspect
 from gesso.data.io import as_paths
-from gesso.data.layouts import NoPairsError, Pair, find_pairs, find_photos, find_splits, find_unpaired
+from gesso.data.layouts import NoPairsError, Pair, find_pairs, find_photos, find_scales, find_splits, find_unpaired
+from gesso.data.sources import find_validation
 from gesso.report.console import complain, say, show_table, track, warn
 from gesso.tasks import find_task
 
@@ -44,6 +46,7 @@ def check_data(
     gt: str | Path | None = None,
     val: str | Path | None = None,
     task: str | None = None,
+    scale: int | None = None,
     pair_by: str = "stem",
     layout: str | None = None,
 ) -> DataReport:
@@ -58,7 +61,8 @@ def check_data(
         lq: folder of degraded images, with `gt`, instead of `data`; beside it, how such folders below it are called.
         gt: folder of ground truths, with `lq`.
         val: root of another set that must not share an image with the first, such as your test images.
-        task: name of the task the data is for, to check the scale; none: any scale.
+        task: name of the task the data is for, to check the scale; none: any.
+        scale: enlargement for super-resolution, which chooses among folders named after it; none: the one they name.
         pair_by: "stem": by equal names, or names that differ as published ones do; a template of an input's name, as
             '{gt}_s*' or '{gt}x4'; a file that lists pairs, two columns or BasicSR's meta_info; or by sorted "order".
         layout: name of the layout of `data`, or "photos": they are clean photos; none: detected automatically.
@@ -70,54 +74,79 @@ def check_data(
     data, lq, gt, val = as_paths(data, lq, gt, val)
     if data is None and (lq is None or gt is None):
         raise ValueError("expected the root of a data set (data), or two folders (lq and gt)")
-    if task is not None:
-        find_task(task, scale=2 if task == "sr" else 1)
-    scales = {None: range(1, 100), "sr": range(2, 100)}.get(task, range(1, 2))
+    allowed = scales_of(task, scale)
     report = DataReport()
     splits: dict[str, list[Pair] | list[Path]] = {}
     try:
-        splits |= open_splits(data, lq, gt, pair_by, layout)
+        if scale is None and data is not None and allowed[-1] > 1:
+            scale = only_scale(data)
+        how = {"pair_by": pair_by, "scale": scale or 1}
+        splits |= open_splits(data, find_pairs, lq=lq, gt=gt, layout=layout, **how)
         if val is not None:
-            splits |= {f"{split} of {val}": items for split, items in open_splits(val, pair_by=pair_by).items()}
+            found = open_splits(val, find_validation, layout=None, **how)
+            splits |= {f"{split} of {val}": items for split, items in found.items()}
     except UnknownNameError:
         raise
     except ValueError as error:  # folders without pairs: a finding like any other
         report.errors.append(str(error))
     for split, items in splits.items():
-        report.splits[split] = inspect_all(items, split)
+        report.splits[split] = inspect_all(items, split, scale)
         if unpaired := find_unpaired([item for item in items if isinstance(item, Pair)]):
             names = ", ".join(str(path) for path in unpaired[:3])
             report.warnings.append(f"{split}: {len(unpaired)} images have no partner, such as {names}")
-    report.errors.extend(find_errors(report.splits, scales))
+    report.errors.extend(find_errors(report.splits, allowed))
     report.warnings.extend(find_warnings(report.splits))
     show(report)
     return report
 
 
-def open_splits(
-    data: Path | None,
-    lq: Path | None = None,
-    gt: Path | None = None,
-    pair_by: str = "stem",
-    layout: str | None = None,
-) -> dict[str, list[Pair] | list[Path]]:
+def scales_of(task: str | None, scale: int | None) -> range:
+    """The scales that pairs may have.
+
+    Raises:
+        ValueError: for an unknown task, or a scale that it does not have.
+    """
+    if task is not None:
+        find_task(task, scale=scale or (2 if task == "sr" else 1))
+    elif scale is not None and scale < 1:
+        raise ValueError(f"scale: expected 1 or more, got {scale}")
+    if scale is not None:
+        return range(scale, scale + 1)
+    return {None: range(1, 100), "sr": range(2, 100)}.get(task, range(1, 2))
+
+
+def only_scale(data: Path) -> int | None:
+    """The one scale that folders of low resolution are named after; None: there are none.
+
+    Raises:
+        ValueError: if there are several.
+    """
+    scales = find_scales(data)
+    if len(scales) > 1:
+        raise ValueError(f"{data}: there is low resolution for the scales {', '.join(map(str, scales))}; give --scale")
+    if scales:
+        say(f"{data}: low resolution for the scale {scales[0]}")
+    return scales[0] if scales else None
+
+
+def open_splits(data: Path | None, find: Callable[..., list[Pair]], **how: Any) -> dict[str, list[Pair] | list[Path]]:
     """Pairs, or clean photos where there are no two sides, of every split; "all" where a set is not divided."""
     if data is None:
-        return {"all": find_pairs(lq=lq, gt=gt, pair_by=pair_by)}
+        return {"all": find(None, **how)}
     splits: dict[str, list[Pair] | list[Path]] = {}
     for split in find_splits(data) or ["all"]:
         part = "train" if split == "all" else split
         try:
-            splits[split] = find_pairs(data, part, lq=lq, gt=gt, pair_by=pair_by, layout=layout)
+            splits[split] = find(data, part, **how)
         except NoPairsError:
             splits[split] = find_photos(data, part)
     return splits
 
 
-def inspect_all(items: Sequence[Pair | Path], split: str) -> list[Finding]:
+def inspect_all(items: Sequence[Pair | Path], split: str, scale: int | None = None) -> list[Finding]:
     """What is found out about every pair or photo, in their order, under a progress bar."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        waiting = [pool.submit(inspect, item) for item in items]
+        waiting = [pool.submit(inspect, item, scale) for item in items]
         return [future.result() for future in track(waiting, f"reading {split}")]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from gesso import checkpoint as checkpoints
 from gesso._discovery import check_options
 from gesso.backbones import Backbone
-from gesso.commands._scores import Row, Scores, find_beside, show, write
+from gesso.commands._scores import Row, Scores, count_whole, find_beside, show, write
 from gesso.commands._test_sets import TestSet, open_test_sets
 from gesso.commands._written import check_results
 from gesso.data.io import as_paths, write_image
@@ -127,7 +127,7 @@ def evaluate(
 
     join()
     rows, failed = measure(sets, restorer, out if save_images else None, overwrite=overwrite)
-    scores = Scores(task, how, restored_by, tuple(rows), tuple(failed), find_beside(sets))
+    scores = Scores(task, how, restored_by, tuple(rows), tuple(failed), find_beside(sets), whole=count_whole(sets))
     for what, other in instead.items():
         rows, _ = measure(sets, other, None, what=what)
         scores.instead[what] = Scores(task, how, what, tuple(rows), ()).mean

@@ -33,6 +33,10 @@ class PaddedWarning(UserWarning):
     """An image is smaller than the training crop."""
 
 
+class CutWarning(UserWarning):
+    """Ground truths are cut to a multiple of the scale."""
+
+
 class PairDataset(Dataset[Sample]):
     """Crops of pairs: `dataset[(index, crop_size)]` is `{"lq": (3, c, c), "gt": (3, s*c, s*c), "name"}`.
 
@@ -188,11 +192,12 @@ class WholePairs(Dataset[Sample]):
 
     Args:
         pairs: where the degraded images and their ground truths are.
+        scale: side of the ground truth divided by that of the degraded image; None: as each pair has it.
         grey: samples have one channel.
     """
 
-    def __init__(self, pairs: Sequence[Pair], *, grey: bool = False) -> None:
-        self.pairs, self.grey = list(pairs), grey
+    def __init__(self, pairs: Sequence[Pair], *, scale: int | None = None, grey: bool = False) -> None:
+        self.pairs, self.scale, self.grey = list(pairs), scale, grey
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -200,7 +205,7 @@ class WholePairs(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
         lq, gt = read_pixels(pair.lq), read_pixels(pair.gt)
-        gt = ground_truth(pair, lq, gt, max(1, len(gt) // len(lq)))
+        gt = ground_truth(pair, lq, gt, self.scale or scale_between(lq, gt))
         lq, gt = to_tensor(lq), to_tensor(gt)
         return {"lq": to_grey(lq) if self.grey else lq, "gt": to_grey(gt) if self.grey else gt, "name": pair.name}
 
@@ -233,9 +238,7 @@ class WholePhotos(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         photo = self.photos[index]
-        pixels = read_pixels(photo)
-        height, width = (side - side % self.scale for side in pixels.shape[:2])
-        gt = to_tensor(pixels[:height, :width])
+        gt = to_tensor(cut_to_multiple(read_pixels(photo), self.scale, photo.parent))
         gt = to_grey(gt) if self.grey else gt
         return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": photo.stem}
 
@@ -298,6 +301,9 @@ def degrade(gt: Tensor, degradation: Degradation, seed: int, index: int) -> Tens
 def ground_truth(pair: Pair, lq: np.ndarray, gt: np.ndarray, scale: int) -> np.ndarray:
     """The part of a ground truth (H, W, C) that its degraded image shows, `scale` times as large: all of it.
 
+    For super-resolution that is what remains where it is cut at the right and at the bottom to a multiple of the scale,
+    as MATLAB's `modcrop` does and everybody who reports Set5 x3.
+
     Indoor images of RESIDE as published (ITS, SOTS) show 10 pixels less at each side than their ground truths, of which
     the middle is taken (as DegAE does). They are told by their names and that border.
 
@@ -307,12 +313,35 @@ def ground_truth(pair: Pair, lq: np.ndarray, gt: np.ndarray, scale: int) -> np.n
     (height, width), (gt_height, gt_width) = lq.shape[:2], gt.shape[:2]
     if (gt_height, gt_width) == (scale * height, scale * width):
         return gt
+    if (gt_height // scale, gt_width // scale) == (height, width):
+        return cut_to_multiple(gt, scale, files_of(pair.gt)[0].parent)
     border, names = RESIDE_BORDER, [files_of(side)[0].stem for side in (pair.lq, pair.gt)]
     as_in_reside = scale == 1 and names[0].startswith(f"{names[1]}_")  # 1400_1.png and 1400.png
     if as_in_reside and (gt_height, gt_width) == (height + 2 * border, width + 2 * border):
         return gt[border:-border, border:-border]
     expected = "the same size" if scale == 1 else f"a ground truth {scale} times as large"
+    expected += "" if scale == 1 else f" (scale {scale}), but for less than {scale} pixels at the right and the bottom"
     raise ValueError(f"{pair.lq} is {width}x{height} and {pair.gt} is {gt_width}x{gt_height}; expected {expected}")
+
+
+def cut_to_multiple(pixels: np.ndarray, scale: int, folder: Path) -> np.ndarray:
+    """An image (H, W, C) of a folder without what makes it no multiple of the scale; it is said once that there is."""
+    height, width = (side - side % scale for side in pixels.shape[:2])
+    if pixels.shape[:2] != (height, width) and get_worker_info() is None:
+        message = (
+            f"{folder}: ground truths are cut to a multiple of the scale {scale}, less than {scale} pixels each side"
+        )
+        warnings.warn(message, CutWarning, stacklevel=2)  # Python shows a message once, so once for each folder
+    return pixels[:height, :width]
+
+
+def scale_between(lq: np.ndarray, gt: np.ndarray) -> int:
+    """The scale at which a ground truth (H, W, C) was shrunk to its degraded image, or may have been."""
+    largest = max(large // small for large, small in zip(gt.shape[:2], lq.shape[:2], strict=True))
+    for scale in range(largest, 0, -1):
+        if all(large // scale == small for large, small in zip(gt.shape[:2], lq.shape[:2], strict=True)):
+            return scale
+    return max(1, int(gt.shape[0] / lq.shape[0] + 0.1))  # 0.1: some make 43 of 128 pixels at scale 3
 
 
 def stack(images: list[Tensor]) -> Tensor:

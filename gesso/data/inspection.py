@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gesso.data.datasets import ground_truth
+from gesso.data.datasets import ground_truth, scale_between
 from gesso.data.layouts import Pair
 from gesso.data.origins import Origin, read_pixels, to_tensor
 from gesso.functional.alignment import Shift, find_shift
@@ -62,8 +62,8 @@ class Finding:
     error: str | None = None
 
 
-def inspect(item: Pair | Path) -> Finding:
-    """Decodes a pair or a clean photo and compares the sides of a pair."""
+def inspect(item: Pair | Path, scale: int | None = None) -> Finding:
+    """Decodes a pair or a clean photo and compares the sides of a pair, at their own scale if none is given."""
     origins = [item] if isinstance(item, Path) else [item.lq, item.gt]
     name = item.name
     try:
@@ -73,7 +73,7 @@ def inspect(item: Pair | Path) -> Finding:
     files = tuple(_store(origin, array) for origin, array in zip(origins, arrays, strict=True))
     if isinstance(item, Path):
         return Finding(name, files)
-    scale = max(1, files[1].height // files[0].height)
+    scale = scale or scale_between(arrays[0], arrays[1])
     try:
         arrays[1] = ground_truth(item, arrays[0], arrays[1], scale)
     except ValueError as error:

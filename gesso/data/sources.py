@@ -176,7 +176,7 @@ def as_stored(photos: Sequence[Path], channels: int) -> list[Path | Planes]:
 
 def whole_pairs(task: Task, pairs: Sequence[Pair]) -> WholePairs:
     """Whole images of pairs, as the task sees them."""
-    return WholePairs(as_seen(task, pairs), grey=task.sees == "grey")
+    return WholePairs(as_seen(task, pairs), scale=task.scale, grey=task.sees == "grey")
 
 
 def whole_photos(task: Task, photos: Sequence[Path], degradation: Degradation, *, seed: int = 0) -> WholePhotos:

@@ -93,6 +93,52 @@ def test_the_scale_must_be_one_and_that_of_the_task(tmp_path):
     assert "got 2 (1 of them), 4 (1 of them)" in check_data(data=tmp_path).errors[0]
 
 
+def write_scaled(root: Path, *scales: int) -> Path:
+    """DIV2K's folders, with ground truths of 48 x 56 pixels."""
+    for split, numbers in (("train", range(2)), ("valid", range(2, 4))):
+        for number in numbers:
+            write_image(root / f"DIV2K_{split}_HR/{number:04d}.png", scene(number))
+            for scale in scales:
+                small = scene(number)[:, : 48 // scale * scale : scale, : 56 // scale * scale : scale]
+                write_image(root / f"DIV2K_{split}_LR_bicubic/X{scale}/{number:04d}x{scale}.png", small)
+    return root
+
+
+def test_scaled_layouts_are_looked_at_at_the_scale_that_is_asked_for(tmp_path, capsys):
+    root = write_scaled(tmp_path, 2, 3)
+    report = check_data(data=root, scale=3)
+    assert (report.exit_code, report.errors) == (0, [])
+    assert {split: [f.scale for f in found] for split, found in report.splits.items()} == {
+        "train": [3, 3],
+        "val": [3, 3],
+    }
+    assert check_data(data=root, task="sr", scale=2).exit_code == 0
+    for task in (None, "sr"):
+        assert "for the scales 2, 3; give --scale" in check_data(data=root, task=task).errors[0]
+    assert "scales 2, 3, none for 4" in check_data(data=root, scale=4).errors[0]
+    photos = check_data(data=root, task="denoise")
+    assert (photos.exit_code, {len(found) for found in photos.splits.values()}) == (0, {2}), "high resolution alone"
+    capsys.readouterr()
+
+
+def test_the_only_scale_that_folders_name_is_found(tmp_path, capsys):
+    report = check_data(data=write_scaled(tmp_path, 4))
+    assert report.exit_code == 0
+    assert {f.scale for found in report.splits.values() for f in found} == {4}
+    assert "low resolution for the scale 4" in capsys.readouterr().out
+
+
+def test_pairs_that_are_not_recognised_are_an_error_and_no_photos(tmp_path):
+    for side in ("foo", "bar"):
+        for number in range(2):
+            write_image(tmp_path / f"{side}/{number}.png", scene(number))
+    report = check_data(data=tmp_path)
+    assert report.exit_code == 1
+    assert f"--lq {tmp_path / 'bar'} --gt {tmp_path / 'foo'}" in report.errors[0]
+    assert check_data(data=tmp_path, layout="photos").splits["all"]
+    assert check_data(data=tmp_path, lq="foo", gt="bar", pair_by="{gt}").exit_code == 0
+
+
 def test_the_same_image_in_two_splits_is_an_error_also_in_another_format(tmp_path):
     write_pairs(tmp_path / "train", range(2))
     write_pairs(tmp_path / "test", range(2, 4))

@@ -209,6 +209,29 @@ def test_published_numbers_stand_beside_and_say_where_they_come_from(tmp_path, c
     assert evaluate(task="derain", data=pairs(tmp_path / "holidays", count=1)).published == ()
 
 
+@pytest.mark.parametrize(
+    ("count", "said"), [(5, "| Set5 | 5 |"), (1, "| Set5 | 1 of 5 |"), (6, "| Set5 | 6 (published: 5) |")]
+)
+def test_a_mean_over_other_images_than_the_published_says_so_in_its_line(tmp_path, count, said):
+    for i in range(count):  # as everybody has Set5: ground truths that are no multiples of 3
+        gt = photo_like(3, 37, 50, seed=i)
+        write_image(tmp_path / "Set5/HR" / f"{i}.png", gt)
+        write_image(tmp_path / "Set5/LR_bicubic/X3" / f"{i}x3.png", imresize(gt[:, :36, :48], 1 / 3))
+    scores = evaluate(task="sr", scale=3, data=tmp_path / "Set5", out=tmp_path / "out")
+    assert (len(scores.rows), scores.failed) == (count, ())
+    assert scores.published
+    assert said in (tmp_path / "out/scores.md").read_text()
+    assert json.loads((tmp_path / "out/scores.json").read_text())["whole"] == {"Set5": 5}
+
+
+def test_images_that_could_not_be_measured_are_missed_in_the_line_of_their_mean(tmp_path, capsys):
+    root = pairs(tmp_path / "holidays", count=3)
+    (root / "input/1.png").write_bytes(b"no image")
+    scores = evaluate(task="derain", data=root)
+    assert scores.images_of("holidays") == "2 of 3"
+    assert "2 of 3" in capsys.readouterr().out
+
+
 def test_published_sets_below_a_root_are_sets_of_their_own(tmp_path):
     for name in ("Rain100L", "Test100"):
         pairs(tmp_path / "Rain13K" / "test" / name, count=1)

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from gesso.data.datasets import (
     CleanDataset,
+    CutWarning,
     ImageDataset,
     NoiseDataset,
     PaddedWarning,
@@ -134,6 +135,39 @@ def test_the_ground_truth_of_super_resolution_is_cut_where_the_input_is(tmp_path
         sample = dataset[index, 8]
         assert sample["gt"].shape == (3, 24, 24)
         assert torch.equal(sample["lq"].repeat_interleave(3, -1).repeat_interleave(3, -2), sample["gt"])
+
+
+@pytest.mark.parametrize(
+    ("scale", "height", "width"), [(3, 37, 38), (3, 36, 37), (2, 25, 24), (4, 35, 33), (8, 31, 24)]
+)
+def test_a_ground_truth_that_is_no_multiple_of_the_scale_is_cut_and_that_is_said_once(tmp_path, scale, height, width):
+    gt = write(tmp_path / "gt.png", height, width)
+    pair = Pair("x", write(tmp_path / "lq.png", height // scale, width // scale), gt)
+    expected = read_image(gt)[:, : height // scale * scale, : width // scale * scale]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for dataset in (WholePairs([pair]), WholePairs([pair], scale=scale), WholePairs([pair, pair], scale=scale)):
+            assert torch.equal(dataset[0]["gt"], expected)
+        for index in range(3):
+            crop = PairDataset([pair], scale=scale, augment=False)[index, 2]["gt"]
+            assert find(crop, expected)
+        finding = inspect(pair, scale)
+    assert (finding.error, finding.scale) == (None, scale)
+    assert inspect(pair).scale == scale
+    said = [str(one.message) for one in caught if one.category is CutWarning]
+    assert said == [f"{tmp_path}: ground truths are cut to a multiple of the scale {scale}, "
+                    f"less than {scale} pixels each side"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lq", "gt", "scale"), [((13, 12), (37, 36), 3), ((12, 12), (24, 24), 3), ((43, 43), (128, 128), 3)]
+)
+def test_messages_name_the_scale_that_was_asked_for(tmp_path, lq, gt, scale):
+    pair = Pair("x", write(tmp_path / "lq.png", *lq), write(tmp_path / "gt.png", *gt))
+    for read in (lambda: WholePairs([pair], scale=scale)[0], lambda: PairDataset([pair], scale=scale)[0, 4]):
+        with pytest.raises(ValueError, match=rf"expected a ground truth {scale} times as large \(scale {scale}\)"):
+            read()
+    assert f"(scale {scale})" in str(inspect(pair, scale).error)
 
 
 def test_an_image_smaller_than_the_crop_is_mirrored_and_that_is_said_once(tmp_path):
