@@ -173,7 +173,13 @@ def _guess_of(
         masks = False
     shown = [examples([photo.name for photo in children[folder][:2]]) for folder in (lq, gt)]
     what = "photos and what belongs to them" if masks else "two sides of pairs"
-    return Guess(lq, gt, f"{lq.name} ({shown[0]}) and {gt.name} ({shown[1]}) look like {what}", masks, not any(roles))
+    return Guess(
+        lq,
+        gt,
+        f"{lq.name} ({shown[0]}) and {gt.name} ({shown[1]}) look like {what}",
+        masks,
+        not any(roles) and len(children[lq]) == len(children[gt]),
+    )
 
 
 # ----------------------------------------------------------------------------------------------------- evidence
