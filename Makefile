@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-min test-newest check docs format clean
+.PHONY: demo test test-isa test-min test-newest check docs format clean
 
 # pip installs exactly what was tested; the stamp is renewed when the lists of packages change
 .venv/installed: pyproject.toml constraints.txt
@@ -15,6 +15,16 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# the suite with each set of instructions that this processor has, for PyTorch's own kernels and for oneDNN's
+ISAS := default avx2 $(shell grep --quiet avx512vl /proc/cpuinfo && echo avx512)
+
+test-isa: .venv/installed
+	for isa in $(ISAS); do for onednn in AVX2 DEFAULT; do \
+		echo "ATEN_CPU_CAPABILITY=$$isa ONEDNN_MAX_CPU_ISA=$$onednn"; \
+		ATEN_CPU_CAPABILITY=$$isa ONEDNN_MAX_CPU_ISA=$$onednn \
+			$(BIN)/pytest --numprocesses 2 --dist loadfile || exit 1; \
+	done; done
 
 # the oldest version of everything that pyproject.toml allows
 .venv-min/installed: pyproject.toml constraints-min.txt

@@ -54,7 +54,9 @@ def test_an_adapted_network_begins_as_good_as_it_was(name, channels, tmp_path):
     save(net, tmp_path / "rgb.safetensors")
     found = recognise(tmp_path / "rgb.safetensors", image_channels=channels)
     assert f"from 3 to {channels} image channels" in str(found)
-    image, adapted = torch.rand(1, channels, 64, 64), found.network.eval()
+    net, adapted = net.double(), found.network.double().eval()  # so that only the adaption makes a difference
+    adapted.load_state_dict(adapt(adapted, net.state_dict())[0])
+    image = torch.rand(1, channels, 64, 64, dtype=torch.float64)
     seen = image.expand(1, 3, -1, -1) if channels == 1 else image[:, :3]
     with torch.no_grad():
         expected, restored = net(seen), adapted(image)
@@ -72,19 +74,19 @@ def test_an_adapted_network_begins_as_good_as_it_was(name, channels, tmp_path):
 
 def test_a_means_removal_moves_into_the_biases():
     """Away from the border, where zeros surround the image, IPT sees the same without its mean."""
-    net = trained("ipt_tiny")
-    grey = create_backbone("ipt_tiny", **SMALL["ipt_tiny"], image_channels=1).eval()
+    net = trained("ipt_tiny").double()
+    grey = create_backbone("ipt_tiny", **SMALL["ipt_tiny"], image_channels=1).double().eval()
     state, adapted = adapt(grey, net.state_dict())
     grey.load_state_dict(state)
     assert set(adapted.names) == {f"{part}.{end}" for part in ("head.0.0", "tail.0.1") for end in ("weight", "bias")}
     assert not grey.get_parameter("sub_mean.bias").any()
-    image = torch.rand(1, 1, 20, 20)
+    image = torch.rand(1, 1, 20, 20, dtype=torch.float64)
     first, first_grey = net.get_submodule("head.0.0"), grey.get_submodule("head.0.0")
     with torch.no_grad():
         centred = 255 * image.expand(1, 3, -1, -1) + net.get_parameter("sub_mean.bias").view(3, 1, 1)
         seen, seen_grey = first(centred), first_grey(255 * image)
-        torch.testing.assert_close(seen_grey[..., 1:-1, 1:-1], seen[..., 1:-1, 1:-1], rtol=1e-5, atol=1e-3)
-        feature = torch.rand(1, 16, 16, 16)
+        torch.testing.assert_close(seen_grey[..., 1:-1, 1:-1], seen[..., 1:-1, 1:-1], rtol=1e-6, atol=1e-4)
+        feature = torch.rand(1, 16, 16, 16, dtype=torch.float64)
         expected = net.reconstruct(feature, image).mean(1, keepdim=True)
         torch.testing.assert_close(grey.reconstruct(feature, image), expected, rtol=0, atol=1e-6)
 
@@ -92,11 +94,11 @@ def test_a_means_removal_moves_into_the_biases():
 def test_a_network_for_grey_serves_colour(tmp_path):
     grey = trained("nafnet_tiny", image_channels=1)
     save(grey, tmp_path / "grey.safetensors")
-    colour = load(tmp_path / "grey.safetensors", image_channels=3).eval()
-    image = torch.rand(1, 3, 16, 16)
+    grey, colour = grey.double(), load(tmp_path / "grey.safetensors", image_channels=3).double().eval()
+    image = torch.rand(1, 3, 16, 16, dtype=torch.float64)
     with torch.no_grad():
         seen = image.mean(1, keepdim=True)
-        torch.testing.assert_close(colour(image), image + grey(seen) - seen, rtol=0, atol=1e-5)
+        torch.testing.assert_close(colour(image), image + grey(seen) - seen, rtol=0, atol=1e-6)
 
 
 def test_new_kernels_learn_from_the_first_step():
@@ -139,11 +141,11 @@ def test_the_model_of_the_papers_is_adapted_too(tmp_path):
     encoder.replace_last(16, image_residual=False)
     net = PaperTransfer.around(encoder).eval()
     save(net, tmp_path / "paper.safetensors")
-    grey = load(tmp_path / "paper.safetensors", image_channels=1).eval()
-    image = torch.rand(1, 1, 16, 16)
+    net, grey = net.double(), load(tmp_path / "paper.safetensors", image_channels=1).double().eval()
+    image = torch.rand(1, 1, 16, 16, dtype=torch.float64)
     with torch.no_grad():
         expected = net(image.expand(1, 3, -1, -1)).mean(1, keepdim=True)
-        torch.testing.assert_close(grey(image), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(grey(image), expected, rtol=0, atol=1e-6)
 
 
 def test_official_files_are_adapted(tmp_path):

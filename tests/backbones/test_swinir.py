@@ -128,9 +128,11 @@ def test_the_body_alone_has_no_last_convolution():
 
 @pytest.mark.parametrize("upsampler", ["pixelshuffle", "pixelshuffledirect", "nearest+conv"])
 def test_dcpt_leaves_an_enlarged_image_as_the_last_convolution_returns_it(upsampler):
-    net = random_tiny(upscale=2, upsampler=upsampler, img_range=255.0)
+    net = random_tiny(upscale=2, upsampler=upsampler, img_range=255.0).double()
     dcpt = SwinIR(**TINY, upscale=2, upsampler=upsampler, img_range=255.0, position_bias=False, shift_mask=False)
-    feature, image = torch.randn(1, dcpt.channels[-1], 16, 16), torch.rand(1, 3, 16, 16)
+    dcpt = dcpt.double()
+    feature = torch.randn(1, dcpt.channels[-1], 16, 16, dtype=torch.float64)
+    image = torch.rand(1, 3, 16, 16, dtype=torch.float64)
     dcpt.head_conv.load_state_dict(net.head_conv.state_dict())
     mean = net.get_buffer("mean")
     torch.testing.assert_close(dcpt.reconstruct(feature, image), (net.reconstruct(feature, image) - mean) * 255)
@@ -212,8 +214,8 @@ def test_ape_fits_other_sizes():
 
 
 def test_images_of_a_batch_do_not_mix():
-    net = random_tiny()
-    images = torch.rand(3, 3, 24, 16)
+    net = random_tiny().double()
+    images = torch.rand(3, 3, 24, 16, dtype=torch.float64)
     torch.testing.assert_close(net(images), torch.cat([net(image[None]) for image in images]))
 
 
@@ -230,7 +232,7 @@ def test_bfloat16_is_close_to_float32(precision):
 
 
 def test_evaluation_then_training():
-    net, image = random_tiny(), torch.rand(1, 3, 40, 56)
+    net, image = random_tiny().double(), torch.rand(1, 3, 40, 56, dtype=torch.float64)
     with torch.inference_mode():
         evaluated = net(image)
     restored = net(image)
