@@ -1,5 +1,6 @@
 """Which pairs, or clean photos, a run trains on and which it is measured on."""
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -10,13 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from gesso.data.io import Picture, write_image, write_picture
+from gesso.data.damage import IntegrityCheck
+from gesso.data.io import atomic_path, write_image
 from gesso.data.layouts import Pair, PairBy, find_pairs, find_photos, find_splits
 from gesso.data.origins import declared, read_image
 from gesso.data.sources import pairs_if_any, whole_pairs, whole_photos
 from gesso.degradations import Degradation
 from gesso.functional.random import generator_for
 from gesso.tasks import Task
+from gesso.training.resume import examples
 
 FEWEST_PAIRS = 4
 FOLDS = 4
@@ -107,6 +110,40 @@ def divided(pairs: Sequence[Pair], folds: int, what: str) -> list[Fold]:
     ]
 
 
+def check_integrity(folds: Sequence[Fold], check: IntegrityCheck) -> list[Fold]:
+    """The folds without what the check leaves out of their pairs, or photos, all of which it sees once.
+
+    Raises:
+        ValueError: as the check, and if fewer than 4 are left.
+    """
+    pairs = list(dict.fromkeys(pair for fold in folds for pair in (*fold.train, *fold.test)))
+    seen = {pair.photo if isinstance(pair, SpoiltPhoto) else pair: pair for pair in pairs}
+    kept = {seen[item] for item in check(list(seen))}
+    if len(kept) < FEWEST_PAIRS:
+        raise ValueError(f"a comparison needs at least {FEWEST_PAIRS} pairs or photos, {len(kept)} are not damaged")
+    return [Fold([p for p in fold.train if p in kept], [p for p in fold.test if p in kept]) for fold in folds]
+
+
+def claim_pairs(folds: Sequence[Fold], out: Path) -> None:
+    """Writes into the folder of a comparison which pairs its runs train on and test on, once.
+
+    Raises:
+        ValueError: if it began with others: its runs could not be compared with those to come.
+    """
+    path = out / "pairs.json"
+    now = [{side: [pair.name for pair in getattr(fold, side)] for side in ("train", "test")} for fold in folds]
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(now, indent=0))
+    elif (before := json.loads(path.read_text())) != now:
+        was, names = ({name for fold in each for side in fold.values() for name in side} for each in (before, now))
+        told = f"gone: {examples(sorted(was - names))}; new: {examples(sorted(names - was))}"
+        raise ValueError(
+            f"{out}: the pairs have changed since the comparison began: they were {len(was)}, they are {len(names)} "
+            f"({told}); bring the old ones back, or choose another folder"
+        )
+
+
 def check_counts(counts: Sequence[int], folds: Sequence[Fold]) -> list[int]:
     """Numbers of training pairs, ascending; all there are where none are given.
 
@@ -167,9 +204,8 @@ def write_tests(folds: Sequence[Fold], task: Task, degradation: Degradation) -> 
     for number, pair in enumerate(pairs):
         if not (pair.lq.exists() and pair.gt.exists()):
             sample, bits = pictures[number], 8 if declared(pair.photo)[2] is np.uint8 else 16
-            for side, image in ((pair.lq, sample["lq"]), (pair.gt, sample["gt"])):
-                white = task.white_level if bits == 16 else None  # they are read like the files of the set
-                write_picture(side, Picture(image, bits=bits, white_level=white), overwrite=True)
+            write_image(pair.lq, sample["lq"], bits=bits, overwrite=True)
+            write_image(pair.gt, sample["gt"], bits=bits, overwrite=True)
 
 
 def link_training(pairs: Sequence[Pair], folder: Path) -> dict[str, str]:

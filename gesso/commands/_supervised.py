@@ -9,7 +9,7 @@ from gesso.functional.color import as_rgb
 from gesso.functional.resize import enlarge
 from gesso.losses import Loss, LossSpec, open_loss
 from gesso.pretext._critics import load_frozen
-from gesso.report.console import say
+from gesso.report.console import say, track
 from gesso.tasks import Task
 from gesso.training.finetune_module import Validation
 
@@ -64,7 +64,7 @@ def measure_input(part: Part) -> Validation:
     """The validation of a data set, with the PSNR of its unrestored input, which is printed."""
     pictures, task = part.samples.validation, part.task
     psnrs = []
-    for i in range(len(pictures)):
+    for i in track(range(len(pictures)), f"measuring the input of {part.name}", transient=True):
         lq, gt = pictures[i]["lq"], pictures[i]["gt"]
         lq = as_rgb(lq) if task.sees == "dual_pixel" else lq
         psnrs.append(task.protocol(enlarge(lq, task.scale), gt)["psnr"])

@@ -1,7 +1,6 @@
 """Does pre-training help on your pairs? Trains from several starts, all else equal, and says what it found."""
 
 import csv
-import dataclasses
 import inspect
 import json
 import math
@@ -25,6 +24,8 @@ from gesso.commands._folds import (
     SpoiltPhoto,
     check_counts,
     check_first,
+    check_integrity,
+    claim_pairs,
     drawn,
     link,
     link_training,
@@ -37,15 +38,16 @@ from gesso.commands._starts import Start, check_unset, find_starts
 from gesso.commands._supervised import check_images
 from gesso.commands.finetune import finetune
 from gesso.commands.finetune import start as starting_network
+from gesso.data.damage import IntegrityCheck
 from gesso.data.io import write_image
 from gesso.data.sources import whole_pairs
-from gesso.degradations import DegradationSpec
+from gesso.degradations import DegradationSpec, parse_degradation
 from gesso.functional.resize import enlarge
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
 from gesso.report.console import say, show_table, warn
 from gesso.report.statistics import BASELINE, Score
 from gesso.restorer import Restorer
-from gesso.tasks import Task, degradation_in, find_task, seen_with
+from gesso.tasks import Task, find_task, seen_with
 from gesso.training.recipe import Recipe, check_numbers
 from gesso.training.run import claimed
 
@@ -96,7 +98,6 @@ def compare(
     gt: str | Path | None = None,
     pair_by: str = "stem",
     layout: str | None = None,
-    white_level: int | None = None,
     degradation: DegradationSpec | None = None,
     scale: int = 1,
     backbone: str = "restormer",
@@ -104,6 +105,7 @@ def compare(
     starts: str | list[str] = "random,ifp",
     seeds: int | str | list[int] = "0,1,2",
     folds: int | None = None,
+    skip_damaged: bool = False,
     pairs: int | str | list[int] | None = None,
     transfer: Literal["network", "paper"] = "network",
     crop_size: int = 128,
@@ -134,7 +136,6 @@ def compare(
         pair_by: "stem": by equal names, or names that differ as published ones do; a template of an input's name, as
             '{gt}_s*' or '{gt}x4'; a file that lists pairs, two columns or BasicSR's meta_info; or by sorted "order".
         layout: name of the layout of `data`, or "photos": they are clean photos; none: detected automatically.
-        white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
         degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
         scale: enlargement for super-resolution.
         backbone: name of the network; `gesso list backbones` shows all.
@@ -146,6 +147,7 @@ def compare(
         seeds: numbers separated by commas, one repetition each; with one, intervals are over images only.
         folds: parts of the pairs, each of which is tested by runs that train on the others; none: the test or
             validation split of `data` where there is one, else 4.
+        skip_damaged: leave out images that are damaged, and pairs whose sides do not fit, instead of refusing them.
         pairs: numbers of training pairs separated by commas, for a curve over them; none: all there are.
         transfer: "network" or "paper", see `gesso finetune`.
         crop_size: side of the training crops in pixels (of the degraded image).
@@ -172,14 +174,14 @@ def compare(
     if not repetitions:
         raise ValueError("seeds: expected one number or more, one for each repetition, got none")
     goal = task_for(create_backbone(backbone, **(backbone_args or {})), task, scale)
-    goal = dataclasses.replace(goal, white_level=white_level)
     network = {"backbone": backbone, "backbone_args": backbone_args or {}}
     compared = find_starts(listed(starts), network, pretrain_args or {}, start_args or {}, task)
-    spoil = goal.degradation if degradation is None else degradation_in(goal, degradation)
+    spoil = goal.degradation if degradation is None else parse_degradation(degradation)
     splits = open_folds(
         data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, scale=scale, folds=folds,
         made=out / "data" / "spoilt",
     )  # fmt: skip
+    splits = check_integrity(splits, IntegrityCheck(scale, skip=skip_damaged))
     check_first(splits, goal, spoil)
     counts = check_counts(numbered("pairs", pairs), splits)
     for start in compared:
@@ -188,11 +190,11 @@ def compare(
     options = {
         "task": task, "scale": scale, **network, "transfer": transfer, "crop_size": crop_size, "batch_size": batch_size,
         "steps": steps, "val_every": val_every or max(1, steps // 10), "lr": lr, "schedule": schedule,
-        "sample_every": 0, **({} if degradation is None else {"degradation": degradation}),
-        **({} if white_level is None else {"white_level": white_level}), **(finetune_args or {}),
+        "sample_every": 0, **({} if degradation is None else {"degradation": degradation}), **(finetune_args or {}),
     }  # fmt: skip
     with claimed(out):
         claim(out, recipe)
+        claim_pairs(splits, out)
         write_tests(splits, goal, spoil)
         primings = {start.name: priming(start, Path(cache or out / "starts")) for start in compared if start.options}
         why = run_jobs(list({job.name: job for job in primings.values()}.values()), devices)

@@ -16,15 +16,7 @@ from gesso.metrics import Protocol
 from gesso.tasks import Task, find_task, seen_with
 
 Sampling = Literal["repeats", "balanced"]
-OWN = (
-    "task",
-    "name",
-    "scale",
-    "repeats",
-    "crop_size",
-    "protocol",
-    "white_level",
-)  # what an entry of a mix says beside its data
+OWN = ("task", "name", "scale", "repeats", "crop_size", "protocol")  # what an entry of a mix says beside its data
 
 
 @dataclass(frozen=True)
@@ -99,7 +91,6 @@ def open_part(
     crop_size: int | None = None,
     protocol: Mapping[str, Any] | None = None,
     channels: int = 3,
-    white_level: int | None = None,
     seed: int,
     **data: Any,
 ) -> Part:
@@ -114,7 +105,6 @@ def open_part(
         if number is not None and number < 1:
             raise ValueError(f"mix: {option} must be positive, got {number} for {name or task}")
     goal = adjusted(seen_with(find_task(task, scale=scale), channels), protocol)
-    goal = dataclasses.replace(goal, white_level=white_level)
     return Part(name or task, goal, open_training_data(goal, seed=seed, **data), repeats, crop_size)
 
 
@@ -157,7 +147,9 @@ def check_unused(opening: Callable[..., Any], options: Mapping[str, Any]) -> Non
             raise ValueError(f"{name}: beside a mix it says nothing; give it to the parts that it is for")
 
 
-def open_mix(mix: Sequence[Mapping[str, Any]], *, channels: int = 3, seed: int) -> list[Part]:
+def open_mix(
+    mix: Sequence[Mapping[str, Any]], *, channels: int = 3, skip_damaged: bool = False, seed: int
+) -> list[Part]:
     """The parts of a mix from its YAML form, a list of {task, data, repeats, ...}.
 
     Raises:
@@ -169,7 +161,7 @@ def open_mix(mix: Sequence[Mapping[str, Any]], *, channels: int = 3, seed: int) 
     for name, entry in zip(check_mix(mix), mix, strict=True):
         check_names(entry, known, f"mix part {name}")
         try:
-            parts.append(open_part(**entry, channels=channels, seed=seed))
+            parts.append(open_part(**{"skip_damaged": skip_damaged, **entry}, channels=channels, seed=seed))
         except (ValueError, OSError) as error:
             missing.append(f"mix part {name}: {error}")
     if missing:
@@ -183,6 +175,7 @@ def open_parts(
     *,
     scale: int = 1,
     channels: int = 3,
+    skip_damaged: bool = False,
     seed: int,
     **data: Any,
 ) -> list[Part]:
@@ -192,13 +185,11 @@ def open_parts(
         ValueError: if there is nothing to train on; the message says what was found.
     """
     if task == "all-in-one":
-        check_unused(open_training_data, {name: value for name, value in data.items() if name != "white_level"})
-        if data.get("white_level") is not None:
-            raise ValueError("white_level: beside a mix it says nothing; give it to the parts that it is for")
-        return open_mix(mix or [], channels=channels, seed=seed)
+        check_unused(open_training_data, data)
+        return open_mix(mix or [], channels=channels, skip_damaged=skip_damaged, seed=seed)
     if mix:
         raise ValueError(f"mix: it is for the task all-in-one, got the task {task}")
-    return [open_part(task=task, scale=scale, channels=channels, seed=seed, **data)]
+    return [open_part(task=task, scale=scale, channels=channels, seed=seed, skip_damaged=skip_damaged, **data)]
 
 
 def mixed(

@@ -1,7 +1,8 @@
 """How much memory there is, and how much a computation needs, measured by keeping account of its tensors."""
 
+import contextlib
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,40 @@ def peak_bytes(run: Callable[[], Any]) -> int:
 
 
 def free_memory() -> int:
-    """Bytes of memory that this process may still take: what the machine has free, or its control group allows."""
+    """Bytes of memory that this process may still take: what the machine has free, or its control groups allow."""
     free = psutil.virtual_memory().available
-    group = Path("/sys/fs/cgroup")
     try:
-        allowed, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return free if allowed == "max" else min(free, int(allowed) - int(used))
-    except (OSError, ValueError):  # no control groups here
+        groups = Path("/proc/self/cgroup").read_text()
+    except OSError:  # no control groups here
         return free
+    return max(0, min([free, *group_free(groups, Path("/sys/fs/cgroup"))]))
+
+
+def group_free(groups: str, root: Path) -> Iterator[int]:
+    """Bytes that each control group of a process still allows, from its own up to the outermost one.
+
+    Pages of files that the kernel keeps as long as nobody needs the memory count as free.
+
+    Args:
+        groups: what `/proc/self/cgroup` says.
+        root: where control groups are mounted; of version 2, or of version 1 with a folder `memory`.
+    """
+    for line in groups.splitlines():
+        _, kinds, path = line.split(":", 2)
+        if "memory" in kinds.split(","):
+            mount, limit, usage, cache = root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"
+        elif not kinds:
+            mount, limit, usage, cache = root, "memory.max", "memory.current", ""
+        else:
+            continue
+        own = mount / path.lstrip("/")  # in a container the path may be that of the host, and not be here
+        for group in (own, *own.parents):
+            with contextlib.suppress(OSError, ValueError):  # no limit, or not told here
+                allowed, used = (int((group / name).read_text()) for name in (limit, usage))
+                told = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())
+                yield allowed - used + sum(int(told.get(f"{cache}{kind}_file", 0)) for kind in ("active", "inactive"))
+            if group == mount:
+                break
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,5 +1,9 @@
-"""The terminal, once: lines, tables and progress bars look the same in every command."""
+"""The terminal, once: lines, tables and progress bars look the same in every command.
 
+Where there is no terminal, long work says every minute how far it is.
+"""
+
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +15,7 @@ from rich.text import Text
 from gesso.functional.processes import place
 
 Item = TypeVar("Item")
+MINUTE = 60.0  # seconds between two signs of life
 console = Console(highlight=False, soft_wrap=True, quiet=place().rank > 0)  # of several processes, the first speaks
 
 
@@ -67,10 +72,31 @@ def progress_bar(**options: Any) -> Progress:
     return Progress(*columns, console=console, refresh_per_second=2, **options)
 
 
-def track(items: Sequence[Item], what: str) -> Iterable[Item]:
-    """Yields `items` under a progress bar with the time left."""
-    with progress_bar() as progress:
+class Pulse:
+    """When it is time for a sign of life."""
+
+    def __init__(self) -> None:
+        self.began = self.last = time.monotonic()
+
+    def __call__(self) -> bool:
+        """Whether a minute has passed since it was last so."""
+        now = time.monotonic()
+        due = now - self.last >= MINUTE
+        self.last = now if due else self.last
+        return due
+
+    def left(self, done: int, total: int) -> str:
+        """The time that is left, in words, when so much has been done since the beginning."""
+        return f"{duration((time.monotonic() - self.began) / max(done, 1) * (total - done))} left"
+
+
+def track(items: Sequence[Item], what: str, *, transient: bool = False) -> Iterable[Item]:
+    """Yields `items` under a progress bar with the time left, which goes away in the end if it is `transient`."""
+    pulse = Pulse()
+    with progress_bar(transient=transient, disable=transient and not console.is_terminal) as progress:
         task = progress.add_task(what, total=len(items), note="")
-        for item in items:
+        for done, item in enumerate(items, start=1):
             yield item
             progress.advance(task)
+            if pulse() and not console.is_terminal:
+                say(f"{what}: {done} of {len(items)}, {pulse.left(done, len(items))}")

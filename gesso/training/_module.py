@@ -55,6 +55,7 @@ class TrainingModule(LightningModule):
         self.running: dict[str, Tensor] = {}  # losses summed since the last log line,
         self.summed = 0  # over so many batches
         self.note = ""  # what stands behind the progress bar
+        self.reached = ""  # what was last measured
         self.facts: dict[str, Any] = {}  # what the file's header will say of this run
         self.images: dict[str, list[str]] = {}  # names of those that are read from files, by what they are for
 
@@ -191,26 +192,36 @@ class TrainingModule(LightningModule):
 
     def backward_of(self, number: int, batch: Batch, *, agree: bool) -> dict[str, Tensor]:
         """Forward and backward of one batch, as many images at a time as memory holds; returns the losses."""
-        keys, first, total = self.sampler.part(number)
-        own = [generator_for(self.seed, "losses", index, 0, device=self.device) for index, _ in keys]
+        count = len(self.sampler.part(number).keys)
         sums: dict[str, Tensor] = {}
-        size = self.at_a_time or len(keys)
-        for begin in range(0, len(keys), size):
-            rows = slice(begin, begin + size)
-            share = len(own[rows]) / len(keys)
-            torch.manual_seed(seed_for(self.seed, "network", number))  # for stochastic depth
-            shared = generator_for(self.seed, "batch", number, device=self.device)
-            generator = Generators(own[rows], shared, step=number // self.accumulate)
-            with part_of_batch(first + begin, len(own[rows]), total):
-                losses = self.losses({name: values[rows] for name, values in batch.items()}, generator)
+        size = self.at_a_time or count
+        for begin in range(0, count, size):
+            rows = slice(begin, min(begin + size, count))
+            share = (rows.stop - begin) / count
+            losses = self.losses_of(number, batch, rows)
             loss = losses["loss"] * (share / self.accumulate)
-            if self.idle_parameters or (agree and begin + size >= len(keys)):
+            if self.idle_parameters or (agree and rows.stop == count):
                 self.manual_backward(loss)  # devices average their gradients here, and only here,
             else:
                 loss.backward()  # but for networks that are cut up: there they add up what is averaged already
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + share * value.detach().float()
         return sums
+
+    def losses_of(self, number: int, batch: Batch, rows: slice) -> dict[str, Tensor]:
+        """The losses of some images of a batch, whose draws do not depend on which are computed at a time."""
+        keys, first, total = self.sampler.part(number)
+        own = [generator_for(self.seed, "losses", index, 0, device=self.device) for index, _ in keys[rows]]
+        torch.manual_seed(seed_for(self.seed, "network", number))  # for stochastic depth
+        shared = generator_for(self.seed, "batch", number, device=self.device)
+        generator = Generators(own, shared, step=number // self.accumulate)
+        with part_of_batch(first + rows.start, len(own), total):
+            return self.losses({name: values[rows] for name, values in batch.items()}, generator)
+
+    def rehearse(self, batch: Batch) -> None:
+        """Forward and backward of images that stand for the first of the run, to see what they take."""
+        self.losses_of(0, batch, slice(0, len(next(iter(batch.values())))))["loss"].backward()
+        self.zero_grad()
 
     def make_room(self, number: int) -> None:
         """Halves the images that are computed at a time, and says so; gradients begin anew.

@@ -126,6 +126,7 @@ class FinetuneModule(TrainingModule):
         del restorer  # its network may be a copy
         names = [validation.name for validation in self.validations]
         reached = {name: (mean(rows, "psnr"), mean(rows, "ssim")) for name, rows in zip(names, gathered, strict=True)}
+        self.reached = ", ".join(f"{name} {psnr:.2f} dB" for name, (psnr, _) in reached.items())
         if self.trainer.is_global_zero:
             self.record(gathered)
             self.announce(reached)

@@ -8,9 +8,20 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from gesso.data.origins import files_of
+from gesso.report.console import warn
 from gesso.training.recipe import Recipe
 
-MAY_CHANGE = {"devices", "num_nodes", "strategy", "accelerator", "workers", "compile", "save_every", "snapshot_every"}
+MAY_CHANGE = {
+    "devices",
+    "num_nodes",
+    "strategy",
+    "accelerator",
+    "workers",
+    "compile",
+    "save_every",
+    "snapshot_every",
+    "skip_damaged",
+}
 SHOWN = 5  # names of images that a message lists
 
 
@@ -56,7 +67,7 @@ def list_names(samples: Any) -> list[str]:
 
 
 def check_same_images(
-    before: Mapping[str, Sequence[str]] | None, now: Mapping[str, Sequence[str]], advice: str
+    before: Mapping[str, Sequence[str]] | None, now: Mapping[str, Sequence[str]], advice: str, *, skip: bool = False
 ) -> None:
     """Checks that a run that is resumed has the images that it began with; states of older versions do not say.
 
@@ -64,6 +75,7 @@ def check_same_images(
         before: names of images, by what they are for, in the saved state.
         now: likewise in the run to come.
         advice: what else can be done.
+        skip: whether the run goes on, with a warning, where images are gone and none are new.
 
     Raises:
         ValueError: if not, with their number, and what is gone and what is new.
@@ -75,10 +87,13 @@ def check_same_images(
         changes = {"gone": was - names, "new": names - was}
         if was != names:
             told = "; ".join(f"{word}: {examples(list(counter.elements()))}" for word, counter in changes.items())
-            raise ValueError(
+            changed = (
                 f"--resume: the images of {what} have changed since the state was saved: they were {was.total()}, they "
-                f"are {names.total()} ({told}). All steps depend on them: bring the old ones back, or {advice}"
+                f"are {names.total()} ({told})"
             )
+            if not skip or changes["new"]:
+                raise ValueError(f"{changed}. All steps depend on them: bring the old ones back, or {advice}")
+            warn(f"{changed}; from here on the run is another than it would have been with them")
 
 
 def examples(names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -66,9 +67,15 @@ class RunData(LightningDataModule):
         on_gpu = self.trainer.strategy.root_device.type == "cuda"
         return DataLoader(self.train, batch_sampler=self.sampler, num_workers=self.workers, pin_memory=on_gpu)
 
-    def example(self) -> dict[str, Any]:
-        """This device's part of the first batch of the run, the same at any time."""
-        return default_collate([self.train[key] for key in self.sampler.part(0).keys])
+    def example(self, images: int | None = None, crop_size: int | None = None) -> dict[str, Any]:
+        """This device's part of the first batch of the run, the same at any time; or less of it."""
+        keys = self.sampler.part(0).keys[:images]
+        return default_collate([self.train[(index, crop_size or size)] for index, size in keys])
+
+    def stages(self) -> list[Stage]:
+        """The stages of the run, with the largest crop where parts of a mix have crops of their own."""
+        own = [size for size in getattr(self.train, "crop_sizes", ()) if size]
+        return [replace(stage, crop_size=max(own, default=stage.crop_size)) for stage in self.sampler.stages]
 
 
 def fit(
@@ -197,7 +204,8 @@ def fit(
         if state is not None:
             before = read_pickle(state)["gesso"]
             sampler.first = before["batches_done"]
-            check_same_images(before.get("images"), module.images, advice_to_go_on(out, recipe.verb))
+            skip = bool(recipe.options.get("skip_damaged"))
+            check_same_images(before.get("images"), module.images, advice_to_go_on(out, recipe.verb), skip=skip)
             say(f"going on at step {sampler.first // accumulate} of {steps}")
         keep = Keep(out, save_every)
         stop = StopRequest(keep)
@@ -213,7 +221,7 @@ def fit(
             logger=loggers(out, sampler.first // accumulate),
             callbacks=[
                 stop,
-                Estimate(data.example, steps),
+                Estimate(data.example, data.stages(), steps),
                 ProgressLine(what, steps),
                 Snapshots(out, snapshot_every),
                 keep,
@@ -231,9 +239,14 @@ def fit(
         try:
             trainer.fit(module, data, ckpt_path=state, weights_only=True)
         except StoppedError:
-            say(f"stopped at step {module.step}; --resume goes on from here")
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                say(f"stopped at step {module.step}; --resume goes on from here")
             raise KeyboardInterrupt from None
         except TrainingError:
+            raise
+        except ValueError:
+            if state is None and module.batches_done == 0 and here.rank == 0:  # nothing has begun that is in the way
+                (out / "config.yaml").unlink(missing_ok=True)
             raise
         except (RuntimeError, MemoryError) as error:
             if not (why := explained(error)):

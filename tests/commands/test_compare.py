@@ -244,6 +244,19 @@ def test_a_job_that_is_called_done_without_its_measurement_is_done_again(tmp_pat
     assert rows(tmp_path / "out") == before
 
 
+def test_a_comparison_whose_pairs_have_changed_is_not_taken_up(tmp_path, weights):
+    folder = make_pairs(tmp_path / "pairs")
+    options = {"out": tmp_path / "out", "data": folder, "starts": str(weights), "seeds": 0, **TINY}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Job, "run", lambda job: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            compare(**options)
+    for side in ("input", "target"):
+        (folder / side / "street 2.png").rename(folder / side / "lane.png")
+    with pytest.raises(ValueError, match=r"they were 5, they are 5 \(gone: street 2; new: lane\); bring the old"):
+        compare(**options)
+
+
 def test_every_run_that_does_not_enter_the_gains_is_named(tmp_path, data, weights, monkeypatch, capsys):
     run = Job.run
 

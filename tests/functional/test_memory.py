@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gesso.functional.memory import is_out_of_memory, peak_bytes
+from gesso.functional.memory import group_free, is_out_of_memory, peak_bytes
 
 
 def test_the_peak_counts_what_lives_at_one_time():
@@ -51,3 +51,41 @@ def test_a_lack_of_memory_is_recognised(error):
 @pytest.mark.parametrize("error", [RuntimeError("shapes"), ValueError("out of memory")])
 def test_other_errors_are_not(error):
     assert not is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "free"),
+    [
+        ("0::/", {"memory.max": "max", "memory.current": "5"}, []),
+        ("0::/", {"memory.max": "100", "memory.current": "70", "memory.stat": "anon 1\ninactive_file 20"}, [50]),
+        (
+            "0::/job/step",
+            {
+                "job/step/memory.max": "80",
+                "job/step/memory.current": "70",
+                "job/step/memory.stat": "",
+                "job/memory.max": "100",
+                "job/memory.current": "95",
+                "job/memory.stat": "active_file 2\nshmem 40",
+            },
+            [10, 7],
+        ),
+        ("0::/of/the/host", {"memory.max": "100", "memory.current": "70", "memory.stat": ""}, [30]),
+        (
+            "4:cpu,memory:/job\n0::/",
+            {
+                "memory/job/memory.limit_in_bytes": "100",
+                "memory/job/memory.usage_in_bytes": "90",
+                "memory/job/memory.stat": "inactive_file 1\ntotal_inactive_file 30",
+            },
+            [40],
+        ),
+        ("3:cpu:/job", {}, []),
+    ],
+)
+def test_control_groups_of_both_versions_say_what_they_still_allow(tmp_path, groups, files, free):
+    """As Docker, systemd and SLURM set them; the cache of files gives way, shared memory does not."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert list(group_free(groups, tmp_path)) == free
