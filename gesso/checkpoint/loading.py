@@ -18,6 +18,9 @@ from gesso.checkpoint.files import CheckpointError, State, description, read_hea
 from gesso.checkpoint.parts import Part, choose_part, list_parts, read_part
 from gesso.refiner.refined import Refined, recover_prior
 
+FEWEST = 8
+"""Tensors that any network has; what has fewer, as the state of an optimiser for each weight, need not be looked at."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Recognised:
@@ -159,7 +162,7 @@ def load_features(net: Backbone, path: str | Path, *, keep_head: bool = False, w
         net: the network; unchanged if the file does not fit.
         path: `.safetensors` of gesso, or what the authors of a network, or of IFP, MFM or DegAE, train and release.
         keep_head: load what lies behind `reconstruct` too, where the file has it in the same shape.
-        weights: which set of weights, where the file holds several: "params" or "params_ema".
+        weights: which set of weights, where the file holds several: a key or prefix ("params", "generator").
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -311,7 +314,7 @@ def within(state: State, path: str | Path, seen: str) -> Iterator[None]:
 
 def _claims(state: State) -> Iterator[tuple[type[Backbone], dict[str, Any]]]:
     """Networks that take a state for their own, with the constructor options that they read off it."""
-    for network in backbone_classes().values():
+    for network in backbone_classes().values() if len(state) >= FEWEST else ():
         try:
             options = network.recognise(state)
         except (KeyError, IndexError, ValueError, ZeroDivisionError, TypeError, RuntimeError):

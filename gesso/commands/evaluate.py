@@ -74,7 +74,7 @@ def evaluate(
         protocol: what to measure otherwise, such as `--protocol.ssim matlab3d` or `--protocol.channel y`.
         checkpoint: file of the network, of gesso or of the authors; none: the input is measured as it is, enlarged
             bicubically for super-resolution.
-        weights: which set of weights, where the file holds several: "params" or "params_ema".
+        weights: which set of weights, where the file holds several: a key or prefix ("params", "generator").
         backbone_args: options that the file does not tell, such as `--backbone_args.img_size 256` for Uformer.
         prior_cost: of a refined network, measure also with the stored mean feature in place of its prior, and the
             restorer alone, and say what each costs in dB.

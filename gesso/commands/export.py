@@ -27,7 +27,7 @@ def export(
             "encoder": the pre-trained network as IFP and MFM save it; "degae": DegAE's flat files, `<out>_E.pth` and
             of a fine-tuned model `<out>_De1.pth`; "onnx": for images of any size, checked with onnxruntime (a large
             network takes minutes); "safetensors": gesso's own.
-        weights: which set of weights, where the file holds several: "params" or "params_ema".
+        weights: which set of weights, where the file holds several: a key or prefix ("params", "generator").
         backbone_args: options that the file does not tell, such as `--backbone_args.img_size 256` for Uformer.
         overwrite: replace files that exist.
 

@@ -51,7 +51,7 @@ def restore(
         input: an image, or a folder of images with its subfolders.
         out: folder to write into; for a single image also a file, whose suffix is the format.
         checkpoint: file of the network, of gesso or of the authors.
-        weights: which set of weights, where the file holds several: "params" or "params_ema".
+        weights: which set of weights, where the file holds several: a key or prefix ("params", "generator").
         backbone_args: options that the file does not tell, such as `--backbone_args.img_size 256` for Uformer.
         tile: side of the tiles in pixels that are restored at a time; "auto": as large as memory allows; none: whole
             images.

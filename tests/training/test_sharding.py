@@ -77,8 +77,8 @@ class Entangled(nn.Module):
 
 def test_of_a_users_network_nothing_is_assumed(mesh):
     torch.manual_seed(0)
-    net = gesso.wrap(Entangled())
-    image = torch.rand(1, 3, 16, 16)
+    net = gesso.wrap(Entangled()).double()
+    image = torch.rand(1, 3, 16, 16, dtype=torch.float64)
     assert not any(isinstance(part, FSDPModule) for part in net.modules())
     torch.testing.assert_close(gradients(copy.deepcopy(net), image, mesh), gradients(net, image))
 
