@@ -151,6 +151,9 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 def _tiff(data: bytes) -> Header:
     pages = tiff_pages(data)
+    hidden = re.search(rb"ImageJ=[^\0]{0,80}?\nimages=(\d{1,9})\n", data[:BEGINNING])
+    if hidden and int(hidden[1]) > len(pages) == 1:
+        raise ImageError(f"ImageJ has put {int(hidden[1])} images behind one page; save them as a sequence of images")
     return dataclasses.replace(tiff_header(pages[0]), frames=len(pages))
 
 
@@ -173,6 +176,8 @@ def tiff_header(tags: Tags) -> Header:
         )
     if photometric == 5 and first.get(332, 1) != 1:
         raise ImageError("TIFF of other inks than CMYK is not supported; convert it to RGB")
+    if first.get(32997, 1) != 1:
+        raise ImageError(f"TIFF with a volume of {first[32997]} layers is not supported; save them as pages")
     kind = first.get(339, 1)
     name = {2: "int", 3: "float"}.get(kind, "uint")
     whole = kind in (1, 4) and bits <= 16

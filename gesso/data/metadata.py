@@ -71,7 +71,7 @@ def find_orientation(data: bytes, tags: Tags | None = None) -> int:
 def _may_be_turned(data: bytes) -> bool:
     """Whether it is worth a look: files without EXIF and XMP shall cost nothing."""
     if data.startswith(b"\x89PNG"):
-        return any(kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") for kind, _, _ in png_chunks(data))
+        return any(_may_say(kind, data[start : start + 20]) for kind, start, _ in png_chunks(data))
     if data.startswith(b"RIFF"):
         return any(kind in (b"EXIF", b"XMP ") for kind, _, _ in webp_chunks(data))
     if data.startswith(b"\xff\xd8"):
@@ -81,6 +81,12 @@ def _may_be_turned(data: bytes) -> bool:
             if marker == 0xE1:
                 return True
     return False
+
+
+def _may_say(kind: bytes, begin: bytes) -> bool:
+    """Whether a chunk of a PNG, which begins so, may be EXIF or XMP, also in a text, as older programs write it."""
+    text = kind in (b"tEXt", b"zTXt", b"iTXt") and begin.startswith((b"Raw profile type", b"XML:com.adobe.xmp"))
+    return kind == b"eXIf" or text
 
 
 def _opened(data: bytes) -> Any:
@@ -102,7 +108,7 @@ def read_metadata(data: bytes, tags: Tags | None = None) -> Metadata:
         icc, dpi = image.info.get("icc_profile"), image.info.get("dpi")
         png = data.startswith(b"\x89PNG")
         found = [(kind, data[start : start + size]) for kind, start, size in png_chunks(data)] if png else []
-        has_exif = not png or any(kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") for kind, _ in found)
+        has_exif = not png or any(_may_say(kind, content[:20]) for kind, content in found)
         exif = _cleaned(image.getexif()) if has_exif else None
         if has_exif and dpi is None and image.getexif().get(296, 2) == 2:
             dpi = tuple(image.getexif().get(tag, 0) for tag in (282, 283))

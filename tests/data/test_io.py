@@ -8,11 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from gesso.data.headers import read_header
 from gesso.data.io import (
@@ -25,6 +27,7 @@ from gesso.data.io import (
     write_image,
     write_picture,
 )
+from tests.faults._images import chunks, from_chunks
 
 RNG = np.random.default_rng(0)
 PHOTO = cv2.GaussianBlur(RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8), (0, 0), 3)  # compresses like a photo
@@ -133,6 +136,39 @@ def test_exif_orientation_of_a_jpeg_is_honoured(tmp_path, orientation):
     flips = {1: (1, 1), 2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
     down, right = flips[orientation]
     np.testing.assert_array_equal(read_array(tmp_path / "turned.jpg"), upright[::down, ::right])
+
+
+XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("place", ["behind the pixels", "raw profile", "xmp", "webp xmp", "jpeg xmp"])
+def test_an_orientation_is_found_where_other_programs_put_it(tmp_path, place):
+    exif = Image.Exif()
+    exif[274] = 6
+    block = exif.tobytes()
+    told = PngInfo()
+    suffix = {"webp xmp": ".webp", "jpeg xmp": ".jpg"}.get(place, ".png")
+    path = tmp_path / f"x{suffix}"
+    if place == "behind the pixels":
+        parts = chunks(as_bytes(PHOTO, "PNG"))
+        path.write_bytes(from_chunks([*parts[:-1], (b"eXIf", block.removeprefix(b"Exif\0\0")), parts[-1]]))
+    elif place == "raw profile":
+        told.add_text("Raw profile type exif", f"\nexif\n{len(block):8d}\n{block.hex()}\n")
+        save(path, PHOTO, pnginfo=told)
+    elif place == "xmp":
+        told.add_itxt("XML:com.adobe.xmp", XMP)
+        save(path, PHOTO, pnginfo=told)
+    else:
+        save(path, PHOTO, xmp=XMP.encode(), **({"lossless": True} if suffix == ".webp" else {"quality": 95}))
+    stored = np.asarray(Image.open(path))
+    np.testing.assert_array_equal(read_array(path), stored.transpose(1, 0, 2)[:, ::-1])
+    np.testing.assert_array_equal(read_array(path), np.asarray(ImageOps.exif_transpose(Image.open(path))))
+
+
+def test_text_in_a_png_turns_nothing(tmp_path):
+    told = PngInfo()
+    told.add_text("Orientation", "6")
+    np.testing.assert_array_equal(read_array(save(tmp_path / "x.png", PHOTO, pnginfo=told)), PHOTO)
 
 
 def test_palettes_become_rgb(tmp_path):
@@ -276,6 +312,26 @@ def test_floats_that_are_no_image_are_refused(tmp_path, value, message):
 def test_double_precision_is_refused_rather_than_rounded(tmp_path):
     cv2.imwrite(str(tmp_path / "x.tif"), np.zeros((4, 5, 3)))
     with pytest.raises(ImageError, match="got float64"):
+        read_image(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"volumetric": True, "tile": (16, 16, 16)}, "a volume of 5 layers is not supported"),
+        ({"imagej": True, "truncate": True}, "ImageJ has put 5 images behind one page"),
+    ],
+)
+def test_layers_that_are_no_pages_are_not_dropped(tmp_path, options, message):
+    tifffile.imwrite(tmp_path / "x.tif", np.zeros((5, 16, 16), np.uint16), photometric="minisblack", **options)
+    with pytest.raises(ImageError, match=message):
+        read_image(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "uint32", "int32", "float64"])
+def test_numbers_that_are_no_image_are_refused_by_name(tmp_path, kind):
+    tifffile.imwrite(tmp_path / "x.tif", np.zeros((4, 5, 3), kind), photometric="rgb")
+    with pytest.raises(ImageError, match=f"expected 8 or 16 bits or 32-bit floats, got {kind}"):
         read_image(tmp_path / "x.tif")
 
 
