@@ -1,10 +1,10 @@
 """What is restored, how it is measured, and how it is imitated: one table."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from gesso._discovery import UnknownNameError, suggest
-from gesso.degradations import Degradation
+from gesso.degradations import Degradation, parse_degradation
 from gesso.degradations.bicubic import Bicubic
 from gesso.degradations.blur import Defocus, MotionBlur
 from gesso.degradations.compose import Compose, Mix
@@ -33,6 +33,7 @@ class Task:
         degradation: makes degraded images where only clean photos are given.
         loss: what networks are trained with, a name of `gesso.losses.LOSSES`.
         scale: side of the output divided by that of the input.
+        white_level: what white is stored as in files of 16 bits; None: 65535, or what they say themselves.
         sees: what the network is given: "rgb", "grey", "planes", four channels of data such as RGB and infrared, or
             "dual_pixel", both views of such a camera.
     """
@@ -44,6 +45,7 @@ class Task:
     loss: str = "l1"
     scale: int = 1
     sees: Sees = "rgb"
+    white_level: int | None = None
 
     @property
     def channels(self) -> int:
@@ -152,3 +154,49 @@ def seen_with(task: Task, channels: int) -> Task:
         return task
     protocol = dataclasses.replace(task.protocol, channel=ALL_OF[channels])
     return dataclasses.replace(task, sees="grey" if channels == 1 else "planes", protocol=protocol)
+
+
+def degradation_in(task: Task, value: Any) -> Degradation:
+    """The degradation that a YAML value means within a task: what it leaves open is as in the task's own degradation.
+
+    So noise is not clipped where the benchmarks of denoising do not clip it, `bicubic` shrinks by the scale, and `jpeg`
+    has the qualities of the task. That holds for the degradation itself, for the choices of a mix, and for the last of
+    several steps; earlier steps and `Degradation` objects are as they say.
+
+    Raises:
+        UnknownNameError, ValueError: as `parse_degradation`.
+
+    Example:
+        >>> degradation_in(find_task("denoise"), {"name": "gaussian_noise", "sigma": 25}).clip
+        False
+    """
+    return parse_degradation(_filled(value, _settings(task.degradation)))
+
+
+def _settings(own: Degradation) -> dict[str, dict[str, Any]]:
+    """What a task's degradation and its parts have set, by name; names that occur twice are left open."""
+    parts = own.steps if isinstance(own, Compose) else own.choices if isinstance(own, Mix) else (own,)
+    names = [part.name for part in parts]
+    return {part.name: _changed(part) for part in parts if names.count(part.name) == 1}
+
+
+def _changed(part: Degradation) -> dict[str, Any]:
+    """Fields of a degradation that differ from their defaults."""
+    fields = [field for field in dataclasses.fields(part) if field.default is not dataclasses.MISSING]
+    return {field.name: now for field in fields if (now := getattr(part, field.name)) != field.default}
+
+
+def _filled(value: Any, settings: dict[str, dict[str, Any]]) -> Any:
+    """A YAML value with the settings for what it leaves open."""
+    if isinstance(value, str) and value in settings:
+        return {"name": value, **settings[value]}
+    if isinstance(value, list | tuple) and value:
+        return [*value[:-1], _filled(value[-1], settings)]
+    if isinstance(value, dict):
+        name = value.get("name")
+        if name == "mix" and isinstance(value.get("choices"), list | tuple):
+            return value | {"choices": [_filled(choice, settings) for choice in value["choices"]]}
+        if name == "compose" and isinstance(value.get("steps"), list | tuple):
+            return value | {"steps": _filled(value["steps"], settings)}
+        return settings[name] | value if isinstance(name, str) and name in settings else value
+    return value

@@ -3,7 +3,7 @@ import torch
 
 from gesso.functional.color import to_grey
 from gesso.losses import LOSSES
-from gesso.tasks import MIXED, TASKS, find_task
+from gesso.tasks import MIXED, TASKS, degradation_in, find_task
 from tests._networks import photo_like
 
 
@@ -57,3 +57,29 @@ def test_mixed_degradations_are_the_eleven_combinations():
     gt = photo_like(3, 32, 32)[None]
     spoilt = [spoil(gt, torch.Generator().manual_seed(0)) for spoil in MIXED.values()]
     assert all(not torch.equal(one, other) for i, one in enumerate(spoilt) for other in spoilt[:i])
+
+
+NOISE = {"name": "gaussian_noise", "sigma": 25}
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "expected"),
+    [
+        ("denoise", NOISE, "GaussianNoise(sigma=25, clip=False"),
+        ("denoise_grey", NOISE, "GaussianNoise(sigma=25, clip=False"),
+        ("denoise", "gaussian_noise", "GaussianNoise(sigma=(0, 50), clip=False"),
+        ("denoise", NOISE | {"clip": True}, "GaussianNoise(sigma=25, clip=True"),
+        ("denoise", {"name": "mix", "choices": [NOISE, "rain"]}, "Mix(choices=(GaussianNoise(sigma=25, clip=False"),
+        ("denoise", ["gaussian_blur", NOISE], "GaussianNoise(sigma=25, clip=False, numpy_seed=None)))"),
+        ("denoise", [NOISE, "gaussian_blur"], "Compose(steps=(GaussianNoise(sigma=25, clip=True"),
+        ("denoise", {"name": "compose", "steps": ["rain", NOISE]}, "GaussianNoise(sigma=25, clip=False"),
+        ("derain", NOISE, "GaussianNoise(sigma=25, clip=True"),
+        ("realnoise", "gaussian_noise", "GaussianNoise(sigma=(0, 10), clip=True"),
+        ("jpeg", "jpeg", "Jpeg(quality=(10, 50))"),
+        ("jpeg", {"name": "jpeg", "quality": 95}, "Jpeg(quality=95)"),
+        ("sr", "bicubic", "Bicubic(scale=3, up=False"),
+        ("sr", {"name": "bicubic", "quantise": False}, "Bicubic(scale=3, up=False, quantise=False"),
+    ],
+)  # fmt: skip
+def test_what_a_degradation_leaves_open_is_that_of_the_task(task, given, expected):
+    assert expected in str(degradation_in(find_task(task, scale=3 if task == "sr" else 1), given))

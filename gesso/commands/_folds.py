@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from gesso.data.damage import IntegrityCheck
-from gesso.data.io import atomic_path, write_image
+from gesso.data.io import Picture, atomic_path, write_image, write_picture
 from gesso.data.layouts import Pair, PairBy, find_pairs, find_photos, find_splits
 from gesso.data.origins import declared, read_image
 from gesso.data.sources import pairs_if_any, whole_pairs, whole_photos
@@ -204,8 +204,9 @@ def write_tests(folds: Sequence[Fold], task: Task, degradation: Degradation) -> 
     for number, pair in enumerate(pairs):
         if not (pair.lq.exists() and pair.gt.exists()):
             sample, bits = pictures[number], 8 if declared(pair.photo)[2] is np.uint8 else 16
-            write_image(pair.lq, sample["lq"], bits=bits, overwrite=True)
-            write_image(pair.gt, sample["gt"], bits=bits, overwrite=True)
+            for side, image in ((pair.lq, sample["lq"]), (pair.gt, sample["gt"])):
+                white = task.white_level if bits == 16 else None  # they are read like the files of the set
+                write_picture(side, Picture(image, bits=bits, white_level=white), overwrite=True)
 
 
 def link_training(pairs: Sequence[Pair], folder: Path) -> dict[str, str]:

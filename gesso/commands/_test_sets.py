@@ -8,14 +8,16 @@ from typing import Any
 from gesso._discovery import check_options
 from gesso.data.io import as_paths
 from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos
+from gesso.data.left_out import doubt_of_white, left_out
 from gesso.data.mixes import adjusted, check_mix, check_unused
-from gesso.data.origins import files_of
+from gesso.data.origins import Origin, files_of
 from gesso.data.procedural import SOURCES
 from gesso.data.sources import WholeImages, open_procedural, whole_pairs, whole_photos
-from gesso.degradations import Degradation, parse_degradation
+from gesso.degradations import Degradation
 from gesso.degradations.noise import GaussianNoise
 from gesso.published import Measured, known_set
-from gesso.tasks import Task, find_task, seen_with
+from gesso.report.console import say, warn
+from gesso.tasks import Task, degradation_in, find_task, seen_with
 
 FOR_TRAINING = ("repeats", "crop_size", "val", "holdout", "skip_damaged")  # what a mix says that a test does not need
 
@@ -48,7 +50,8 @@ class TestSet:
 
     def __str__(self) -> str:
         spoilt = f"; photos degraded by {self.degradation}" if self.degradation else ""
-        return f"{self.task.protocol}{spoilt}"
+        white = f"; white level {self.task.white_level}" if self.task.white_level else ""
+        return f"{self.task.protocol}{spoilt}{white}"
 
 
 def open_test_sets(
@@ -111,6 +114,7 @@ def open_sets(
     degradation: Any = None,
     scale: int = 1,
     protocol: Mapping[str, Any] | None = None,
+    white_level: int | None = None,
     channels: int = 3,
     seed: int = 0,
 ) -> list[TestSet]:
@@ -122,11 +126,12 @@ def open_sets(
         ValueError: if there are no images.
     """
     goal = adjusted(seen_with(find_task(task, scale), channels), protocol)
+    goal = dataclasses.replace(goal, white_level=white_level)
     roots = as_paths(*data) if isinstance(data, list) else as_paths(data)
     lq, gt = as_paths(lq, gt)
     if degradation is not None and roots == [None]:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
-    spoil = None if degradation is None else parse_degradation(degradation)
+    spoil = None if degradation is None else degradation_in(goal, degradation)
     own = "dual_pixel" if goal.sees == "dual_pixel" else layout
     sets: list[TestSet] = []
     for root in roots:
@@ -140,10 +145,13 @@ def open_sets(
             )
             sets.append(TestSet(title, goal, images, (), spoil))
         elif root is not None and spoil is not None:
-            images = whole_photos(goal, find_photos(root, split), spoil, seed=seed)
+            photos = find_photos(root, split)
+            tell(goal, photos, root)
+            images = whole_photos(goal, photos, spoil, seed=seed)
             sets.append(TestSet(title, goal, images, known, spoil))
         else:
             pairs = find_pairs(root, split, lq=lq, gt=gt, pair_by=pair_by, layout=own, scale=goal.scale)
+            tell(goal, [side for pair in pairs for side in (pair.lq, pair.gt)], root, lq, gt)
             groups = published_sets(pairs, task, root) if root is not None else {None: pairs}
             if name is not None:  # one set, whatever it holds
                 known += tuple(group for group in groups if group)
@@ -152,6 +160,14 @@ def open_sets(
                 images = whole_pairs(goal, members)
                 sets.append(TestSet(group or title, goal, images, (group,) if group else known))
     return sets
+
+
+def tell(task: Task, origins: Sequence[Origin], *folders: Path | None) -> None:
+    """Says what is left out of a set, and warns where its white is in doubt and has not been given."""
+    for told in left_out(origins, *folders):
+        say(told)
+    if task.white_level is None and (doubt := doubt_of_white(origins)):
+        warn(doubt)
 
 
 def published_sets(pairs: Sequence[Pair], task: str, root: Path) -> dict[str | None, list[Pair]]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from gesso._discovery import UnknownNameError
 from gesso.data.inspection import Finding, find_errors, find_warnings, inspect
-from gesso.data.io import as_paths
+from gesso.data.io import as_paths, check_white_level
 from gesso.data.layouts import NoPairsError, Pair, find_pairs, find_photos, find_scales, find_splits, find_unpaired
+from gesso.data.left_out import doubt_of, left_out, other_files
 from gesso.data.sources import find_validation
 from gesso.report.console import complain, say, show_table, track, warn
 from gesso.tasks import find_task
@@ -49,6 +50,7 @@ def check_data(
     scale: int | None = None,
     pair_by: str = "stem",
     layout: str | None = None,
+    white_level: int | None = None,
 ) -> DataReport:
     """Prints what a data set holds and what is wrong with it; the exit code is 1 if that would spoil training.
 
@@ -66,6 +68,7 @@ def check_data(
         pair_by: "stem": by equal names, or names that differ as published ones do; a template of an input's name, as
             '{gt}_s*' or '{gt}x4'; a file that lists pairs, two columns or BasicSR's meta_info; or by sorted "order".
         layout: name of the layout of `data`, or "photos": they are clean photos; none: detected automatically.
+        white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
 
     Raises:
         FileNotFoundError: if a folder does not exist.
@@ -75,6 +78,7 @@ def check_data(
     if data is None and (lq is None or gt is None):
         raise ValueError("expected the root of a data set (data), or two folders (lq and gt)")
     allowed = scales_of(task, scale)
+    check_white_level(white_level)
     report = DataReport()
     splits: dict[str, list[Pair] | list[Path]] = {}
     try:
@@ -90,10 +94,12 @@ def check_data(
     except ValueError as error:  # folders without pairs: a finding like any other
         report.errors.append(str(error))
     for split, items in splits.items():
-        report.splits[split] = inspect_all(items, split, scale)
+        report.splits[split] = inspect_all(items, split, scale, white_level)
+        report.warnings.extend(f"{split}: {told}" for told in find_notes(report.splits[split], white_level))
         if unpaired := find_unpaired([item for item in items if isinstance(item, Pair)]):
             names = ", ".join(str(path) for path in unpaired[:3])
             report.warnings.append(f"{split}: {len(unpaired)} images have no partner, such as {names}")
+    report.warnings.extend(told for told in [other_files(data, lq, gt, val)] if told)
     report.errors.extend(find_errors(report.splits, allowed))
     report.warnings.extend(find_warnings(report.splits))
     show(report)
@@ -143,10 +149,21 @@ def open_splits(data: Path | None, find: Callable[..., list[Pair]], **how: Any) 
     return splits
 
 
-def inspect_all(items: Sequence[Pair | Path], split: str, scale: int | None = None) -> list[Finding]:
+def find_notes(findings: Sequence[Finding], white_level: int | None) -> list[str]:
+    """What is left out of a split's files, and whether its white is in doubt, a sentence each."""
+    files = [file for finding in findings for file in finding.files]
+    deep = [file for file in files if file.most is not None]
+    told = left_out([file.origin for file in files])
+    doubt = doubt_of(max(file.most or 0 for file in deep), len(deep), deep[0].origin) if deep else None
+    return [*told, doubt] if doubt and white_level is None else told
+
+
+def inspect_all(
+    items: Sequence[Pair | Path], split: str, scale: int | None = None, white_level: int | None = None
+) -> list[Finding]:
     """What is found out about every pair or photo, in their order, under a progress bar."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        waiting = [pool.submit(inspect, item, scale) for item in items]
+        waiting = [pool.submit(inspect, item, scale, white_level) for item in items]
         return [future.result() for future in track(waiting, f"reading {split}")]
 
 

@@ -1,6 +1,7 @@
 """Does pre-training help on your pairs? Trains from several starts, all else equal, and says what it found."""
 
 import csv
+import dataclasses
 import inspect
 import json
 import math
@@ -41,13 +42,13 @@ from gesso.commands.finetune import start as starting_network
 from gesso.data.damage import IntegrityCheck
 from gesso.data.io import write_image
 from gesso.data.sources import whole_pairs
-from gesso.degradations import DegradationSpec, parse_degradation
+from gesso.degradations import DegradationSpec
 from gesso.functional.resize import enlarge
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
 from gesso.report.console import say, show_table, warn
 from gesso.report.statistics import BASELINE, Score
 from gesso.restorer import Restorer
-from gesso.tasks import Task, find_task, seen_with
+from gesso.tasks import Task, degradation_in, find_task, seen_with
 from gesso.training.recipe import Recipe, check_numbers
 from gesso.training.run import claimed
 
@@ -98,6 +99,7 @@ def compare(
     gt: str | Path | None = None,
     pair_by: str = "stem",
     layout: str | None = None,
+    white_level: int | None = None,
     degradation: DegradationSpec | None = None,
     scale: int = 1,
     backbone: str = "restormer",
@@ -136,6 +138,7 @@ def compare(
         pair_by: "stem": by equal names, or names that differ as published ones do; a template of an input's name, as
             '{gt}_s*' or '{gt}x4'; a file that lists pairs, two columns or BasicSR's meta_info; or by sorted "order".
         layout: name of the layout of `data`, or "photos": they are clean photos; none: detected automatically.
+        white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
         degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
         scale: enlargement for super-resolution.
         backbone: name of the network; `gesso list backbones` shows all.
@@ -174,9 +177,10 @@ def compare(
     if not repetitions:
         raise ValueError("seeds: expected one number or more, one for each repetition, got none")
     goal = task_for(create_backbone(backbone, **(backbone_args or {})), task, scale)
+    goal = dataclasses.replace(goal, white_level=white_level)
     network = {"backbone": backbone, "backbone_args": backbone_args or {}}
     compared = find_starts(listed(starts), network, pretrain_args or {}, start_args or {}, task)
-    spoil = goal.degradation if degradation is None else parse_degradation(degradation)
+    spoil = goal.degradation if degradation is None else degradation_in(goal, degradation)
     splits = open_folds(
         data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, scale=scale, folds=folds,
         made=out / "data" / "spoilt",
@@ -190,7 +194,8 @@ def compare(
     options = {
         "task": task, "scale": scale, **network, "transfer": transfer, "crop_size": crop_size, "batch_size": batch_size,
         "steps": steps, "val_every": val_every or max(1, steps // 10), "lr": lr, "schedule": schedule,
-        "sample_every": 0, **({} if degradation is None else {"degradation": degradation}), **(finetune_args or {}),
+        "sample_every": 0, **({} if degradation is None else {"degradation": degradation}),
+        **({} if white_level is None else {"white_level": white_level}), **(finetune_args or {}),
     }  # fmt: skip
     with claimed(out):
         claim(out, recipe)

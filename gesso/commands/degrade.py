@@ -1,11 +1,13 @@
 """Make pairs for training or testing from clean photos."""
 
+import dataclasses
 from pathlib import Path
 from typing import Literal
 
 from gesso.commands._written import Written, check_folder, check_free
 from gesso.data.folders import find_images
-from gesso.data.io import Picture, read_picture, write_picture
+from gesso.data.io import Picture, check_white_level, read_picture, write_picture
+from gesso.data.left_out import doubt_of_white, other_files, other_frames
 from gesso.degradations import DegradationSpec, parse_degradation
 from gesso.functional.checks import check_choice
 from gesso.functional.color import to_grey
@@ -24,6 +26,7 @@ def degrade(
     *,
     degradation: DegradationSpec = "rain",
     image_channels: Channels = 3,
+    white_level: int | None = None,
     seed: int = 0,
     pairs: bool = True,
     overwrite: bool = False,
@@ -39,6 +42,8 @@ def degrade(
         degradation: a name, `{name: rain, density: 0.3}`, or a list of these in order; `gesso list degradations`.
         image_channels: of the pairs: 3; 1 makes photos grey; 4 takes PNG and TIFF files with a fourth channel of data,
             which else is left out as alpha.
+        white_level: what white is stored as in files of 16 bits, in the pairs, too: 4095 for 12 bits; none: 65535, or
+            what they say.
         seed: same seed, same pixels.
         pairs: False writes only the degraded photos, straight into `out`.
         overwrite: replace files that exist.
@@ -50,22 +55,26 @@ def degrade(
     """
     input, out = Path(input), Path(out)
     check_choice("image_channels", image_channels, Channels)
+    check_white_level(white_level)
     spoil = parse_degradation(degradation)
     photos = find_clean(input, out)
     sides = {"input": out / "input", "target": out / "target"} if pairs else {"input": out}
     check_folder(out)
     if not overwrite:
         check_free([side / name for side in sides.values() for name in photos])
+    if white_level is None and (doubt := doubt_of_white(list(photos.values()))):
+        warn(doubt)
     written, failed, left_out = [], {}, 0
     for name, path in track(list(photos.items()), "degrading"):
         try:
-            photo = read_picture(path, planes=image_channels == 4)
+            photo = read_picture(path, planes=image_channels == 4, white_level=white_level)
             clean = to_grey(photo.pixels) if image_channels == 1 else photo.pixels
             generator = generator_for(seed, "degrade", name.with_suffix("").as_posix())
             pixels = spoil(clean.unsqueeze(0), generator).squeeze(0)
+            kept = Picture(clean, bits=photo.bits, white_level=photo.white_level, peak=photo.peak)
             if pairs:
-                write_picture(sides["target"] / name, Picture(clean, bits=photo.bits), overwrite=overwrite)
-            write_picture(sides["input"] / name, Picture(pixels, bits=photo.bits), overwrite=overwrite)
+                write_picture(sides["target"] / name, dataclasses.replace(kept, pixels=clean), overwrite=overwrite)
+            write_picture(sides["input"] / name, dataclasses.replace(kept, pixels=pixels), overwrite=overwrite)
             written.append(sides["input"] / name)
             left_out += photo.alpha is not None
         except (ValueError, OSError) as error:
@@ -73,6 +82,9 @@ def degrade(
             warn(str(error))
     what = ("pair" if pairs else "photo") + ("" if len(written) == 1 else "s")
     say(f"{len(written)} {what} in {out}, seed {seed}: {spoil}")
+    for told in (other_files(input), other_frames(photos.values())):
+        if told:
+            warn(told)
     if left_out:
         had = f"{left_out} of {len(photos)} photos had alpha"
         warn(f"{had}, which is left out; if it is data, --image_channels 4 takes it")

@@ -33,6 +33,7 @@ def evaluate(
     split: Literal["train", "val", "test"] = "test",
     pair_by: str = "stem",
     layout: str | None = None,
+    white_level: int | None = None,
     degradation: DegradationSpec | None = None,
     mix: list[dict[str, Any]] | None = None,
     scale: int = 1,
@@ -67,6 +68,7 @@ def evaluate(
         pair_by: "stem": by equal names, or names that differ as published ones do; a template of an input's name, as
             '{gt}_s*' or '{gt}x4'; a file that lists pairs, two columns or BasicSR's meta_info; or by sorted "order".
         layout: name of the layout of `data`, or "photos": they are clean photos; none: detected automatically.
+        white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
         degradation: what spoils the photos of `data`, which are clean then: a name, or {name: ..., option: ...}.
         mix: for the task "all-in-one": a list of {name, task, data, degradation, protocol, split, ...}, each measured
             by the protocol of its task; the mix that `finetune` was given will do.
@@ -115,7 +117,7 @@ def evaluate(
         for what, network in without_prior(restorer, checkpoint, weights, backbone_args or {}).items():
             instead[what] = Restorer(network, **restoring)
     single = {"data": data, "lq": lq, "gt": gt, "split": split, "pair_by": pair_by, "layout": layout}
-    single |= {"degradation": degradation, "scale": scale, "protocol": protocol}
+    single |= {"white_level": white_level, "degradation": degradation, "scale": scale, "protocol": protocol}
     channels = 3 if restorer is None else restorer.network.in_channels
     sets = open_test_sets(task, mix, channels=channels, seed=seed, **single)
     check_fit(restorer, sets, checkpoint)

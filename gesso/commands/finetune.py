@@ -34,6 +34,7 @@ def finetune(
     gt: str | Path | None = None,
     pair_by: str = "stem",
     layout: str | None = None,
+    white_level: int | None = None,
     degradation: DegradationSpec | None = None,
     val: str | Path | None = None,
     holdout: int | None = None,
@@ -81,6 +82,7 @@ def finetune(
         pair_by: "stem": by equal names, or names that differ as published ones do; a template of an input's name, as
             '{gt}_s*' or '{gt}x4'; a file that lists pairs, two columns or BasicSR's meta_info; or by sorted "order".
         layout: name of the layout of `data`, or "photos": they are clean photos; none: detected automatically.
+        white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
         degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
         val: root of validation data; none: the validation or test split of `data`, else some pairs are held out.
         holdout: pairs held out for validation where there is no other; none: a tenth, at most 12.
@@ -132,7 +134,8 @@ def finetune(
     torch.manual_seed(seed_for(seed, "weights"))
     net = create_backbone(backbone, **(backbone_args or {}))
     parts = open_data(
-        task, mix, scale=scale, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation,
+        task, mix, scale=scale, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, white_level=white_level,
+        degradation=degradation,
         val=val, holdout=holdout, channels=net.in_channels, skip_damaged=skip_damaged, seed=seed,
     )  # fmt: skip
     batches, sets = [stage.batch_size for stage in plan], [part.samples.train for part in parts]

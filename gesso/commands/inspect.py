@@ -57,6 +57,7 @@ def inspect(
     *,
     out: str | Path,
     images: str | Path | None = None,
+    white_level: int | None = None,
     against: str | None = None,
     backbone_args: dict[str, Any] | None = None,
     count: int = 16,
@@ -81,6 +82,7 @@ def inspect(
         what: file of weights, folder of a run, or name of a network, which is then looked at with random weights.
         out: folder for the results.
         images: folder of clean photos; none: noise and procedural images alone.
+        white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
         against: another file, folder or name to compare with.
         backbone_args: options of a named network, or what a file does not tell.
         count: images of each kind.
@@ -117,7 +119,7 @@ def inspect(
     check_results(folder, "inspection.json", overwrite=overwrite)
     results: dict[str, Any] = {}
     if what is not None:
-        view = View(what, against, backbone_args or {}, images, count, crop_size, seed, degradations)
+        view = View(what, against, backbone_args or {}, images, count, crop_size, seed, degradations, white_level)
         if tokens:
             view.check_tokens()
         results |= view.features(folder) | view.weights(folder) | view.rings(folder)
@@ -157,6 +159,7 @@ class View:
         crop_size: int,
         seed: int | None,
         degradations: list[Any] | None,
+        white_level: int | None = None,
     ) -> None:
         self.origin = open_origin(what, options, seed)
         self.seed = seed if seed is not None else self.origin.seed or 0
@@ -173,7 +176,7 @@ class View:
             self.networks[self.other] = other.network
         multiple = math.lcm(*(network.size_multiple for network in self.networks.values()))
         self.side, self.count = round_up(crop_size, multiple), count
-        self.source = "leaves" if photos is None else str(photos)
+        self.source, self.white_level = "leaves" if photos is None else str(photos), white_level
         generators = [generator_for(self.seed, "inspected noise", i) for i in range(count)]
         self.images = {
             "noise": torch.stack([torch.randn(self.channels, self.side, self.side, generator=g) for g in generators]),
@@ -200,7 +203,7 @@ class View:
         Raises:
             ValueError: if there are fewer than 4.
         """
-        found = clean_images(self.source, count, side, self.seed, self.channels)
+        found = clean_images(self.source, count, side, self.seed, self.channels, self.white_level)
         if len(found) < 4:
             raise ValueError(f"{self.source}: expected 4 photos or more, found {len(found)}")
         return torch.stack(found)

@@ -33,6 +33,7 @@ def pretrain(
     init: str | Path | None = None,
     images: Any = None,
     count: int | None = None,
+    white_level: int | None = None,
     skip_damaged: bool = False,
     crop_size: int = 224,
     batch_size: int = 1,
@@ -62,6 +63,7 @@ def pretrain(
             degradations the data of each class, a list of {task, data, repeats, degradation, ...}; none: what the
             pretext prefers.
         count: how many different images; none: 1 for noise, all of a folder, no end of procedural ones.
+        white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
         skip_damaged: leave out images that are damaged, instead of refusing them.
         crop_size: side of the images in pixels.
         batch_size: images in one batch, which all devices share.
@@ -104,7 +106,8 @@ def pretrain(
         parts = open_mix(images, channels=network.in_channels, skip_damaged=skip_damaged, seed=seed)
         dataset = MixDataset([part.samples.train for part in parts], [part.repeats for part in parts], seed=seed)
     else:
-        kind = {"per_sample": method.images_per_sample, "channels": network.in_channels, "skip_damaged": skip_damaged}
+        kind = {"per_sample": method.images_per_sample, "channels": network.in_channels, "white_level": white_level}
+        kind |= {"skip_damaged": skip_damaged}
         dataset = open_images(images, seed=seed, count=count, **kind)
     module = PretrainModule(method)
     module.facts = {"pretext": pretext, "pretext_args": pretext_args or {}, "images": images}

@@ -55,6 +55,7 @@ class Accuracy:
 def probe(
     *,
     images: str = "leaves",
+    white_level: int | None = None,
     backbone: str | None = None,
     backbone_args: dict[str, Any] | None = None,
     checkpoint: str | list[str] | None = None,
@@ -77,6 +78,7 @@ def probe(
 
     Args:
         images: folder of clean photos, or "leaves" (procedural dead leaves), "scenes" or "pink".
+        white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
         backbone: network to probe with random weights; none: checkpoints only.
         backbone_args: options of the network. With `--backbone_args.image_channels 1` images are grey, with 4 they are
             PNG or TIFF files with a fourth channel of data, or generated so.
@@ -107,7 +109,7 @@ def probe(
     classes = [parse_degradation(value) for value in (degradations or FIVE)]
     networks = starts(backbone, backbone_args or {}, files, seed, pixels)
     channels = networks[-1][1].in_channels
-    clean = clean_images(images, count * len(classes) if own_images else count, crop_size, seed, channels)
+    clean = clean_images(images, count * len(classes) if own_images else count, crop_size, seed, channels, white_level)
     each = len(clean) // len(classes) if own_images else len(clean)
     if len(classes) < 2 or each < 3:
         raise ValueError(f"expected two classes or more, and three images in each, got {len(classes)} and {each}")
@@ -147,7 +149,9 @@ def published(accuracy: Accuracy, backbone: str | None) -> str:
     return next((value for name, value in PUBLISHED.items() if backbone.startswith(name.lower())), "")
 
 
-def clean_images(images: str, count: int, crop_size: int, seed: int, channels: int = 3) -> list[Tensor]:
+def clean_images(
+    images: str, count: int, crop_size: int, seed: int, channels: int = 3, white_level: int | None = None
+) -> list[Tensor]:
     """`count` different images (C, crop_size, crop_size) in [0, 1]: the middles of photos, or procedural ones.
 
     Photos turn grey for one channel; for four, their files have to have four channels of data.
@@ -160,7 +164,7 @@ def clean_images(images: str, count: int, crop_size: int, seed: int, channels: i
     photos = find_photos(Path(images))[:count]
     if len(photos) < count:
         warn(f"{images} holds {len(photos)} photos, fewer than the {count} asked for")
-    crops = [middle(read_pixels(photo), crop_size) for photo in as_stored(photos, channels)]
+    crops = [middle(read_pixels(photo), crop_size) for photo in as_stored(photos, channels, white_level)]
     return [to_grey(crop) for crop in crops] if channels == 1 else crops
 
 

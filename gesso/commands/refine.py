@@ -18,7 +18,7 @@ from gesso.commands._supervised import check_fit, loss_for, measure_input, open_
 from gesso.data.datasets import PairDataset
 from gesso.data.io import atomic_path
 from gesso.data.mixes import Part, Sampling, mixed
-from gesso.data.origins import Block, Origin, files_of, read_image
+from gesso.data.origins import Origin, WithWhite, files_of, in_matlab, read_image
 from gesso.degradations import DegradationSpec
 from gesso.functional.checks import check_choice
 from gesso.functional.color import to_grey
@@ -48,6 +48,7 @@ def refine(
     gt: str | Path | None = None,
     pair_by: str = "stem",
     layout: str | None = None,
+    white_level: int | None = None,
     degradation: DegradationSpec | None = None,
     val: str | Path | None = None,
     holdout: int | None = None,
@@ -95,6 +96,7 @@ def refine(
         pair_by: "stem": by equal names, or names that differ as published ones do; a template of an input's name, as
             '{gt}_s*' or '{gt}x4'; a file that lists pairs, two columns or BasicSR's meta_info; or by sorted "order".
         layout: name of the layout of `data`, or "photos": they are clean photos; none: detected automatically.
+        white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
         degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
         val: root of validation data; none: the validation or test split of `data`, else some pairs are held out.
         holdout: pairs held out for validation where there is no other; none: a tenth, at most 12.
@@ -154,7 +156,8 @@ def refine(
     )
     net.backbone.requires_grad_(not freeze_restorer)
     parts = open_data(
-        task, mix, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, val=val,
+        task, mix, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, white_level=white_level,
+        degradation=degradation, val=val,
         holdout=holdout, channels=net.in_channels, skip_damaged=skip_damaged, seed=seed,
     )  # fmt: skip
     check_fit(net, parts)
@@ -299,7 +302,8 @@ def signature(origin: Origin) -> str:
     """What tells an image from others, and from itself once its file has changed."""
     files = files_of(origin)
     changes = [f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
-    return " ".join(changes) + (f" {origin.index}" if isinstance(origin, Block) else "")
+    white = f" {origin.level}" if isinstance(origin, WithWhite) else ""
+    return " ".join(changes) + (f" {origin}" if in_matlab(origin) else "") + white
 
 
 def mean_feature(net: Refined, train: Dataset[dict[str, Any]], crop_size: int) -> Tensor:

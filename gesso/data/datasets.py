@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from gesso.data.decoded import Decoded
 from gesso.data.layouts import Pair
-from gesso.data.origins import Planes, files_of, read_pixels, to_tensor
+from gesso.data.origins import Planes, WithWhite, files_of, read_pixels, to_tensor
 from gesso.degradations import Degradation
 from gesso.functional.color import to_grey
 from gesso.functional.dihedral import dihedral
@@ -91,7 +91,7 @@ class CleanDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        photos: Sequence[Path | Planes],
+        photos: Sequence[Path | Planes | WithWhite],
         degradation: Degradation,
         *,
         scale: int = 1,
@@ -131,7 +131,7 @@ class ImageDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        photos: Sequence[Path | Planes],
+        photos: Sequence[Path | Planes | WithWhite],
         *,
         grey: bool = False,
         seed: int = 0,
@@ -223,7 +223,7 @@ class WholePhotos(Dataset[Sample]):
 
     def __init__(
         self,
-        photos: Sequence[Path | Planes],
+        photos: Sequence[Path | Planes | WithWhite],
         degradation: Degradation,
         *,
         scale: int = 1,

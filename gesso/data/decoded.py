@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gesso.data.mapped import Mapped, cache_folder
-from gesso.data.origins import Block, Origin, Planes, Views, declared, read_pixels
+from gesso.data.origins import Origin, declared, in_matlab, read_pixels
 from gesso.functional.memory import free_memory
 from gesso.functional.processes import place, sharers
 
@@ -40,7 +40,7 @@ class Decoded:
     """
 
     def __init__(self, origins: Sequence[Origin], budget: int | None = None, folder: Path | None = None) -> None:
-        self._origins = [origin for origin in dict.fromkeys(origins) if not isinstance(origin, Block)]
+        self._origins = [origin for origin in dict.fromkeys(origins) if not in_matlab(origin)]
         # Pixels (H * W, channels), and the height once they are there.
         self._slots: dict[Origin, tuple[np.ndarray, np.ndarray]] = {}
         self._mapped: Mapped | None = None
@@ -76,7 +76,7 @@ class Decoded:
     def __getitem__(self, origin: Origin) -> np.ndarray:
         if origin in self._slots:
             return self._from_memory(origin)
-        return read_pixels(origin) if self._mapped is None or isinstance(origin, Block) else self._mapped[origin]
+        return read_pixels(origin) if self._mapped is None or in_matlab(origin) else self._mapped[origin]
 
     def _from_memory(self, origin: Origin) -> np.ndarray:
         pixels, height = self._slots[origin]
@@ -101,7 +101,7 @@ def reserved() -> int:
     return sum(one.in_memory for one in _living)
 
 
-def _lay_out(origins: Sequence[Path | Views | Planes], budget: int) -> list[tuple[int, int, type]]:
+def _lay_out(origins: Sequence[Any], budget: int) -> list[tuple[int, int, type]]:
     """Pixels, channels and type of every decoded image; none at all if together they exceed the budget."""
     layout: list[tuple[int, int, type]] = []
     for origin in origins if budget > 0 else []:

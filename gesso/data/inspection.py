@@ -6,12 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gesso.data.datasets import ground_truth, scale_between
 from gesso.data.layouts import Pair
-from gesso.data.origins import Origin, read_pixels, to_tensor
+from gesso.data.origins import Origin, WithWhite, read_pixels, to_tensor, with_white
 from gesso.functional.alignment import Shift, find_shift
 from gesso.functional.color import as_rgb
 from gesso.functional.resize import imresize
@@ -32,6 +33,7 @@ class Stored:
         height: rows.
         bits: bits of a channel.
         digest: a checksum of the pixels, so that copies in other formats or under other names are recognised.
+        most: the largest value, of 16 bits; else None.
     """
 
     origin: Origin
@@ -39,6 +41,7 @@ class Stored:
     height: int
     bits: int
     digest: str
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,22 @@ class Finding:
     error: str | None = None
 
 
-def inspect(item: Pair | Path, scale: int | None = None) -> Finding:
-    """Decodes a pair or a clean photo and compares the sides of a pair, at their own scale if none is given."""
-    origins = [item] if isinstance(item, Path) else [item.lq, item.gt]
+def inspect(item: Pair | Path, scale: int | None = None, white_level: int | None = None) -> Finding:
+    """Decodes a pair or a clean photo and compares the sides of a pair, at their own scale if none is given.
+
+    White of files of 16 bits is stored as `white_level`, see `gesso.data.origins.WithWhite`.
+    """
+    origins: list[Any] = [item] if isinstance(item, Path) else [item.lq, item.gt]
     name = item.name
     try:
         arrays = [read_pixels(origin) for origin in origins]
+        files = tuple(_store(origin, array) for origin, array in zip(origins, arrays, strict=True))
+        if white_level is not None:
+            arrays = [
+                with_white(array, WithWhite(origin, white_level)) for origin, array in zip(origins, arrays, strict=True)
+            ]
     except (OSError, ValueError) as error:
         return Finding(name, error=str(error))
-    files = tuple(_store(origin, array) for origin, array in zip(origins, arrays, strict=True))
     if isinstance(item, Path):
         return Finding(name, files)
     scale = scale or scale_between(arrays[0], arrays[1])
@@ -88,7 +98,8 @@ def inspect(item: Pair | Path, scale: int | None = None) -> Finding:
 def _store(origin: Origin, array: np.ndarray) -> Stored:
     height, width = array.shape[:2]
     digest = hashlib.blake2b(array.tobytes(), digest_size=16, key=f"{height}x{width}".encode()).hexdigest()
-    return Stored(origin, width, height, 8 * array.dtype.itemsize, digest)
+    most = int(array.max()) if array.dtype == np.uint16 else None
+    return Stored(origin, width, height, 8 * array.dtype.itemsize, digest, most)
 
 
 def find_errors(splits: Mapping[str, Sequence[Finding]], scales: range = range(1, 100)) -> list[str]:

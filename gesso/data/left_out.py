@@ -8,10 +8,14 @@ from pathlib import Path
 
 from gesso.data.encoding import KINDS
 from gesso.data.headers import ImageError, read_header
-from gesso.data.origins import Block, Origin, files_of, read_pixels
+from gesso.data.origins import Origin, files_of, in_matlab, read_pixels
 
 LOOKED_AT = 32  # files of 16 bits that are decoded, at most, to see how far their values go
 SENSORS = (10, 12, 14)  # bits that cameras store in files of 16
+
+
+class WhiteLevelWarning(UserWarning):
+    """Files of 16 bits seem to hold fewer."""
 
 
 def other_files(*folders: Path | None) -> str | None:
@@ -53,7 +57,7 @@ def other_frames(files: Iterable[Path]) -> str | None:
 
 def left_out(origins: Iterable[Origin], *folders: Path | None) -> list[str]:
     """What a set leaves out, a sentence each: other files in its folders, and frames of its own."""
-    files = dict.fromkeys(file for origin in origins if not isinstance(origin, Block) for file in files_of(origin))
+    files = dict.fromkeys(file for origin in origins if not in_matlab(origin) for file in files_of(origin))
     return [told for told in (other_files(*folders), other_frames(files)) if told]
 
 
@@ -66,7 +70,7 @@ def doubt_of_white(origins: Sequence[Origin]) -> str | None:
     deep, most = [], 0
     for origin in origins[:: max(1, len(origins) // LOOKED_AT)]:
         try:
-            header = None if isinstance(origin, Block) else read_header(files_of(origin)[0])
+            header = None if in_matlab(origin) else read_header(files_of(origin)[0])
             if header is None or header.bits != 16 or header.white is not None:
                 continue
             most = max(most, int(read_pixels(origin).max()))
@@ -77,9 +81,16 @@ def doubt_of_white(origins: Sequence[Origin]) -> str | None:
         deep.append(origin)
     if not deep:
         return None
+    return doubt_of(most, len(deep), deep[0])
+
+
+def doubt_of(most: int, count: int, example: Origin) -> str | None:
+    """What to say of a set whose `count` files of 16 bits hold no value above `most`; None if they hold 16 bits."""
+    if most >= 2 ** SENSORS[-1]:
+        return None
     bits = next(bits for bits in SENSORS if most < 2**bits)
     return (
-        f"no value of {_several(len(deep), 'file')} of 16 bits such as {deep[0]} passes {most}; "
+        f"no value of {_several(count, 'file')} of 16 bits such as {example} passes {most}; "
         f"if they hold {bits} bits, --white_level {2**bits - 1} says so (without it images are too dark "
         "and every PSNR is too high)"
     )

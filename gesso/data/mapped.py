@@ -51,7 +51,7 @@ class Mapped:
         Raises:
             FileNotFoundError: if the image is missing.
         """
-        facts = [__version__, READERS, type(origin).__name__]
+        facts = [__version__, READERS, type(origin).__name__, getattr(origin, "level", None)]
         for file in files_of(origin):
             now = file.stat()
             facts += [str(file.resolve()), now.st_size, now.st_mtime_ns, now.st_ctime_ns]

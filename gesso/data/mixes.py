@@ -16,7 +16,15 @@ from gesso.metrics import Protocol
 from gesso.tasks import Task, find_task, seen_with
 
 Sampling = Literal["repeats", "balanced"]
-OWN = ("task", "name", "scale", "repeats", "crop_size", "protocol")  # what an entry of a mix says beside its data
+OWN = (
+    "task",
+    "name",
+    "scale",
+    "repeats",
+    "crop_size",
+    "protocol",
+    "white_level",
+)  # what an entry of a mix says beside its data
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,7 @@ def open_part(
     crop_size: int | None = None,
     protocol: Mapping[str, Any] | None = None,
     channels: int = 3,
+    white_level: int | None = None,
     seed: int,
     **data: Any,
 ) -> Part:
@@ -105,6 +114,7 @@ def open_part(
         if number is not None and number < 1:
             raise ValueError(f"mix: {option} must be positive, got {number} for {name or task}")
     goal = adjusted(seen_with(find_task(task, scale=scale), channels), protocol)
+    goal = dataclasses.replace(goal, white_level=white_level)
     return Part(name or task, goal, open_training_data(goal, seed=seed, **data), repeats, crop_size)
 
 
@@ -185,7 +195,9 @@ def open_parts(
         ValueError: if there is nothing to train on; the message says what was found.
     """
     if task == "all-in-one":
-        check_unused(open_training_data, data)
+        check_unused(open_training_data, {name: value for name, value in data.items() if name != "white_level"})
+        if data.get("white_level") is not None:
+            raise ValueError("white_level: beside a mix it says nothing; give it to the parts that it is for")
         return open_mix(mix or [], channels=channels, skip_damaged=skip_damaged, seed=seed)
     if mix:
         raise ValueError(f"mix: it is for the task all-in-one, got the task {task}")

@@ -66,7 +66,28 @@ class Planes:
         return str(self.file)
 
 
-Origin = Path | Block | Views | Planes
+@dataclass(frozen=True)
+class WithWhite:
+    """An image whose white, in files of 16 bits, is stored as `level`: data of 10, 12 or 14 bits."""
+
+    origin: Path | Block | Views | Planes
+    level: int
+
+    @property
+    def stem(self) -> str:
+        """The file's name without suffix."""
+        return files_of(self)[0].stem
+
+    @property
+    def parent(self) -> Path:
+        """The file's folder."""
+        return files_of(self)[0].parent
+
+    def __str__(self) -> str:
+        return str(self.origin)
+
+
+Origin = Path | Block | Views | Planes | WithWhite
 
 
 def check_channels(what: str | Path, channels: int) -> None:
@@ -81,6 +102,8 @@ def check_channels(what: str | Path, channels: int) -> None:
 
 def files_of(origin: Origin) -> tuple[Path, ...]:
     """The files that an image is read from."""
+    if isinstance(origin, WithWhite):
+        return files_of(origin.origin)
     if isinstance(origin, Views):
         return origin.left, origin.right
     return (origin,) if isinstance(origin, Path) else (origin.file,)
@@ -93,6 +116,8 @@ def read_pixels(origin: Origin) -> np.ndarray:
         FileNotFoundError: if a file is missing.
         ImageError: if it cannot be read, or two views differ in size.
     """
+    if isinstance(origin, WithWhite):
+        return with_white(read_pixels(origin.origin), origin)
     if isinstance(origin, Block):
         return variable(origin.file)[origin.index]
     if isinstance(origin, Path):
@@ -106,6 +131,24 @@ def read_pixels(origin: Origin) -> np.ndarray:
     return np.concatenate(views, axis=2)
 
 
+def with_white(pixels: np.ndarray, origin: WithWhite) -> np.ndarray:
+    """Stored pixels of 16 bits as floats of which white is 1; others as they are.
+
+    Raises:
+        ImageError: if a value is above white.
+    """
+    if pixels.dtype != np.uint16:
+        return pixels
+    if (most := int(pixels.max())) > origin.level:
+        raise ImageError(f"{origin}: expected values up to the white_level {origin.level}, got {most}")
+    return np.divide(pixels, np.float32(origin.level), dtype=np.float32)
+
+
+def in_matlab(origin: Origin) -> bool:
+    """Whether an image is a block of a MATLAB file, which is read as a whole and stays in memory."""
+    return isinstance(origin.origin if isinstance(origin, WithWhite) else origin, Block)
+
+
 def read_image(origin: Origin) -> Tensor:
     """The image (C, H, W) float32 in [0, 1], C = 6 for two views; errors as `read_pixels`."""
     return to_tensor(read_pixels(origin))
@@ -116,8 +159,12 @@ def to_tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(to_float(pixels)).permute(2, 0, 1).contiguous()
 
 
-def declared(origin: Path | Views | Planes) -> tuple[int, int, type]:
+def declared(origin: Path | Views | Planes | WithWhite) -> tuple[int, int, type]:
     """Pixels, channels and type that the header of an image declares; its pixels are not decoded."""
+    if isinstance(origin, WithWhite):
+        assert not isinstance(origin.origin, Block)
+        pixels, channels, kind = declared(origin.origin)
+        return pixels, channels, np.float32 if kind is np.uint16 else kind
     header = read_header(files_of(origin)[0])
     channels = 4 if isinstance(origin, Planes) else 3 * len(files_of(origin))
     return header.width * header.height, channels, np.float32 if header.white else DEPTHS[header.bits]

@@ -1,6 +1,7 @@
 """Where images come from: noise, procedural images or photos for pretexts; pairs or degraded photos for tasks."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from torch.utils.data import Dataset
 
 from gesso.data.damage import IntegrityCheck
 from gesso.data.datasets import CleanDataset, ImageDataset, NoiseDataset, PairDataset, WholePairs, WholePhotos
-from gesso.data.io import as_paths
+from gesso.data.io import LeftOutWarning, as_paths, check_white_level
 from gesso.data.layouts import (
     LooksLikePairsError,
     NoPairsError,
@@ -24,12 +25,14 @@ from gesso.data.layouts import (
     find_splits,
     find_unpaired,
 )
-from gesso.data.origins import Planes, check_channels
+from gesso.data.left_out import WhiteLevelWarning, doubt_of_white, left_out
+from gesso.data.origins import Origin, Planes, WithWhite, check_channels
 from gesso.data.pairing import is_list, is_template
 from gesso.data.procedural import SOURCES, ProceduralImages, ProceduralPairs, WholeProcedural
-from gesso.degradations import Degradation, parse_degradation
+from gesso.degradations import Degradation
+from gesso.functional.processes import place
 from gesso.functional.random import generator_for, seed_for
-from gesso.tasks import Task
+from gesso.tasks import Task, degradation_in
 
 Item = TypeVar("Item", Pair, Path)
 WholeImages = WholePairs | WholePhotos | WholeProcedural
@@ -44,6 +47,7 @@ def open_images(
     count: int | None = None,
     per_sample: int = 1,
     channels: int = 3,
+    white_level: int | None = None,
     skip_damaged: bool = False,
 ) -> Dataset[dict[str, Tensor]]:
     """Images for a pretext by (sample index, crop_size): {"image": (C, H, W)}, or (K, C, H, W) with `per_sample` K > 1.
@@ -56,6 +60,7 @@ def open_images(
             procedural ones.
         per_sample: different images in one sample.
         channels: channels of an image: 3, or 1 for grey, or 4, which files then have to have.
+        white_level: what white is stored as in files of 16 bits; None: 65535, or what they say.
         skip_damaged: leave out files that are damaged, instead of refusing them.
 
     Raises:
@@ -76,7 +81,11 @@ def open_images(
     photos = IntegrityCheck(skip=skip_damaged)(find_photos(Path(images))[:count])
     if len(photos) < per_sample:
         raise ValueError(f"{images}: this pretext compares {per_sample} images, and there are {len(photos)}")
-    return ImageDataset(as_stored(photos, channels), grey=channels == 1, seed=seed, per_sample=per_sample)
+    stored = as_stored(photos, channels, white_level)
+    check_white(stored)
+    for told in left_out(stored, Path(images)):
+        warn_once(told, LeftOutWarning)
+    return ImageDataset(stored, grey=channels == 1, seed=seed, per_sample=per_sample)
 
 
 @dataclass(frozen=True)
@@ -132,25 +141,32 @@ def open_training_data(
     of_validation = partial(find_validation, pair_by=pair_by, layout=own, scale=task.scale)
     if pairs is not None:
         find = of_validation if val is not None else partial(find_pairs, **how)
-        train, held = divide(check(pairs), data, val, holdout, seed, lambda *where: check(find(*where)))
+        whole = check(pairs)
+        train, held = divide(whole, data, val, holdout, seed, lambda *where: check(find(*where)))
         summary = f"{len(train)} pairs to train, {len(held)} to validate{check}"
         if alone := find_unpaired(pairs):
             summary += f"; images without a partner are left out: {len(alone)}, such as {alone[0]}"
+        sides = [side for pair in as_seen(task, whole) for side in (pair.lq, pair.gt)]
+        summary = "; ".join([summary, *left_out(sides, data, lq, gt)])
+        check_white(sides)
         train = PairDataset(as_seen(task, train), scale=task.scale, grey=grey, seed=seed)
         return TrainingData(train, whole_pairs(task, held), summary)
     if data is None:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
-    spoil = task.degradation if degradation is None else parse_degradation(degradation)
+    spoil = task.degradation if degradation is None else degradation_in(task, degradation)
     said = degradation is not None or layout == "photos"
     held_pairs = None if val is None else pairs_if_any(val, "val", of_validation, photos=said)
+    held: Sequence[Any] = ()
     if held_pairs is None:
         find_whole = lambda *where: check(find_photos(*where))  # noqa: E731
         photos, held = divide(find_whole(data), data, val, holdout, seed, find_whole)
         validation = whole_photos(task, held, spoil, seed=seed)
     else:
         photos, validation = check(find_photos(data)), whole_pairs(task, check(held_pairs))
-    photos = as_stored(photos, task.channels)
+    photos = as_stored(photos, task.channels, task.white_level)
     summary = f"{len(photos)} photos to train, {len(validation)} to validate, spoilt by {spoil}{check}"
+    summary = "; ".join([summary, *left_out([*photos, *held], data)])
+    check_white(photos)
     return TrainingData(CleanDataset(photos, spoil, scale=task.scale, grey=grey, seed=seed), validation, summary)
 
 
@@ -158,7 +174,7 @@ def open_procedural(task: Task, source: str, degradation: Any, holdout: int | No
     """Procedural images for a task, and others to measure on: `holdout` of them, or 8."""
     if task.sees == "dual_pixel":
         raise ValueError(ONE_VIEW.format(task.name))
-    spoil = task.degradation if degradation is None else parse_degradation(degradation)
+    spoil = task.degradation if degradation is None else degradation_in(task, degradation)
     options = {"scale": task.scale, "channels": task.channels}
     train = ProceduralPairs(source, spoil, seed=seed, **options)
     held = ProceduralPairs(source, spoil, seed=seed_for(0, "validation"), **options)
@@ -167,21 +183,37 @@ def open_procedural(task: Task, source: str, degradation: Any, holdout: int | No
     return TrainingData(train, validation, summary)
 
 
+def check_white(origins: Sequence[Origin]) -> None:
+    """Warns where the white of a set is in doubt, unless it has been given."""
+    if not any(isinstance(origin, WithWhite) for origin in origins) and (doubt := doubt_of_white(origins)):
+        warn_once(doubt, WhiteLevelWarning)
+
+
+def warn_once(told: str, kind: type[Warning]) -> None:
+    """Warns in the first process of a run."""
+    if place().rank == 0:
+        warnings.warn(told, kind, stacklevel=3)
+
+
 def as_seen(task: Task, pairs: Sequence[Pair]) -> Sequence[Pair]:
-    """Pairs of files, read as the task sees them: with four channels of data where it sees as many."""
-    if task.sees != "planes":
+    """Pairs, read as the task sees them: with four channels of data where it sees as many, and with its white."""
+    if task.sees != "planes" and task.white_level is None:
         return pairs
-    return [
-        dataclasses.replace(
-            pair, **{side: Planes(file) for side in ("lq", "gt") if isinstance(file := getattr(pair, side), Path)}
-        )
-        for pair in pairs
-    ]
+    channels = 4 if task.sees == "planes" else 3
+    sides = (
+        [as_stored([getattr(pair, side)], channels, task.white_level)[0] for side in ("lq", "gt")] for pair in pairs
+    )
+    return [dataclasses.replace(pair, lq=lq, gt=gt) for pair, (lq, gt) in zip(pairs, sides, strict=True)]
 
 
-def as_stored(photos: Sequence[Path], channels: int) -> list[Path | Planes]:
-    """Photos that are read with so many channels; what becomes of colours where it is one, the reader has to say."""
-    return [Planes(photo) if channels == 4 else photo for photo in photos]
+def as_stored(origins: Sequence[Any], channels: int, white_level: int | None = None) -> list[Any]:
+    """Images that are read with so many channels and such a white.
+
+    What becomes of colours where there is one channel, the reader has to say.
+    """
+    check_white_level(white_level)
+    read = [Planes(origin) if channels == 4 and isinstance(origin, Path) else origin for origin in origins]
+    return read if white_level is None else [WithWhite(origin, white_level) for origin in read]
 
 
 def whole_pairs(task: Task, pairs: Sequence[Pair]) -> WholePairs:
@@ -191,7 +223,7 @@ def whole_pairs(task: Task, pairs: Sequence[Pair]) -> WholePairs:
 
 def whole_photos(task: Task, photos: Sequence[Path], degradation: Degradation, *, seed: int = 0) -> WholePhotos:
     """Whole photos, as the task sees them, that a degradation spoils."""
-    files = as_stored(photos, task.channels)
+    files = as_stored(photos, task.channels, task.white_level)
     return WholePhotos(files, degradation, scale=task.scale, grey=task.sees == "grey", seed=seed)
 
 
