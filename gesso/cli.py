@@ -68,8 +68,9 @@ def normalise(verb: str, function: Callable[..., Any], parser: "ArgumentParser",
         ValueError: for options deeper than options of options.
     """
     kinds = inspect.signature(function).parameters.items()
-    switches = {f"--{a.dest}" for a in parser._actions if getattr(a, "_typehint", None) is bool}
-    nullable = {f"--{a.dest}" for a in parser._actions if types.NoneType in get_args(getattr(a, "_typehint", None))}
+    hints = {f"--{a.dest}": getattr(a, "_typehint", None) for a in parser._actions}
+    switches = {name for name, hint in hints.items() if hint is bool or {*get_args(hint)} == {bool, types.NoneType}}
+    nullable = {name for name, hint in hints.items() if types.NoneType in get_args(hint)}
     positional = [name for name, p in kinds if p.kind is p.POSITIONAL_OR_KEYWORD]
     words, spelled = list(words), []
     while words and positional and not words[0].startswith("-"):

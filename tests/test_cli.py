@@ -175,7 +175,7 @@ def test_a_recipe_is_shown_with_or_without_its_verb(capsys):
 def test_help_says_what_is_given_by_position(words, capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main(words)
-    assert "usage: gesso restore INPUT OUT --checkpoint CHECKPOINT" in capsys.readouterr().out
+    assert "usage: gesso restore INPUT OUT [--config" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("path", sorted((_discovery.ROOT / "recipes").glob("*/*.yaml")), ids=lambda path: path.stem)

@@ -21,6 +21,7 @@ from gesso.backbones import Backbone
 from gesso.checkpoint.file_types import foreign_type, is_safetensors
 from gesso.checkpoint.inert import HarmfulError, Inert, read_inert
 from gesso.data.io import atomic_path
+from gesso.primed import file_of
 
 FORMAT = 1
 
@@ -195,12 +196,13 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def existing(path: str | Path) -> Path:
-    """`path`, if it is a file.
+    """The file that a path, or the name of a primed network (`primed:TASK/NETWORK`), means, if it is there.
 
     Raises:
         FileNotFoundError: if not.
+        UnknownNameError: if there is no such primed network.
     """
-    path = Path(path)
+    path = file_of(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: {'a folder, expected a file' if path.is_dir() else 'no such file'}")
     return path

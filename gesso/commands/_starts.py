@@ -15,6 +15,7 @@ from gesso.commands.finetune import finetune
 from gesso.commands.pretrain import pretrain
 from gesso.data.procedural import SOURCES
 from gesso.pretext import list_pretexts
+from gesso.primed import file_of, is_primed
 from gesso.report.comparison import file_stem
 from gesso.report.statistics import BASELINE
 
@@ -73,8 +74,9 @@ def find_starts(
 ) -> list[Start]:
     """The starts of these names, random weights first.
 
-    A name is "random", a file of weights, a pretext or a recipe of `gesso pretrain` (by name or YAML file), or one of
-    these behind the images that it shall see, `leaves-mfm`, or in front of the seed that it draws from, `ifp@1`.
+    A name is "random", a file of weights or a primed network (`primed:derain`), a pretext or a recipe of
+    `gesso pretrain` (by name or YAML file), or one of these behind the images that it shall see, `leaves-mfm`, or in
+    front of the seed that it draws from, `ifp@1`.
 
     Args:
         names: of the starts.
@@ -116,8 +118,8 @@ def find_start(
         FileNotFoundError: if it is a file that does not exist.
         ValueError: for an option that it cannot have.
     """
-    path = Path(name)
-    if path.suffix and path.suffix not in RECIPES:
+    path = file_of(name, network["backbone"])
+    if is_primed(name) or (path.suffix and path.suffix not in RECIPES):
         if not path.is_file():
             raise FileNotFoundError(f"starts: there is no file {path}")
         options, transfer = divided(name, own)

@@ -290,7 +290,9 @@ def finetuning(
     init = primed.folder / "backbone.safetensors" if primed else start.file or "random"
     own = {**source, "val": str(test), "init": str(init), **start.transfer}
     name = f"{start.name}, seed {seed}, fold {number}, {count} pairs"
-    job = Job(name, "finetune", out / "runs" / place / start.folder, {**options, **own, "seed": run_seed})
+    job = Job(
+        name, "finetune", out / "runs" / place / start.folder, {"keep_last": False, **options, **own, "seed": run_seed}
+    )
     return Run(start, seed, number, count, job)
 
 

@@ -17,6 +17,7 @@ from gesso.losses import LossSpec
 from gesso.pretext._base import stage_positions
 from gesso.pretext._classifier import DegradationClassifier
 from gesso.pretext.dcpt import DegradationCritic, target_of
+from gesso.primed import in_full, restores
 from gesso.report.console import say
 from gesso.training.finetune_module import FinetuneModule
 from gesso.training.launch import has_to_launch, launch
@@ -46,7 +47,7 @@ def finetune(
     backbone_args: dict[str, Any] | None = None,
     init: str = "random",
     transfer: Literal["network", "paper"] = "network",
-    keep_last: bool = False,
+    keep_last: bool | None = None,
     shrink: float = 1.0,
     rescale: bool = False,
     features_lr: float = 1.0,
@@ -96,9 +97,11 @@ def finetune(
         backbone: name of the network; `gesso list backbones` shows all.
         backbone_args: options of the network, such as `--backbone_args.dim 32`. With `--backbone_args.image_channels 1`
             the images of any task are grey, with 4 they are PNG or TIFF files with a fourth channel of data.
-        init: "random", or a file to start from (of gesso or of the authors).
+        init: "random", or a file to start from (of gesso or of the authors), or "primed:TASK": the network of this name
+            that comes with the package (`gesso list primed`).
         transfer: "network" or "paper", see above.
-        keep_last: take the last convolution from `init` too, to go on with a network that restores already.
+        keep_last: take the last convolution from `init` too, to go on with a network that restores already; none: where
+            its file says that it restores this task.
         shrink: share of the weights of `init` in those that training starts from, in (0, 1]; the rest is random weights
             (shrink and perturb: Ash & Adams, "On warm-starting neural network training", NeurIPS 2020, section 4).
         rescale: give each matrix and kernel of `init` the norm of the random one whose place it takes.
@@ -141,6 +144,9 @@ def finetune(
     batches, sets = [stage.batch_size for stage in plan], [part.samples.train for part in parts]
     train = mixed(parts, sets, seed=seed, sampling=sampling, batch_sizes=batches)
     enlarge = scale if net.scale == 1 else 1
+    init = in_full(init, backbone)
+    if keep_last is None:
+        keep_last = restores_already(init, [part.task.name for part in parts], transfer)
     net = start(net, init, transfer, keep_last=keep_last, enlarge=enlarge, shrink=shrink, rescale=rescale)
     check_fit(net, parts)
     if freeze_features:
@@ -212,6 +218,17 @@ def start(
             if id(parameter) in last and name not in kept:
                 nn.init.zeros_(parameter)  # the residual makes this the identity
     return net
+
+
+def restores_already(init: str, tasks: list[str], transfer: str) -> bool:
+    """Whether a start restores all of some tasks by what its file says, so that its last layer is kept; says so."""
+    if init == "random" or transfer == "paper":
+        return False
+    header = checkpoint.read_header(init)
+    found = all(restores(header, task) for task in tasks)
+    if found:
+        say(f"keep_last: true, because {init} restores {', '.join(dict.fromkeys(tasks))} already")
+    return found
 
 
 def open_critic(net: Backbone, file: str | Path | None, target: int | None, task: str) -> DegradationCritic | None:

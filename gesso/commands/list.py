@@ -1,4 +1,4 @@
-"""List backbones, pretexts, degradations, tasks or recipes; with a name, its options and their defaults."""
+"""List backbones, pretexts, degradations, tasks, recipes, primed networks; with a name, its options and defaults."""
 
 import inspect
 import itertools
@@ -13,23 +13,27 @@ from gesso import _discovery
 from gesso.backbones import backbone_classes, create_backbone, list_backbones
 from gesso.degradations import degradation_classes
 from gesso.pretext import list_pretexts, pretext_class
+from gesso.primed import list_primed
 from gesso.report.console import say, show_table
 from gesso.tasks import TASKS
 
-Kind = Literal["backbones", "pretexts", "degradations", "tasks", "recipes"]
+Kind = Literal["backbones", "pretexts", "degradations", "tasks", "recipes", "primed"]
 
 
 def list(kind: Kind, name: str | None = None) -> None:
     """Prints what there is of a kind, or the options of one of them.
 
     Args:
-        kind: "backbones", "pretexts", "degradations", "tasks" or "recipes".
+        kind: "backbones", "pretexts", "degradations", "tasks", "recipes" or "primed".
         name: one of that kind, to see its options with their defaults and units; a recipe with or without its verb.
 
     Raises:
         ValueError: for a name that does not exist.
     """
     entries = CATALOGUES[kind]()
+    if not entries:
+        say(f"there are none; {NONE_OF[kind]}")
+        return
     if name is None and kind == "backbones":
         show_sizes(entries)
         return
@@ -111,4 +115,7 @@ CATALOGUES: dict[str, Callable[[], dict[str, Any]]] = {
     "degradations": lambda: dict(degradation_classes()),
     "tasks": lambda: {name: str(task) for name, task in TASKS.items()},
     "recipes": recipes,
+    "primed": lambda: {name: str(one) for name, one in list_primed().items()},
 }
+
+NONE_OF = {"primed": "`gesso pretrain --config gesso_small --pretext_args.task TASK` makes one in minutes"}

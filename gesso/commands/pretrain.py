@@ -11,6 +11,7 @@ from gesso.data.mixes import MixDataset, open_mix
 from gesso.data.sources import open_images
 from gesso.functional.random import seed_for
 from gesso.pretext import create_pretext
+from gesso.primed import in_full
 from gesso.report.console import say
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.pretrain_module import PretrainModule
@@ -57,7 +58,8 @@ def pretrain(
         backbone: name of the network; `gesso list backbones` shows all.
         backbone_args: options of the network, such as `--backbone_args.dim 32`. With `--backbone_args.image_channels 1`
             images are grey; with 4 they are PNG or TIFF files with a fourth channel of data, or generated so.
-        init: file whose weights to begin with, last convolution included where it fits; none: random weights.
+        init: file whose weights to begin with, last convolution included where it fits, or "primed:TASK", a network
+            that comes with the package; none: random weights.
         images: where images come from: "noise" (fixed N(0, 1) images), "leaves" (procedural dead leaves), "scenes"
             (procedural scenes), "pink" (procedural 1/f noise), a folder of photos, or for a pretext that classifies
             degradations the data of each class, a list of {task, data, repeats, degradation, ...}; none: what the
@@ -88,6 +90,7 @@ def pretrain(
     torch.manual_seed(seed_for(seed, "weights"))
     network = create_backbone(backbone, **(backbone_args or {}))
     if init is not None:
+        init = in_full(init, backbone)
         say(f"{init}: {checkpoint.load_features(network, init, keep_head=True)}")
     method = create_pretext(pretext, network, **(pretext_args or {}))
     if batch_size < method.least_batch:

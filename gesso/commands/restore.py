@@ -18,6 +18,7 @@ from gesso.data.metadata import LeftOutWarning
 from gesso.data.origins import check_channels
 from gesso.functional.processes import all_shares, from_all, share_of
 from gesso.functional.resize import imresize
+from gesso.primed import PREFIX, find_primed, is_primed
 from gesso.report.console import say, track, warn
 from gesso.restorer import Blend, Precision, Restorer, Watch
 from gesso.training.launch import has_to_launch, join, launch
@@ -27,7 +28,8 @@ def restore(
     input: str | Path,
     out: str | Path,
     *,
-    checkpoint: str | Path,
+    checkpoint: str | Path = "primed",
+    task: str | None = None,
     weights: str | None = None,
     backbone_args: dict[str, Any] | None = None,
     tile: Literal["auto"] | int | None = "auto",
@@ -50,7 +52,9 @@ def restore(
     Args:
         input: an image, or a folder of images with its subfolders.
         out: folder to write into; for a single image also a file, whose suffix is the format.
-        checkpoint: file of the network, of gesso or of the authors.
+        checkpoint: file of the network, of gesso or of the authors; "primed:TASK/NETWORK" for one that comes with the
+            package; "primed": the one for `task`.
+        task: what to restore without a checkpoint, such as "derain"; `gesso list primed` shows for what there is one.
         weights: which set of weights, where the file holds several: a key or prefix ("params", "generator").
         backbone_args: options that the file does not tell, such as `--backbone_args.img_size 256` for Uformer.
         tile: side of the tiles in pixels that are restored at a time; "auto": as large as memory allows; none: whole
@@ -76,6 +80,7 @@ def restore(
     if has_to_launch(options):
         return launch(restore, options)
     input, out = Path(input), Path(out)
+    checkpoint = chosen_network(checkpoint, task)
     found = checkpoints.recognise(checkpoint, weights=weights, **(backbone_args or {}))
     say(f"{checkpoint}: {found}")
     restorer = Restorer(found.network, tile, overlap, ensemble, precision, device, blend)
@@ -107,6 +112,26 @@ def restore(
     if failed:
         warn(f"{len(failed)} of {len(targets)} images could not be restored")
     return Written(tuple(written), failed)
+
+
+def chosen_network(checkpoint: str | Path, task: str | None) -> str | Path:
+    """The file of a network, or the full name of a primed one, of which it says what it is.
+
+    Raises:
+        ValueError: if neither a checkpoint nor a task is given, or both.
+        UnknownNameError: if there is no primed network for the task.
+    """
+    if checkpoint == "primed":
+        if task is None:
+            raise ValueError("expected --checkpoint FILE, or --task, to take the primed network of a task")
+        checkpoint = f"{PREFIX}{task}"
+    elif task is not None:
+        raise ValueError(f"task: it chooses a primed network, but there is a checkpoint, {checkpoint}; leave one out")
+    if is_primed(checkpoint):
+        one = find_primed(str(checkpoint))
+        say(f"{PREFIX}{one.name}: {one}")
+        return f"{PREFIX}{one.name}"
+    return checkpoint
 
 
 def restore_all(

@@ -411,10 +411,10 @@ def file_stem(start: str) -> str:
     """A start's name as that of a file: `runs/mine/backbone.safetensors` is `mine-backbone`.
 
     Example:
-        >>> file_stem("ifp"), file_stem("runs/mine/backbone.safetensors")
-        ('ifp', 'mine-backbone')
+        >>> file_stem("ifp"), file_stem("runs/mine/backbone.safetensors"), file_stem("primed:derain/nafnet_tiny")
+        ('ifp', 'mine-backbone', 'primed-derain-nafnet_tiny')
     """
-    return label(start).replace("/", "-") if Path(start).suffix else start
+    return (label(start) if Path(start).suffix else start.replace(":", "-")).replace("/", "-")
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
