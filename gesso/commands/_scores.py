@@ -21,6 +21,7 @@ class Row:
     name: str
     psnr: float
     ssim: float
+    others: dict[str, float] = dataclasses.field(default_factory=dict)  # perceptual metrics, by name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,8 @@ class Scores:
 
 
 def _mean(name: str, rows: Sequence[Row]) -> Row:
-    return Row(name, "mean", fmean(row.psnr for row in rows), fmean(row.ssim for row in rows))
+    mean = Row(name, "mean", fmean(row.psnr for row in rows), fmean(row.ssim for row in rows))
+    return dataclasses.replace(mean, others={key: fmean(row.others[key] for row in rows) for key in rows[0].others})
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
@@ -141,9 +143,20 @@ def instead_table(scores: Scores) -> Table:
     return [("refined with", "PSNR (dB)", "SSIM", "difference (dB)"), *rows]
 
 
+def others_table(scores: Scores) -> Table:
+    """A header, a row for each set, and their mean: what was measured beside PSNR and SSIM."""
+    rows = scores.sets
+    if len(rows) > 1:
+        rows.append(dataclasses.replace(scores.mean, set="mean of sets"))
+    found = [(row.set, *(f"{number:.4f}" for number in row.others.values())) for row in rows]
+    return [("set", *(name.upper() for name in scores.mean.others)), *found]
+
+
 def tables(scores: Scores) -> list[Table]:
     """All that there are."""
     found = [measured_table(scores)]
+    if scores.mean.others:
+        found.append(others_table(scores))
     if scores.instead:
         found.append(instead_table(scores))
     if scores.published:
@@ -194,8 +207,10 @@ def write(scores: Scores, out: Path) -> None:
     """Writes `scores.csv` (a line for each image), `scores.json` (everything) and `scores.md` (to paste)."""
     with atomic_path(out / "scores.csv") as path, path.open("w", newline="") as file:
         lines = csv.writer(file)
-        lines.writerow(["set", "name", "psnr", "ssim"])
-        lines.writerows([row.set, row.name, f"{row.psnr:.4f}", f"{row.ssim:.6f}"] for row in scores.rows)
+        lines.writerow(["set", "name", "psnr", "ssim", *scores.mean.others])
+        for row in scores.rows:
+            others = [f"{number:.6f}" for number in row.others.values()]
+            lines.writerow([row.set, row.name, f"{row.psnr:.4f}", f"{row.ssim:.6f}", *others])
     means = {"sets": [dataclasses.asdict(row) for row in scores.sets], "mean": dataclasses.asdict(scores.mean)}
     content = json.dumps(dataclasses.asdict(scores) | means, indent=1).replace(": Infinity", ': "inf"')
     with atomic_path(out / "scores.json") as path:

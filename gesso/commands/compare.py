@@ -44,6 +44,7 @@ from gesso.data.io import write_image
 from gesso.data.sources import whole_pairs
 from gesso.degradations import DegradationSpec
 from gesso.functional.resize import enlarge
+from gesso.perceptual import open_metrics
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
 from gesso.report.console import say, show_table, warn
 from gesso.report.statistics import BASELINE, Score
@@ -115,6 +116,8 @@ def compare(
     val_every: int | None = None,
     lr: float = 3e-4,
     schedule: Literal["constant", "cosine", "two_phase"] = "cosine",
+    metrics: str | list[str] = "psnr,ssim",
+    metric_weights: str | Path | None = None,
     finetune_args: dict[str, Any] | None = None,
     pretrain_args: dict[str, Any] | None = None,
     start_args: dict[str, dict[str, Any]] | None = None,
@@ -158,6 +161,8 @@ def compare(
         val_every: steps between two measurements on the test images; none: ten in a run.
         lr: peak learning rate of fine-tuning.
         schedule: learning rate over a fine-tuning run: "constant", "cosine", or Restormer's "two_phase".
+        metrics: what is measured, see `gesso finetune`; gains are of PSNR and SSIM, of others the page has the means.
+        metric_weights: folder of the files that such metrics need; none: where torch keeps them. Nothing is downloaded.
         finetune_args: further options of `gesso finetune` for every run, such as `--finetune_args.warmup_steps 20`.
         pretrain_args: options of `gesso pretrain` for every start, such as `--pretrain_args.steps 2000`.
         start_args: options of `gesso pretrain` for single starts, by name; `finetune` among them holds how this start
@@ -194,7 +199,8 @@ def compare(
     options = {
         "task": task, "scale": scale, **network, "transfer": transfer, "crop_size": crop_size, "batch_size": batch_size,
         "steps": steps, "val_every": val_every or max(1, steps // 10), "lr": lr, "schedule": schedule,
-        "sample_every": 0, **({} if degradation is None else {"degradation": degradation}),
+        "sample_every": 0, **further_metrics(metrics, metric_weights),
+        **({} if degradation is None else {"degradation": degradation}),
         **({} if white_level is None else {"white_level": white_level}), **(finetune_args or {}),
     }  # fmt: skip
     with claimed(out):
@@ -353,6 +359,7 @@ def conclude(
         failures=failures,
         left_out=left_out,
         machine=machine(),
+        perceptual=perceptual_means(whole),
     ).write(out)
     page = write_report(out)
     comparison = Comparison.read(out)
@@ -376,6 +383,26 @@ def scores_of(run: Run, folds: Sequence[Fold]) -> Iterator[Score]:
         for row in csv.DictReader(file):
             step, image = int(row["step"]), names[int(row["image"])]
             yield Score(run.seed, run.fold, run.start.name, step, image, float(row["psnr"]), float(row["ssim"]))
+
+
+def further_metrics(metrics: str | list[str], weights: str | Path | None) -> dict[str, Any]:
+    """Options of fine-tuning that ask for more than PSNR and SSIM, once they have been found possible; else none."""
+    if open_metrics(metrics, weights) is None:
+        return {}
+    return {"metrics": metrics, "metric_weights": None if weights is None else str(weights)}
+
+
+def perceptual_means(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
+    """Means over runs and test images of what they measured at last beside PSNR and SSIM, by start and metric."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        with (run.job.folder / "images.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            if row["step"] == rows[-1]["step"]:
+                for name in row.keys() - {"set", "step", "image", "psnr", "ssim"}:
+                    found.setdefault(run.start.name, {}).setdefault(name, []).append(float(row[name]))
+    return {start: {name: fmean(numbers) for name, numbers in by.items()} for start, by in found.items()}
 
 
 def usable(run: Run) -> bool:

@@ -18,6 +18,7 @@ from gesso.functional.color import as_rgb
 from gesso.functional.processes import all_shares, place, share_of
 from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol
+from gesso.perceptual import Perceptual, open_metrics
 from gesso.refiner import Refined
 from gesso.report.console import say, track, warn
 from gesso.restorer import Precision, Restorer
@@ -38,6 +39,8 @@ def evaluate(
     mix: list[dict[str, Any]] | None = None,
     scale: int = 1,
     protocol: dict[str, Any] | None = None,
+    metrics: str | list[str] = "psnr,ssim",
+    metric_weights: str | Path | None = None,
     checkpoint: str | Path | None = None,
     weights: str | None = None,
     backbone_args: dict[str, Any] | None = None,
@@ -74,6 +77,9 @@ def evaluate(
             by the protocol of its task; the mix that `finetune` was given will do.
         scale: enlargement for super-resolution.
         protocol: what to measure otherwise, such as `--protocol.ssim matlab3d` or `--protocol.channel y`.
+        metrics: what is measured, separated by commas: "psnr" and "ssim", always and as the task defines them; "lpips",
+            "lpips_vgg", "dists", and names of pyiqa such as "niqe" (pip install 'gesso[perceptual]').
+        metric_weights: folder of the files that such metrics need; none: where torch keeps them. Nothing is downloaded.
         checkpoint: file of the network, of gesso or of the authors; none: the input is measured as it is, enlarged
             bicubically for super-resolution.
         weights: which set of weights, where the file holds several: a key or prefix ("params", "generator").
@@ -102,6 +108,7 @@ def evaluate(
         return launch(evaluate, options)
     lq, gt, checkpoint, out = as_paths(lq, gt, checkpoint, out)
     check_options(Protocol, protocol or {}, "protocol")
+    perceptual = open_metrics(metrics, metric_weights)
     if save_images and out is None:
         raise ValueError("save_images: needs a folder to write into (--out)")
     if out is not None:
@@ -128,7 +135,7 @@ def evaluate(
     say(f"restored by {restored_by}")
 
     join()
-    rows, failed = measure(sets, restorer, out if save_images else None, overwrite=overwrite)
+    rows, failed = measure(sets, restorer, out if save_images else None, overwrite=overwrite, perceptual=perceptual)
     scores = Scores(task, how, restored_by, tuple(rows), tuple(failed), find_beside(sets), whole=count_whole(sets))
     for what, other in instead.items():
         rows, _ = measure(sets, other, None, what=what)
@@ -146,6 +153,7 @@ def measure(
     *,
     overwrite: bool = False,
     what: str = "",
+    perceptual: Perceptual | None = None,
 ) -> tuple[list[Row], list[str]]:
     """A measurement of each image, and why others could not be measured.
 
@@ -155,6 +163,7 @@ def measure(
         out: where restored images go; None: nowhere.
         overwrite: whether they may replace others.
         what: what is restored with, for the progress bar.
+        perceptual: what is measured beside PSNR and SSIM.
 
     Raises:
         ValueError: if no image could be measured.
@@ -169,7 +178,8 @@ def measure(
                 restored = restorer(sample["lq"]) if restorer else as_it_is(sample["lq"], one)
                 if out is not None:
                     write_image(out / "images" / one.name / f"{sample['name']}.png", restored, overwrite=overwrite)
-                done.append(Row(one.name, sample["name"], **one.task.protocol(restored, sample["gt"])))
+                others = perceptual(restored, sample["gt"], one.task.protocol) if perceptual else {}
+                done.append(Row(one.name, sample["name"], **one.task.protocol(restored, sample["gt"]), others=others))
             except (ValueError, OSError, MemoryError) as error:
                 done.append(str(error))
         for outcome in all_shares(done, len(one.images)):

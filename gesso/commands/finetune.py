@@ -14,6 +14,7 @@ from gesso.data.mixes import Sampling, mixed
 from gesso.degradations import DegradationSpec
 from gesso.functional.random import seed_for
 from gesso.losses import LossSpec
+from gesso.perceptual import open_metrics
 from gesso.pretext._base import stage_positions
 from gesso.pretext._classifier import DegradationClassifier
 from gesso.pretext.dcpt import DegradationCritic, target_of
@@ -62,6 +63,8 @@ def finetune(
     stages: list[dict[str, Any]] | None = None,
     steps: int = 300_000,
     val_every: int = 4_000,
+    metrics: str | list[str] = "psnr,ssim",
+    metric_weights: str | Path | None = None,
     weight_decay: float = 1e-4,
     seed: int = 0,
     **run: Any,
@@ -119,6 +122,9 @@ def finetune(
         stages: progressive crops as a list of {share, crop_size, batch_size}; replaces crop_size and batch_size.
         steps: optimiser steps.
         val_every: steps between two measurements on the validation images; 0: only at the end.
+        metrics: what is measured, separated by commas: "psnr" and "ssim", always and as the task defines them; "lpips",
+            "lpips_vgg", "dists", and names of pyiqa such as "niqe" (pip install 'gesso[perceptual]').
+        metric_weights: folder of the files that such metrics need; none: where torch keeps them. Nothing is downloaded.
         weight_decay: decoupled for "adamw".
         seed: every random draw of the run follows from it.
         **run: options that every training run has, see `gesso.training.run.fit`.
@@ -134,6 +140,7 @@ def finetune(
     recipe = Recipe.of(finetune, options)
     out = Path(out)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
+    perceptual = open_metrics(metrics, metric_weights)
     torch.manual_seed(seed_for(seed, "weights"))
     net = create_backbone(backbone, **(backbone_args or {}))
     parts = open_data(
@@ -165,6 +172,7 @@ def finetune(
         critic_weight=critic_weight,
         features_lr=1.0 if init == "random" else features_lr,
     )
+    module.perceptual = perceptual
     module.facts = {"task": task, "init": init, "transfer": transfer}
     fit(
         module,

@@ -25,6 +25,7 @@ from gesso.functional.color import to_grey
 from gesso.functional.processes import all_shares, from_all, place, share_of
 from gesso.functional.random import seed_for
 from gesso.losses import LossSpec
+from gesso.perceptual import open_metrics
 from gesso.refiner import ABLATIONS, PTGRM, Ablation, Level, Prior, Refined, View, open_prior
 from gesso.report.console import say, track, warn
 from gesso.training.launch import has_to_launch, launch
@@ -70,6 +71,8 @@ def refine(
     stages: list[dict[str, Any]] | None = None,
     steps: int = 200_000,
     val_every: int = 4_000,
+    metrics: str | list[str] = "psnr,ssim",
+    metric_weights: str | Path | None = None,
     optimizer: Literal["adam", "adamw"] = "adam",
     lr: float = 1e-4,
     betas: tuple[float, float] = (0.9, 0.99),
@@ -126,6 +129,9 @@ def refine(
         stages: progressive crops as a list of {share, crop_size, batch_size}; replaces crop_size and batch_size.
         steps: optimiser steps.
         val_every: steps between two measurements on the validation images; 0: only at the end.
+        metrics: what is measured, separated by commas: "psnr" and "ssim", always and as the task defines them; "lpips",
+            "lpips_vgg", "dists", and names of pyiqa such as "niqe" (pip install 'gesso[perceptual]').
+        metric_weights: folder of the files that such metrics need; none: where torch keeps them. Nothing is downloaded.
         optimizer: "adam" or "adamw".
         lr: peak learning rate.
         betas: running-average coefficients of Adam.
@@ -144,6 +150,7 @@ def refine(
     recipe = Recipe.of(refine, options)
     out = Path(out)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
+    perceptual = open_metrics(metrics, metric_weights)
     torch.manual_seed(seed_for(seed, "weights"))
     net = start(
         checkpoint,
@@ -170,6 +177,7 @@ def refine(
     train = mixed(parts, datasets, seed=seed, sampling=sampling, batch_sizes=batches)
     validations = [measure_input(part) for part in parts if len(part.samples.validation)]
     module = RefineModule(net, loss_for(parts, loss), validations, out, restored_weight=restored_weight)
+    module.perceptual = perceptual
     module.facts = {"task": task, "restorer": str(checkpoint)}
     if net.prior is not None:
         module.look_ahead = partial(look_ahead, net, datasets, train, plan[0].crop_size, Path(prior_cache or out))

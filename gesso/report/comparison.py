@@ -72,6 +72,7 @@ class Facts:
         left_out: why runs do not enter the gains, by the names of the runs.
         machine: what it ran on.
         channels: of the images that are compared; four are data in every one of their files.
+        perceptual: means of what is measured beside PSNR and SSIM after the last step, by start and metric.
     """
 
     command: str
@@ -84,6 +85,7 @@ class Facts:
     left_out: dict[str, str] = field(default_factory=dict)
     machine: str = ""
     channels: int = 3
+    perceptual: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Writes `comparison.json`."""
@@ -361,7 +363,14 @@ class Comparison:
                     sign_flips(verdict.p_flip, verdict.p_flip_floor),
                 ]
             )
-        return rows
+        return self.with_perceptual(rows)
+
+    def with_perceptual(self, rows: list[list[str]]) -> list[list[str]]:
+        """The rows of a table of starts, with a column for each further metric behind them."""
+        metrics = dict.fromkeys(name for means in self.facts.perceptual.values() for name in means)
+        means = [self.facts.perceptual.get(start, {}) for start in self.labels]
+        cells = [[f"{mean[name]:.4f}" if name in mean else "–" for name in metrics] for mean in means]
+        return [row + more for row, more in zip(rows, [[name.upper() for name in metrics], *cells], strict=True)]
 
     @cached_property
     def cost_table(self) -> list[list[str]]:

@@ -54,6 +54,7 @@ class TrainingModule(LightningModule):
         self.skipped_in_a_row = 0
         self.running: dict[str, Tensor] = {}  # losses summed since the last log line,
         self.summed = 0  # over so many batches
+        self.val_images = 0  # of each set that is measured, how many are written
         self.note = ""  # what stands behind the progress bar
         self.reached = ""  # what was last measured
         self.facts: dict[str, Any] = {}  # what the file's header will say of this run

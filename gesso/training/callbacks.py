@@ -22,7 +22,7 @@ from gesso import checkpoint
 from gesso.data.io import atomic_path
 from gesso.functional.random import generator_for
 from gesso.report.console import Pulse, console, duration, progress_bar, say
-from gesso.report.sheets import write_sheet
+from gesso.report.sheets import with_psnr, write_sheet
 from gesso.training._module import TrainingModule
 from gesso.training.compiling import CompiledFeatures
 from gesso.training.launch import stop_signals
@@ -200,9 +200,9 @@ class Samples(Callback):
         with complete(module.average):
             for i in range(count):
                 pictures = module.preview({name: values[i : i + 1] for name, values in batch.items()}, generator)
-                rows.append({label: images[0] for label, images in pictures.items()})
+                rows.append(with_psnr({label: images[0] for label, images in pictures.items()}))
         if trainer.is_global_zero:
-            write_sheet(self.folder / f"{module.step:06d}.png", rows)
+            write_sheet(self.folder / f"{module.step:06d}.png", rows, batch.get("name", [])[:count])
 
 
 class Recorded(Callback):

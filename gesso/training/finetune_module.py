@@ -14,12 +14,15 @@ from torch.utils.data import Dataset
 from gesso import checkpoint
 from gesso.backbones._base import Backbone
 from gesso.data.augment import mixup
+from gesso.functional.color import as_rgb
 from gesso.functional.processes import all_shares, share_of
 from gesso.functional.random import Draws, shared
 from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol
+from gesso.perceptual import Perceptual
 from gesso.pretext.dcpt import DegradationCritic
 from gesso.report.console import say, show_table, warn
+from gesso.report.sheets import write_sheet
 from gesso.restorer import Restorer
 from gesso.training._module import TrainingModule, Watch
 from gesso.training.resume import list_names
@@ -77,6 +80,7 @@ class FinetuneModule(TrainingModule):
         self.loss, self.validations, self.out, self.use_mixup = loss, validations, out, use_mixup
         self.images = {f"{validation.name}'s validation": list_names(validation.pictures) for validation in validations}
         self.best_psnr = -float("inf")
+        self.perceptual: Perceptual | None = None
 
     @property
     def coupling(self) -> str:
@@ -130,7 +134,12 @@ class FinetuneModule(TrainingModule):
         if self.trainer.is_global_zero:
             self.record(gathered)
             self.announce(reached)
-        metrics = {f"{name}/{metric}": reached[name][i] for name in names for i, metric in enumerate(("psnr", "ssim"))}
+            self.announce_others(names, gathered)
+        metrics = {
+            f"{name}/{metric}": mean(rows, metric)
+            for name, rows in zip(names, gathered, strict=True)
+            for metric in self.measured
+        }
         self.write(metrics | {"validation_seconds": time.perf_counter() - began})
         self.keep_best(fmean(psnr for psnr, _ in reached.values()))
 
@@ -140,8 +149,16 @@ class FinetuneModule(TrainingModule):
         rows = []
         for number in watch(share_of(range(count))):
             sample = validation.pictures[number]
-            rows.append({"name": sample["name"], **validation.protocol(restorer(sample["lq"]), sample["gt"])})
+            restored = restorer(sample["lq"])
+            rows.append({"name": sample["name"], **self.measure_image(restored, sample["gt"], validation.protocol)})
+            if number < self.val_images:
+                path = self.out / "val_images" / f"{self.step:06d}" / validation.name / f"{number:04d}.png"
+                write_triple(path, sample, restored, validation.protocol, rows[-1]["psnr"])
         return all_shares(rows, count)
+
+    def measure_image(self, restored: Tensor, gt: Tensor, protocol: Protocol) -> dict[str, float]:
+        """PSNR, SSIM, and whatever else is asked for, of one restored image."""
+        return protocol(restored, gt) | (self.perceptual(restored, gt, protocol) if self.perceptual else {})
 
     def keep_best(self, psnr: float) -> None:
         """Writes `best.safetensors` if no state before has reached this mean PSNR."""
@@ -153,14 +170,25 @@ class FinetuneModule(TrainingModule):
             facts = self.facts | {"step": self.step, "validation_psnr": round(psnr, 4)}
             checkpoint.save(network, self.out / "best.safetensors", **facts)
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Names of what is measured."""
+        return ("psnr", "ssim", *(self.perceptual.names if self.perceptual else ()))
+
+    def announce_others(self, names: Sequence[str], scores: Sequence[list[dict[str, Any]]]) -> None:
+        """Prints the means of what is measured beside PSNR and SSIM, a line for each set."""
+        if self.perceptual:
+            for name, rows in zip(names, scores, strict=True):
+                say(f"{name}: {', '.join(f'{metric} {mean(rows, metric):.4f}' for metric in self.perceptual.names)}")
+
     def record(self, scores: list[list[dict[str, Any]]]) -> None:
         """Adds what every image reached to `images.csv`."""
         rows = [
-            [validation.name, str(self.step), image["name"], *(f"{image[metric]:.5f}" for metric in ("psnr", "ssim"))]
+            [validation.name, str(self.step), image["name"], *(f"{image[metric]:.5f}" for metric in self.measured)]
             for validation, images in zip(self.validations, scores, strict=True)
             for image in images
         ]
-        record_rows(self.out / "images.csv", ["set", "step", "image", "psnr", "ssim"], rows, self.step)
+        record_rows(self.out / "images.csv", ["set", "step", "image", *self.measured], rows, self.step)
 
     def announce(self, reached: dict[str, tuple[float, float]]) -> None:
         """Prints PSNR and SSIM of each validation: a line, or where there are several a table with their mean."""
@@ -190,6 +218,15 @@ class FinetuneModule(TrainingModule):
         """Takes up the best validation so far."""
         super().on_load_checkpoint(checkpoint)
         self.best_psnr = checkpoint["gesso"]["best_psnr"]
+
+
+def write_triple(path: Path, sample: dict[str, Any], restored: Tensor, protocol: Protocol, psnr: float) -> None:
+    """Writes input, restored image and ground truth of a sample at full size side by side, with PSNR as measured."""
+    given = sample["lq"] if len(sample["lq"]) == len(restored) else as_rgb(sample["lq"])
+    given = enlarge(given, restored.shape[-1] // given.shape[-1])
+    before = protocol(given, sample["gt"])["psnr"]
+    labels = {f"input {before:.2f} dB": given, f"restored {psnr:.2f} dB": restored, "ground truth": sample["gt"]}
+    write_sheet(path, [labels], [sample["name"]])
 
 
 def mean(rows: Sequence[dict[str, Any]], metric: str) -> float:

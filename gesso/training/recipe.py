@@ -18,7 +18,8 @@ POSITIVE = (
     "devices", "num_nodes", "milestones",
 )  # fmt: skip
 NOT_NEGATIVE = (
-    "val_every", "sample_every", "save_every", "snapshot_every", "warmup_steps", "min_lr", "weight_decay", "workers",
+    "val_every", "val_images", "sample_every", "save_every", "snapshot_every", "warmup_steps", "min_lr", "weight_decay",
+    "workers",
     "restored_weight",
 )  # fmt: skip
 BELOW_ONE = ("ema_decay", "betas")

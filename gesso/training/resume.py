@@ -21,6 +21,7 @@ MAY_CHANGE = {
     "save_every",
     "snapshot_every",
     "skip_damaged",
+    "val_images",
 }
 SHOWN = 5  # names of images that a message lists
 

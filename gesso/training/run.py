@@ -88,6 +88,7 @@ def fit(
     stages: Sequence[Stage],
     steps: int,
     val_every: int = 0,
+    val_images: int = 0,
     optimizer: Literal["adam", "adamw"] = "adamw",
     lr: float = 3e-4,
     betas: tuple[float, float] = (0.9, 0.999),
@@ -127,6 +128,8 @@ def fit(
         stages: crop and batch over the run.
         steps: optimiser steps of the whole run.
         val_every: steps between two measurements; 0: only at the end.
+        val_images: images of each validation set that every measurement writes into `val_images`, at full size: input,
+            restored and ground truth side by side, with their PSNR.
         optimizer: "adam" or "adamw".
         lr: peak learning rate.
         betas: running-average coefficients of Adam.
@@ -191,6 +194,7 @@ def fit(
         log_every=log_every,
         seed=seed,
     )
+    module.val_images = val_images
     if here.world > 1:
         leave_at_exit()
     module.images["training"] = list_names(train)
@@ -339,7 +343,8 @@ def claimed(out: Path) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ValueError(f"{out}: another run is writing here; wait for it, or choose another folder") from None
-            killed = (out / "last.ckpt.part", *out.glob(".*.tmp*"), *out.glob("s*/.*.tmp*"))  # samples, snapshots
+            folders = (".", "samples", "snapshots", "val_images/*/*")
+            killed = (out / "last.ckpt.part", *(part for folder in folders for part in out.glob(f"{folder}/.*.tmp*")))
             for part in killed:  # of a run that was killed while it wrote
                 part.unlink(missing_ok=True)
         yield

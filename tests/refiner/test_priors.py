@@ -155,7 +155,7 @@ def test_what_a_file_holds_beside_the_image_encoder_is_not_listed_on_the_termina
     )
     small = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     text = {**small, "vocab_size": 16, "max_position_embeddings": 8, "eos_token_id": 1, "bos_token_id": 0}
-    vision = {**small, "image_size": 32, "patch_size": 16}
+    vision = {**small, "image_size": 32, "patch_size": 16, "projection_dim": 12}
     config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)
     transformers.CLIPModel(config).save_pretrained(tmp_path / "clip")
     level = transformers.logging.get_verbosity()

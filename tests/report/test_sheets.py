@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gesso.report.sheets import BAR, GAP, LEAST_WIDTH, sheet
+from gesso.report.sheets import BAR, GAP, LEAST_WIDTH, sheet, with_psnr
 
 
 def test_pictures_keep_their_pixels_side_by_side_and_row_by_row():
@@ -38,3 +38,21 @@ def test_values_outside_the_range_are_clipped():
     shown = sheet([{"noise": picture}])
     assert (shown[:, BAR, 0] == 0).all()
     assert (shown[:, BAR, LEAST_WIDTH - 1] == 1).all()
+
+
+def test_pictures_say_how_far_they_are_from_the_truth():
+    truth = torch.full((3, 8, 8), 0.2)
+    row = {"input": truth + 0.2, "restored": truth, "ground truth": truth, "small": torch.ones(3, 4, 4)}
+    assert list(with_psnr(row)) == ["input 13.98 dB", "restored identical", "ground truth", "small"]
+    assert list(with_psnr({"noise": truth, "corrupted": truth + 0.2})) == ["noise", "corrupted 13.98 dB"]
+    assert list(with_psnr({"input": truth, "restored": truth})) == ["input", "restored"]
+    assert list(with_psnr({"original": truth[:1], "degraded": truth[:1] + 2})) == ["original", "degraded 1.94 dB"]
+
+
+def test_names_stand_over_their_rows():
+    row = {"input": torch.ones(3, 8, 96), "restored": torch.ones(3, 8, 96)}
+    named = sheet([row, row], ["street 1", ""])
+    assert named.shape[1] == sheet([row, row]).shape[1] + 2 * BAR
+    assert named[:, :BAR].min() < 0.5
+    below = 2 * BAR + 8 + GAP
+    assert named[:, below : below + BAR].min() == 1

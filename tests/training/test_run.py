@@ -384,3 +384,16 @@ def test_snapshots_are_the_networks_on_the_way(tmp_path, capsys):
     pretrain(tmp_path / "run", steps=2, snapshot_every=1, overwrite=True)
     assert sorted(path.name for path in (tmp_path / "run/snapshots").iterdir()) == ["1.safetensors", "2.safetensors"]
     pretrain(tmp_path / "run", steps=2, snapshot_every=0, resume=True)  # it changes no result
+
+
+def test_whole_validation_images_are_written_at_every_measurement(tmp_path, pairs):
+    """Two of the three held out: input, restored, truth at full size, of each step that is measured."""
+    finetune(tmp_path / "run", pairs, steps=4, val_every=2, holdout=3, val_images=2)
+    found = sorted(
+        path.relative_to(tmp_path / "run/val_images").as_posix() for path in tmp_path.rglob("val_images/**/*.png")
+    )
+    assert found == [f"00000{step}/derain/000{number}.png" for step in (2, 4) for number in (0, 1)]
+    picture = gesso.read_image(tmp_path / "run/val_images/000004/derain/0000.png")
+    whole = gesso.read_image(next((pairs / "target").iterdir()))
+    assert picture.shape[-1] >= 3 * whole.shape[-1]
+    assert not (finetune(tmp_path / "none", pairs, val_every=2).parent / "val_images").exists()
