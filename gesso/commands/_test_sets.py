@@ -136,7 +136,7 @@ def open_sets(
     sets: list[TestSet] = []
     for root in roots:
         title = name or (root or lq or Path("images")).resolve().name
-        folders = [folder.resolve().name for folder in (root, lq, lq and lq.parent) if folder]
+        folders = [folder.resolve().name for folder in ((root,) if root else (lq, lq and lq.parent)) if folder]
         known = tuple(found for found in (known_set(task, *folders), known_set(task, title)) if found)
         if str(root) in SOURCES:
             images, spoil = (
@@ -174,6 +174,7 @@ def published_sets(pairs: Sequence[Pair], task: str, root: Path) -> dict[str | N
     """Pairs by the published test set in whose folder below the root they lie; None: in none."""
     groups: dict[str | None, list[Pair]] = {}
     for pair in pairs:
-        folder = files_of(pair.lq)[0].parent.relative_to(root)
+        folder = files_of(pair.lq)[0].parent
+        folder = folder.relative_to(root) if folder.is_relative_to(root) else folder  # of a list it may lie anywhere
         groups.setdefault(known_set(task, *reversed(folder.parts)), []).append(pair)
     return groups

@@ -116,12 +116,16 @@ def _belong(own: Side, side: Side, root: Path, photos: Sequence[Path], other: Pa
 
 def _guess_inside(root: Path, photos: Sequence[Path]) -> Guess | None:
     """Whether folders below `root` that lie side by side are sides of pairs."""
-    inside: dict[Path, dict[Path, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    folders: dict[Path, list[Path]] = defaultdict(list)
     for photo in photos:
-        inside[photo.parent][photo.parent].append(photo)
-        for folder in photo.relative_to(root).parents:
-            if folder.name:
-                inside[(root / folder).parent][root / folder].append(photo)
+        folders[photo.parent].append(photo)
+    inside: dict[Path, dict[Path, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    for folder, images in folders.items():
+        inside[folder][folder] += images
+        for child in (folder, *folder.parents):
+            if child == root:
+                break
+            inside[child.parent][child] += images
     for place in sorted(inside, key=lambda place: len(place.parts)):
         if guess := _guess_among(place, inside[place]):
             return guess

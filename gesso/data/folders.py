@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gesso.data.io import SUFFIXES
@@ -14,15 +14,24 @@ def find_images(folder: Path, *, deep: bool = True) -> list[Path]:
     Raises:
         FileNotFoundError: if the folder does not exist.
     """
+    images = [place / name for place, names in walk_images(folder, deep=deep) for name in names]
+    return sorted(images, key=lambda path: natural(path.as_posix()))
+
+
+def walk_images(folder: Path, *, deep: bool = True) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder, with the names of the images in it, in the order of the disk.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+    """
     check_folder(folder)
-    images: list[Path] = []
     seen = set()
     for place, inside, files in os.walk(folder, followlinks=True):  # data sets are often links to another disk
         seen.add(os.path.realpath(place))
         visible = [name for name in inside if deep and not name.startswith(".")]
         inside[:] = [name for name in visible if os.path.realpath(Path(place, name)) not in seen]
-        images += [Path(place, name) for name in files if Path(name).suffix.lower() in SUFFIXES and name[0] != "."]
-    return sorted(images, key=lambda path: natural(path.as_posix()))
+        if names := [name for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]:
+            yield Path(place), names
 
 
 def image_names(folder: Path) -> dict[str, Path]:

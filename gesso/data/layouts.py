@@ -34,7 +34,7 @@ from pathlib import Path
 
 from gesso._discovery import UnknownNameError, suggest
 from gesso.data.doubts import PhotosWarning, guess_pairs
-from gesso.data.folders import check_folder, examples, find_images, subfolders
+from gesso.data.folders import check_folder, examples, find_images, natural, subfolders, walk_images
 from gesso.data.io import SUFFIXES
 from gesso.data.names import (
     GT_MARKS,
@@ -242,7 +242,9 @@ def _photos(root: Path, split: str | None) -> tuple[list[Path], bool]:
     chosen = [folder for folder in inside if inside[folder] == split] if divided and split else [root]
     left_out = _beside_high_resolution(root).keys()
     photos = [photo for folder in chosen for photo in find_images(folder)]
-    return [photo for photo in photos if not left_out & set(photo.parents)], divided
+    if left_out:
+        photos = [photo for photo in photos if not left_out & set(photo.parents)]
+    return photos, divided
 
 
 def _beside_high_resolution(root: Path) -> dict[Path, int]:
@@ -316,6 +318,8 @@ def marked(root: Path, search: Search) -> list[Pair]:
 
     With a template the names of ground truths are any others.
     """
+    if not is_template(search.pair_by) and not _marked_folders(root):
+        return []
     names = _of_split_and_scale(root, search)
     if is_template(search.pair_by):
         template = without_suffix(search.pair_by)
@@ -481,10 +485,11 @@ def _marked_side(stem: str) -> str | None:
 
 def _marked_folders(root: Path, words: str = f"{LQ_MARKS}|{GT_MARKS}") -> list[Path]:
     """The folders, below the root, that hold both sides, told apart by words in names."""
+    marks = re.compile(mark_pattern(words))
     sides: dict[Path, set[str | None]] = defaultdict(set)
-    for path in find_images(root):
-        if re.search(mark_pattern(words), path.stem):
-            sides[path.parent.relative_to(root)].add(_marked_side(path.stem))
+    for place, names in walk_images(root):
+        found = {_marked_side(Path(name).stem) for name in names if marks.search(Path(name).stem)}
+        sides[place.relative_to(root)] |= found
     return [folder for folder, found in sides.items() if len(found) == 2]
 
 
@@ -600,14 +605,15 @@ def _nothing_found(root: Path, search: Search, layout: str | None) -> ValueError
             "(--scale), or make it from the photos (--degradation)"
         )
     expected = f"{root}: expected two folders such as input and target, low and high, blur and sharp; found"
-    images = [image.relative_to(root).as_posix() for image in find_images(root)]
+    images = [place.relative_to(root) / name for place, names in walk_images(root) for name in sorted(names)[:4]]
     if not images:
         return ValueError(f"{expected} no images ({', '.join(SUFFIXES)} are read)")
     guess = guess_pairs(root, _photos(root, None)[0])
     if guess and not guess.clean:
         return LooksLikePairsError(f"{root}: {guess}; {guess.advice}")
     inside = [child.name for child in subfolders(root)]
-    return NoPairsError(f"{expected} {examples(inside or images)}; give lq and gt, unless these are clean photos")
+    found = examples(inside or sorted(map(str, images), key=natural))
+    return NoPairsError(f"{expected} {found}; give lq and gt, unless these are clean photos")
 
 
 def find_unpaired(pairs: Sequence[Pair]) -> list[Path]:

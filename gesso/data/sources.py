@@ -155,7 +155,7 @@ def open_training_data(
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
     spoil = task.degradation if degradation is None else degradation_in(task, degradation)
     said = degradation is not None or layout == "photos"
-    held_pairs = None if val is None else pairs_if_any(val, "val", of_validation, photos=said)
+    held_pairs = None if val is None else pairs_if_any(val, measured_split(val), of_validation, photos=said)
     held: Sequence[Any] = ()
     if held_pairs is None:
         find_whole = lambda *where: check(find_photos(*where))  # noqa: E731
@@ -268,6 +268,11 @@ def find_validation(root: Path, split: str, *, pair_by: PairBy, **how: Any) -> l
     return find_pairs(root, split, pair_by="stem" if is_list(pair_by) else pair_by, **how)
 
 
+def measured_split(root: Path) -> str:
+    """The split of a set that is there to measure on: its own for validation, else that for tests."""
+    return next((split for split in ("val", "test") if split in find_splits(root)), "val")
+
+
 def divide(
     samples: list[Item],
     data: Path | None,
@@ -278,7 +283,7 @@ def divide(
 ) -> tuple[list[Item], list[Item]]:
     """What to train on and what to measure on, see `open_training_data`."""
     if val is not None:
-        return samples, find(val, "val")
+        return samples, find(val, measured_split(val))
     if data is not None and holdout is None:
         for split in ("val", "test"):
             if split in find_splits(data):

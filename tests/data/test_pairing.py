@@ -2,8 +2,13 @@
 
 import pytest
 
-from gesso.data.layouts import find_pairs, find_splits
+from gesso.commands._folds import open_folds
+from gesso.commands._test_sets import open_test_sets
+from gesso.data.doubts import PhotosWarning
+from gesso.data.layouts import LooksLikePairsError, find_pairs, find_splits
 from gesso.data.pairing import pair_folders, read_list
+from gesso.data.sources import open_training_data
+from gesso.tasks import find_task
 from tests.data._trees import expand, make
 
 
@@ -139,3 +144,59 @@ def test_folders_of_any_names_are_sides_where_the_user_says_so(tmp_path):
         find_pairs(root, lq="foo", gt="baz")
     with pytest.raises(ValueError, match="beside a root: their names"):
         find_pairs(root, lq=root / "foo", gt=root / "bar")
+
+
+# ------------------------------------------------------------------------------------------- as the verbs use them
+
+
+def counts(root, **options):
+    data = open_training_data(find_task("derain"), data=root, **options)
+    return len(data.train), len(data.validation)
+
+
+def test_training_takes_templates_lists_and_names_of_folders_for_all_splits(tmp_path):
+    root = make(
+        tmp_path / "root",
+        *expand("{train,test}/foo/im_{1,2,3}_s{80,85}.png", "{train,test}/bar/im_{1,2,3}.png"),
+    )
+    assert counts(root, lq="foo", gt="bar", pair_by="{gt}_s*") == (6, 6)
+    assert counts(root, lq="foo", gt="bar", pair_by="{gt}_s80") == (3, 3)
+    rows = ["train/foo/im_1_s80.png,train/bar/im_1.png", "test/foo/im_2_s80.png,test/bar/im_2.png"]
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    assert counts(root, pair_by=str(tmp_path / "pairs.csv")) == (1, 1)
+    (fold,) = open_folds(None, lq=root / "train/foo", gt=root / "train/bar", pair_by="{gt}_s*", folds=2)[:1]
+    assert len(fold.train) + len(fold.test) == 6
+    (fold,) = open_folds(root, lq="foo", gt="bar", pair_by="{gt}_s*")
+    assert (len(fold.train), len(fold.test)) == (6, 6)
+    (one,) = open_test_sets("derain", None, data=str(root), lq="foo", gt="bar", pair_by="{gt}_s*")
+    assert len(one.images) == 6
+
+
+def test_another_set_to_measure_on_need_not_fit_the_template_or_the_list(tmp_path):
+    make(tmp_path, *expand("data/input/{1,2}_x.png", "data/target/{1,2}.png", "val/{input,target}/{1,2,3}.png"))
+    (tmp_path / "pairs.csv").write_text("input/1_x.png,target/1.png\n")
+    assert counts(tmp_path / "data", val=tmp_path / "val", pair_by="{gt}_x") == (2, 3)
+    assert counts(tmp_path / "data", val=tmp_path / "val", pair_by=str(tmp_path / "pairs.csv")) == (1, 3)
+
+
+def test_a_set_to_measure_on_may_have_but_a_test_split(tmp_path):
+    """As the recipe of DCPT's ten tasks has it: Snow100K and CSD, LOL-v2 and LOL."""
+    snow = make(tmp_path / "Snow100K", *expand("Snow100K-training/all/{gt,mask,synthetic}/a_{1,2}.jpg"))
+    csd = make(tmp_path / "CSD", *expand("{Train,Test}/{Gt,Mask,Snow}/{1,2,3}.tif"))
+    lol = make(tmp_path / "LOL", *expand("our485/{low,high}/{1,2}.png", "eval15/{low,high}/1.png"))
+    assert counts(snow, val=csd) == (2, 3)
+    assert counts(lol, val=lol) == (2, 1)
+
+
+def test_photos_that_look_like_pairs_are_taken_where_the_user_says_so(tmp_path):
+    root = make(tmp_path / "root", *expand("{foo,bar}/{1,2}.png"))
+    with pytest.raises(LooksLikePairsError):
+        counts(root)
+    for said in ({"layout": "photos"}, {"degradation": "rain"}):
+        with pytest.warns(PhotosWarning, match="all 4 images are taken for photos, though bar .* and foo"):
+            assert sum(counts(root, **said)) == 4
+    photos = make(tmp_path / "photos", *expand("{a,b,c}.png"))
+    with pytest.raises(LooksLikePairsError):
+        counts(photos, val=root)
+    with pytest.warns(PhotosWarning):
+        assert counts(photos, val=root, layout="photos") == (3, 4)
