@@ -129,7 +129,7 @@ def of_pyiqa(name: str) -> Metric:
         UnknownNameError: for a name that it does not have.
     """
     with contextlib.redirect_stdout(io.StringIO()):
-        import pyiqa
+        import pyiqa  # pyright: ignore[reportMissingImports]
 
         known = pyiqa.list_models()
         if name not in known:
