@@ -5,13 +5,21 @@ Names are read off file names (no import), components off the one class a module
 
 import difflib
 import importlib
-import inspect
-from collections.abc import Collection, Iterable
+import re
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from gesso import _options
+
 ROOT = Path(__file__).parent
+CODE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")  # package.module:Class
+code_is_allowed = ContextVar("code_is_allowed", default=False)  # by the user, for all files that are read
+PRIMED = "primed:"  # begins names of weights that come with the package
+PRIORS = ("clip:", "sd:")  # begin names of a prior that look like code and are none
 
 
 class UnknownNameError(ValueError):
@@ -51,22 +59,23 @@ def classes(folder: str, base: type) -> dict[str, type]:
     found: dict[str, type] = {}
     for name in files(folder):
         for key, value in vars(module(folder, name)).items():
-            ours = inspect.isclass(value) and issubclass(value, base) and value.__module__ == f"gesso.{folder}.{name}"
+            ours = isinstance(value, type) and issubclass(value, base) and value.__module__ == f"gesso.{folder}.{name}"
             if ours and not key.startswith("_"):
                 found[key] = value
     return found
 
 
-def check_options(function: Any, options: Iterable[str], what: str) -> None:
-    """Checks option names against a signature.
+def check_options(function: Any, options: Mapping[str, Any], what: str) -> None:
+    """Checks names and values of options against the signature of a function or class.
 
     Raises:
         UnknownNameError: naming the option, what `what` takes, and the nearest match.
+        ValueError: naming the option, the type that it takes, and the value.
     """
-    parameters = inspect.signature(function).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    check_names(options, [name for name in parameters if name != "self"], what)
+    known = _options.allowed_names(function)
+    if known is not None:
+        check_names(options, known, what)
+    _options.check_values(_options.declared(function), options, what)
 
 
 def check_names(options: Iterable[str], known: Collection[str], what: str) -> None:
@@ -78,6 +87,66 @@ def check_names(options: Iterable[str], known: Collection[str], what: str) -> No
     for option in options:
         if option not in known:
             raise UnknownNameError(f"{what} has no option {option!r}; {suggest(option, known)}")
+
+
+def find_code(value: Any, key: str = "") -> list[str]:
+    """Every `package.module:Class` in a value, at any depth of lists and mappings."""
+    if isinstance(value, Mapping):
+        return [name for inner, item in value.items() for name in [*find_code(inner), *find_code(item, str(inner))]]
+    if isinstance(value, list | tuple):
+        return [name for item in value for name in find_code(item, key)]
+    is_name = isinstance(value, str) and CODE.fullmatch(value)
+    if not is_name or (key == "prior" and value.startswith(PRIORS)):
+        return []
+    return [] if value.startswith(PRIMED) and key not in ("backbone", "target", "prior") else [value]
+
+
+def check_code(options: Any, source: str | Path, named: Collection[str] = ()) -> None:
+    """Checks that options out of a file name no code but what the user has named as well: no file chooses what runs.
+
+    Args:
+        options: what the file says.
+        source: the file, for the error.
+        named: the classes that the user has named beside it.
+
+    Raises:
+        ValueError: for the first other.
+    """
+    for name in find_code(options):
+        if name not in named and not code_is_allowed.get():
+            raise ValueError(
+                f"{source}: names the class {name}, and code that a file names does not run unasked. If you trust the "
+                f"file and the module {name.split(':')[0]}, give --allow_code, or the option itself beside the file"
+            )
+
+
+def load_class(target: str, base: type, what: str) -> type:
+    """The class that `package.module:Class` names; modules of the working folder are found, too.
+
+    Importing its module runs it; of the class nothing runs before it is known to be one of `base`.
+
+    Args:
+        target: the name.
+        base: what it has to be a subclass of.
+        what: what it is for, for errors.
+
+    Raises:
+        ValueError: if there is no such module or class, or it is none of `base`.
+    """
+    if not CODE.fullmatch(target):
+        raise ValueError(f"{what} {target}: expected a class as package.module:Class")
+    home, _, name = target.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        found = importlib.import_module(home)
+    except ImportError as error:
+        raise ValueError(f"{what} {target}: cannot import {home} ({error})") from None
+    kind = getattr(found, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        known = [key for key, value in vars(found).items() if isinstance(value, type) and issubclass(value, base)]
+        raise ValueError(f"{what} {target}: {home} has no nn.{base.__name__} {name!r}; {suggest(name, known)}")
+    return kind
 
 
 def recipe_file(verb: str, name: str) -> Path:

@@ -6,6 +6,7 @@ Nothing is imported but the verb that is asked for, so `gesso --help` needs neit
 import ast
 import importlib
 import inspect
+import io
 import os
 import re
 import sys
@@ -16,13 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from gesso import __version__, _discovery
-from gesso.commands._parser import explain, parser_for
+from gesso._names import readable
+from gesso._options import check_values
+from gesso._recipes import read_recipe
+from gesso.commands._parser import explain, options_of, parser_for
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 BAD_INPUT, INTERRUPTED = 2, 130
-MOST_VALUES = 10_000  # in a recipe
 
 
 def verbs() -> dict[str, str]:
@@ -78,9 +81,9 @@ def normalise(verb: str, function: Callable[..., Any], parser: "ArgumentParser",
     for i, word in enumerate(words):
         name, equals, value = word.partition("=")
         if word == "--config" and i + 1 < len(words):
-            words[i + 1] = str(checked(_discovery.recipe_file(verb, words[i + 1])))
+            words[i + 1] = str(checked(verb, words[i + 1], function))
         elif word.startswith("--config="):
-            words[i] = f"--config={checked(_discovery.recipe_file(verb, word.removeprefix('--config=')))}"
+            words[i] = f"--config={checked(verb, word.removeprefix('--config='), function)}"
         elif word in switches and (i + 1 == len(words) or words[i + 1].startswith("--")):
             words[i] = f"{word}=true"
         elif word in nullable and words[i + 1 : i + 2] == ["none"]:
@@ -108,50 +111,23 @@ def as_list(value: str) -> str:
     return f"[{value}]" if re.fullmatch(r"-?[\d.]+(,-?[\d.]+)+", value) else value
 
 
-def checked(recipe: Path) -> Path:
-    """`recipe`, if it is YAML of options, each given once, and of a size that can be read.
-
-    A few aliases of aliases unfold to more than memory holds; of two values of one option, YAML would take the last.
+def checked(verb: str, name: str, function: Callable[..., Any]) -> Path:
+    """The file of a recipe, whose values are of the types that the verb takes: as from Python, text is no number.
 
     Raises:
-        ValueError: if not.
+        UnknownNameError: if there is no such recipe or file.
+        ValueError: if it is no recipe, or has values of other types.
     """
-    import yaml
-
-    sizes: dict[int, int] = {}
-
-    def unfolded(node: yaml.Node) -> int:
-        if id(node) not in sizes:
-            sizes[id(node)] = MOST_VALUES  # of a node that holds itself
-            children = [child for pair in node.value for child in (pair if isinstance(pair, tuple) else (pair,))]
-            sizes[id(node)] = 1 + sum(unfolded(child) for child in children if isinstance(child, yaml.Node))
-        return sizes[id(node)]
-
-    try:
-        node = yaml.compose(recipe.read_text(encoding="utf-8"), yaml.SafeLoader)
-        if node is not None and unfolded(node) > MOST_VALUES:
-            raise ValueError(f"{recipe}: expected a recipe, got more than {MOST_VALUES:,} values")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{recipe}: expected text in UTF-8, got {error}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{recipe}: expected YAML, got {error}") from None
-    if not isinstance(node, yaml.MappingNode):
-        raise ValueError(
-            f"{recipe}: expected options, each as `name: value`, got {'a ' + node.id if node else 'nothing'}"
-        )
-    names = [key.value for key, _ in node.value]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{recipe}: {name} is given {names.count(name)} times; keep one")
-        if "." in str(name):
-            outer, inner = name.split(".", 1)
-            raise ValueError(f"{recipe}: {name}: in a recipe this is written as `{outer}: {{{inner}: ...}}`")
-    return recipe
+    path = _discovery.recipe_file(verb, name)
+    kinds, options = options_of(function), read_recipe(path)
+    known = {option: value for option, value in options.items() if option in kinds}  # others the parser complains of
+    check_values(kinds, known, str(path))
+    return path
 
 
 def show_warning(message: Warning | str, *_: Any) -> None:
     """A warning of Python's as a line for people."""
-    sys.stderr.write(f"warning: {message}\n")
+    sys.stderr.write(readable(f"warning: {message}\n"))
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -166,14 +142,17 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"gesso {__version__}\n")
         return 0
     warnings.showwarning = show_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character ends no measurement
     try:
         return run(words[0], words[1:])
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         if os.environ.get("GESSO_TRACEBACK"):
             raise
-        sys.stderr.write(f"gesso {words[0]}: {error}\n")
+        sys.stderr.write(readable(f"gesso {words[0]}: {error}\n"))
         return BAD_INPUT
     except RuntimeError as error:
         lost = "RANK" in os.environ and any(word in str(error) for word in ("gloo", "NCCL"))
@@ -181,7 +160,7 @@ def main(words: Sequence[str] | None = None) -> int:
             error = RuntimeError("another device has left the run; its own message says why")
         elif type(error).__name__ not in ("TrainingError", "ProcessError"):
             raise
-        sys.stderr.write(f"gesso {words[0]}: {error}\n")
+        sys.stderr.write(readable(f"gesso {words[0]}: {error}\n"))
         return 1
 
 
@@ -207,14 +186,32 @@ def read_options(
     from jsonargparse import ArgumentError
 
     try:
-        options = parser.parse_args(normalise(verb, function, parser, words))
+        words = normalise(verb, function, parser, words)
+        options = parser.parse_args(words)
     except ArgumentError as error:
         raise ValueError(explain(error, parser)) from None
-    options.pop("config", None)
+    _discovery.code_is_allowed.set(options.pop("allow_code"))
+    if files := options.pop("config", None):
+        given = [name for word in words for name in _discovery.CODE.findall(word)]
+        _discovery.check_code(vars(options), ", ".join(map(str, files)), given)
     for action in parser._actions:
         if Path in get_args(getattr(action, "_typehint", None)) and options.get(action.dest) == "":
             raise ValueError(f"--{action.dest}: expected a path, got nothing")
-    return from_home(vars(parser.instantiate_classes(options)))
+    return from_home(vars(parser.instantiate_classes(options)) | told(words))
+
+
+def told(words: Sequence[str]) -> dict[str, Any]:
+    """Options of options as recipes have them, where the command line adds nothing: the parser takes "25" for 25."""
+    paths = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
+    paths += [words[i + 1] for i, word in enumerate(words) if word == "--config"]
+    recipe = {name: value for path in paths for name, value in read_recipe(Path(path)).items()}
+    given = {re.split(r"[=.]", word.removeprefix("--"), maxsplit=1)[0] for word in words if word.startswith("--")}
+    return {name: value for name, value in recipe.items() if name not in given and holds_options(value)}
+
+
+def holds_options(value: Any) -> bool:
+    """Whether a value is options, or a list of them."""
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(holds_options, value)))
 
 
 def from_home(value: Any) -> Any:

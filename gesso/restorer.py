@@ -4,6 +4,7 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gesso import checkpoint
+from gesso._options import takes
 from gesso.backbones import Backbone
 from gesso.functional import tiles
 from gesso.functional.checks import check_choice
@@ -19,7 +21,7 @@ from gesso.functional.memory import free_memory, is_out_of_memory, peak_bytes
 from gesso.functional.padding import round_up
 from gesso.functional.processes import sharers
 
-Precision = Literal["auto", "float32", "bf16"]
+Precision = Literal["auto", "float32", "bf16", "float64"]
 Blend = Literal["smooth", "uniform"]
 Watch = Callable[[Sequence[Any]], Iterable[Any]]
 
@@ -43,10 +45,12 @@ class Restorer:
             and no larger than so few have to be; None: no tiles.
         overlap: what neighbouring tiles share, in pixels; half a tile at most.
         ensemble: average over the eight flips and rotations (Timofte et al., CVPR 2016), at eight times the cost.
-        precision: "float32"; "bf16": everything up to the last feature map in bf16, `reconstruct` in float32; "auto":
-            bf16 where the processor computes in it.
+        precision: "float32"; "bf16": everything up to the last feature map in bf16, `reconstruct` in float32;
+            "float64"; "auto": bf16 where the processor computes in it.
         device: "auto" (a GPU where there is one), or a device of torch.
         blend: "smooth", or "uniform": the mean of overlapping tiles, as in the demo of Restormer's authors.
+        adapt: take smaller tiles where memory runs out; False, for measurements, which memory must not change: an error
+            that says which tile would fit.
 
     Example:
         >>> from gesso import create_backbone
@@ -64,31 +68,43 @@ class Restorer:
         precision: Precision = "auto",
         device: torch.device | str = "auto",
         blend: Blend = "smooth",
+        adapt: bool = True,
     ) -> None:
         check_choice("precision", precision, Precision)
         check_choice("blend", blend, Blend)
-        if tile is not None and tile != "auto" and not (isinstance(tile, int) and tile > 0):
+        if tile is not None and tile != "auto" and not (takes(int, tile) and tile > 0):
             raise ValueError(f"tile: expected a side in pixels, auto or none, got {tile!r}")
         if overlap < 0:
             raise ValueError(f"overlap: expected 0 pixels or more, got {overlap}")
         self.device = _device(device)
         if precision == "auto":
             precision = "bf16" if computes_in_bf16(self.device) else "float32"
-        self.network = (in_bf16 if precision == "bf16" else in_float32)(backbone, self.device)
+        self.dtype = torch.float64 if precision == "float64" else torch.float32
+        rough = precision == "bf16"
+        self.network = in_bf16(backbone, self.device) if rough else cast(backbone, self.device, self.dtype)
         self.precision, self.tile, self.overlap = precision, tile, overlap
-        self.ensemble, self.blend = ensemble, blend
+        self.ensemble, self.blend, self.adapt = ensemble, blend, adapt
         self._bytes_per_pixel: float | None = None
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> Self:
-        """A restorer with the network of a file; `options` are those of the class."""
-        return cls(checkpoint.load(path), **options)
+        """A restorer with the network of a file.
+
+        Args:
+            path: the file, of gesso or of the authors.
+            options: those of the class; all others are facts that the file does not tell, see
+                `gesso.checkpoint.recognise`: `img_size=256`, or `target="package.module:Class"`.
+        """
+        own = {name: value for name, value in options.items() if name in signature(cls).parameters}
+        facts = {name: value for name, value in options.items() if name not in own}
+        return cls(checkpoint.load(path, **facts), **own)
 
     def __call__(self, image: Tensor, watch: Watch = iter) -> Tensor:
-        """The restored image, float32 in [0, 1] on the CPU, of `image` (C, H, W) or (B, C, H, W) in [0, 1].
+        """The restored image in [0, 1] on the CPU, of `image` (C, H, W) or (B, C, H, W) in [0, 1].
 
-        Sides are multiplied by the network's `scale`. Where memory runs out, the tile is halved and the image begun
-        again, with a warning; later images begin with the smaller tile.
+        It is float32, or float64 in that precision. Sides are multiplied by the network's `scale`. Where memory runs
+        out, the tile is halved and the image begun again, with a warning, if the restorer may `adapt`; later images
+        begin with the smaller tile.
 
         Args:
             image: any size; C as the network takes, or any number for a network of one channel, which restores each
@@ -97,7 +113,7 @@ class Restorer:
 
         Raises:
             ValueError: if `image` is no such image.
-            MemoryError: if not even the smallest tile fits.
+            MemoryError: if not even the smallest tile fits, or the tile may not change.
         """
         network, rank = self.network, image.ndim
         apart = network.in_channels == 1  # a network for grey images
@@ -109,7 +125,7 @@ class Restorer:
         height, width = image.shape[-2:]
         images = image.reshape(-1, network.in_channels, height, width)
         height, width = network.scale * height, network.scale * width
-        restored = torch.empty(len(images), network.out_channels, height, width)
+        restored = torch.empty(len(images), network.out_channels, height, width, dtype=self.dtype)
         with evaluating(network), torch.inference_mode():
             for source, target in zip(images, restored, strict=True):
                 with network.seeing(source):
@@ -121,6 +137,7 @@ class Restorer:
         """Restores one image (C, H, W) into `target`, with smaller tiles as often as memory runs out."""
         multiple = self.network.size_multiple
         smallest = round_up(SMALLEST, multiple)
+        self.check_memory(*image.shape[-2:])
         tile = self._first_tile(*image.shape[-2:])
         while True:
             try:
@@ -129,6 +146,8 @@ class Restorer:
                 if not is_out_of_memory(error):
                     raise
                 height, width = tile
+                if not self.adapt:
+                    raise self._too_large(tile) from error
                 if max(tile) <= smallest:
                     raise MemoryError(f"no memory on {self.device} for a tile of {width} x {height} pixels") from error
             side = max(smallest, max(tile) // 2 // multiple * multiple)
@@ -141,12 +160,12 @@ class Restorer:
         scale = self.network.scale
         spans = self._cut(image.shape[-2:], tile)
         scaled = [[(scale * start, scale * stop) for start, stop in axis] for axis in spans]
-        weights = [tiles.weights(axis, blend=self.blend) for axis in scaled]
+        weights = [[weight.to(self.dtype) for weight in tiles.weights(axis, blend=self.blend)] for axis in scaled]
 
         target.zero_()
         for row, column in watch([(row, column) for row in range(len(spans[0])) for column in range(len(spans[1]))]):
             (top, bottom), (left, right) = spans[0][row], spans[1][column]
-            restored = self._run(image[:, top:bottom, left:right].to(self.device, torch.float32))
+            restored = self._run(image[:, top:bottom, left:right].to(self.device, self.dtype))
             share = weights[0][row].unsqueeze(1) * weights[1][column]
             (top, bottom), (left, right) = scaled[0][row], scaled[1][column]
             target[:, top:bottom, left:right] += restored.cpu().mul_(share)
@@ -155,10 +174,37 @@ class Restorer:
     def _run(self, tile: Tensor) -> Tensor:
         """The network's output for one tile (C, H, W), or the mean of eight."""
         numbers = range(8) if self.ensemble else range(1)
-        total = torch.zeros((), device=tile.device)
+        total = torch.zeros((), device=tile.device, dtype=tile.dtype)
         for number in numbers:
             total = total + undo_dihedral(self.network(dihedral(tile, number)[None])[0], number)
         return total / len(numbers)
+
+    def check_memory(self, height: int, width: int) -> None:
+        """Checks, for a restorer that may not `adapt`, that an image of this size fits into the memory that is free.
+
+        Raises:
+            MemoryError: if not; it says which tile would.
+        """
+        if self.adapt:
+            return
+        tile = self._first_tile(height, width)
+        multiple = self.network.size_multiple
+        height, width = min(round_up(height, multiple), tile[0]), min(round_up(width, multiple), tile[1])
+        left, right, top, bottom = self.network.padding(height, width)
+        pixels = (top + height + bottom) * (left + width + right)
+        if pixels > round_up(PROBE, multiple) ** 2 and pixels > 2 * self._pixels_that_fit():
+            raise self._too_large((height, width))
+
+    def _too_large(self, tile: tuple[int, int]) -> MemoryError:
+        """What is said of a tile that memory does not hold, where a smaller one is the user's choice."""
+        multiple, (height, width) = self.network.size_multiple, tile
+        smallest = round_up(SMALLEST, multiple)
+        fits = max(smallest, min(int(self._pixels_that_fit() ** 0.5), max(tile) // 2) // multiple * multiple)
+        advice = f"; --tile {fits} would fit, which then stands in the protocol" if max(tile) > smallest else ""
+        return MemoryError(
+            f"no memory on {self.device} for {width} x {height} pixels at a time, and what is measured is not cut into "
+            f"tiles unasked{advice}"
+        )
 
     def _first_tile(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the tile to begin with: what was asked for, or the whole image, or an even part of it."""
@@ -177,16 +223,20 @@ class Restorer:
         side = max(probe, int(most**0.5) // multiple * multiple)
         return self._even(height, side), self._even(width, side)
 
-    def _most_pixels(self, pixels: int) -> float:
-        """How many pixels a tile of an image of so many may have, for the memory that is free."""
+    def _pixels_that_fit(self) -> float:
+        """How many pixels may be computed at a time, for the memory that is free."""
         if self._bytes_per_pixel is None:
             probe = round_up(PROBE, self.network.size_multiple)
-            sample = torch.zeros(self.network.in_channels, probe, probe, device=self.device)
-            with torch.inference_mode():
+            sample = torch.zeros(self.network.in_channels, probe, probe, device=self.device, dtype=self.dtype)
+            with evaluating(self.network), torch.inference_mode():
                 self._bytes_per_pixel = peak_bytes(lambda: self._run(sample)) / probe**2
-        most = free_bytes(self.device) / self._bytes_per_pixel
+        return free_bytes(self.device) / self._bytes_per_pixel
+
+    def _most_pixels(self, pixels: int) -> float:
+        """How many pixels a tile of an image of so many may have, for the memory that is free."""
+        most = self._pixels_that_fit()
         if self.device.type == "cpu" and pixels > WHOLE:
-            most = min(most, max(CPU_TILE**2, CPU_BYTES / self._bytes_per_pixel))
+            most = min(most, max(CPU_TILE**2, CPU_BYTES / (self._bytes_per_pixel or 1)))
         return most
 
     def _cut(self, size: Sequence[int], tile: Sequence[int]) -> list[list[tiles.Span]]:
@@ -202,6 +252,16 @@ class Restorer:
         """What neighbouring tiles of this side share, and the grid that they begin on."""
         overlap, multiple = min(self.overlap, tile // 2), self.network.size_multiple
         return overlap, multiple if multiple <= overlap else 1  # on a coarse grid they would share far too much
+
+
+def in_words(tile: int | None, overlap: int = 32) -> str:
+    """What a protocol says of tiles: nothing where images are restored whole.
+
+    Example:
+        >>> in_words(512), in_words(None)
+        (', restored in tiles of 512 pixels that share 32', '')
+    """
+    return f", restored in tiles of {tile} pixels that share {min(overlap, tile // 2)}" if tile else ""
 
 
 def free_bytes(device: torch.device) -> float:
@@ -220,10 +280,10 @@ def computes_in_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in able)
 
 
-def in_float32(backbone: Backbone, device: torch.device) -> Backbone:
-    """The network in float32 on a device; the same object if it is that already."""
-    ready = all(p.dtype == torch.float32 and p.device == device for p in backbone.parameters())
-    return backbone if ready else copy.deepcopy(backbone).to(device, torch.float32)
+def cast(backbone: Backbone, device: torch.device, dtype: torch.dtype) -> Backbone:
+    """The network in a precision on a device; the same object if it is that already."""
+    ready = all(p.dtype == dtype and p.device == device for p in backbone.parameters())
+    return backbone if ready else copy.deepcopy(backbone).to(device, dtype)
 
 
 def in_bf16(backbone: Backbone, device: torch.device) -> Backbone:

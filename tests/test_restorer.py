@@ -317,7 +317,7 @@ def test_what_is_no_image_is_refused(image):
         ({"tile": 0}, "tile: expected a side in pixels, auto or none, got 0"),
         ({"tile": "big"}, "tile: expected"),
         ({"overlap": -1}, "overlap: expected 0 pixels or more"),
-        ({"precision": "fp8"}, "precision: expected auto, float32 or bf16"),
+        ({"precision": "fp8"}, "precision: expected auto, float32, bf16 or float64"),
         ({"blend": "hard"}, "blend: expected smooth or uniform"),
         ({"device": "gpu0"}, "device: expected auto, cpu, cuda or another device of torch, got 'gpu0'"),
         ({"device": "cuda:99"}, "device: asked for cuda:99, but torch sees"),

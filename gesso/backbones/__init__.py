@@ -1,11 +1,25 @@
 """Restoration networks, one file each; the folder is the registry (see `gesso._discovery`)."""
 
-from typing import Any, cast
+import copy
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from torch import nn
 
 from gesso import _discovery
+from gesso._options import InPython
 from gesso.backbones._base import Backbone
+from gesso.functional.building import building
 
-__all__ = ["Backbone", "backbone_classes", "create_backbone", "list_backbones"]
+__all__ = ["Backbone", "BackboneSpec", "backbone_classes", "create_backbone", "list_backbones", "open_backbone"]
+__all__ += ["spell_backbone", "spell_object"]
+
+OBJECT = "an object of"  # begins what records say of a network that was no name
+
+if TYPE_CHECKING:
+    BackboneSpec = str | nn.Module
+else:
+    BackboneSpec = Annotated[str, InPython(nn.Module, "an nn.Module")]
+"""A network as verbs take it: a name of `create_backbone`, or in Python a module, see `gesso.wrap`."""
 
 
 def backbone_classes() -> dict[str, type[Backbone]]:
@@ -45,11 +59,36 @@ def create_backbone(name: str, **options: Any) -> Backbone:
             if "image_channels" in options:
                 options = network.for_images(options, options.pop("image_channels"))
             _discovery.check_options(network.__init__, options, name)
-            try:
+            with building(name, given, f"`gesso list backbones {name}` shows what they mean"):
                 return network(**options)
-            except (TypeError, IndexError, ArithmeticError, RuntimeError) as error:
-                if not given:
-                    raise
-                advice = f"`gesso list backbones {name}` shows what they mean"
-                raise ValueError(f"{name} cannot be built with the options {given} ({error}); {advice}") from error
     raise _discovery.UnknownNameError(f"unknown backbone {name!r}; {_discovery.suggest(name, list_backbones())}")
+
+
+def open_backbone(spec: BackboneSpec, options: dict[str, Any] | None = None) -> Backbone:
+    """The network that a verb is given: built by its name, or a copy of an object, which stays as it is.
+
+    Raises:
+        UnfitModuleError: if the object has no seam between features and a last convolution, see `gesso.wrap`.
+        ValueError: for options beside an object; otherwise as `create_backbone`.
+    """
+    if isinstance(spec, str):
+        if spec.startswith(OBJECT):
+            raise ValueError(f"backbone: {spec}; give the object again, in Python")
+        return create_backbone(spec, **(options or {}))
+    if options:
+        raise ValueError(f"backbone_args: options are for a name; the {type(spec).__name__} given is built already")
+    from gesso.backbones.external import wrap
+
+    module = copy.deepcopy(spec)
+    return module if isinstance(module, Backbone) else wrap(module)
+
+
+def spell_backbone(spec: BackboneSpec) -> str:
+    """What a network is called in lines for people: its name, or the class of an object."""
+    return spec if isinstance(spec, str) else type(getattr(spec, "module", spec)).__name__
+
+
+def spell_object(thing: nn.Module) -> str:
+    """What a record says of an object, which it cannot hold."""
+    kind = type(getattr(thing, "module", thing))  # what `gesso.wrap` has wrapped
+    return f"{OBJECT} {kind.__module__}.{kind.__qualname__} given in Python; this record alone cannot make it again"

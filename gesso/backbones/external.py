@@ -2,19 +2,16 @@
 
 import contextlib
 import copy
-import importlib
 import itertools
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gesso._discovery import suggest
+from gesso._discovery import load_class, suggest
 from gesso.backbones._base import Backbone
 from gesso.functional.padding import round_up
 
@@ -227,17 +224,7 @@ def build(target: str, arguments: Mapping[str, Any]) -> nn.Module:
     Raises:
         ValueError: if there is no such module or class, it is no `nn.Module`, or it does not take the arguments.
     """
-    home, _, name = target.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    try:
-        module = importlib.import_module(home)
-    except ImportError as error:
-        raise ValueError(f"{target}: cannot import {home} ({error})") from None
-    kind = getattr(module, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        known = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
-        raise ValueError(f"{target}: {home} has no nn.Module {name!r}; {suggest(name, known)}")
+    kind = load_class(target, nn.Module, "backbone")
     try:
         return kind(**arguments)
     except TypeError as error:

@@ -193,7 +193,7 @@ def plan_official(size: int, patch: int, scale: int) -> list[Strip]:
     rest = (size - patch) % step
     regular = range(0, size - rest - patch + 1, step)
     starts = sorted({*regular, size - patch})
-    share = torch.zeros(len(starts), size * scale)
+    share = torch.zeros(len(starts), size * scale, dtype=torch.float32)
     for number in range(len(regular)):
         share[number, (regular[number] + step) * scale : (regular[number] + patch - step) * scale] = 1
     share /= share.sum(0).clamp(min=1)

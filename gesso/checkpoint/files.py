@@ -11,16 +11,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from gesso import __version__
-from gesso.backbones import Backbone
+from gesso.backbones import Backbone, spell_object
 from gesso.checkpoint.file_types import foreign_type, is_safetensors
 from gesso.checkpoint.inert import HarmfulError, Inert, read_inert
 from gesso.data.io import atomic_path
+from gesso.degradations import Degradation
 from gesso.primed import file_of
 
 FORMAT = 1
@@ -102,11 +104,20 @@ def with_defaults(network: type[Backbone], options: Mapping[str, Any]) -> dict[s
 
 
 def plain(value: Any) -> Any:
-    """`value` in the types that JSON and YAML have, at any depth: tuples become lists, paths text."""
+    """`value` in the types that JSON and YAML have, at any depth: tuples become lists, paths text.
+
+    Degradations become their options; of a module stands there what it was, for no file holds it.
+    """
     if isinstance(value, Mapping):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Degradation):
+        return value.as_yaml()
+    if isinstance(value, nn.Module):
+        return spell_object(value)
     return str(value) if isinstance(value, Path) else value
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gesso._names import fitting
 from gesso.data.damage import IntegrityCheck
 from gesso.data.io import Picture, atomic_path, write_image, write_picture
 from gesso.data.layouts import Pair, PairBy, find_pairs, find_photos, find_splits
@@ -173,9 +174,15 @@ def spoilt_photos(root: Path, split: str, made: Path) -> list[SpoiltPhoto]:
         for stem, photo in zip(stems, photos, strict=True)
     ]
     return [
-        SpoiltPhoto(name, made / f"input/{name}.png", made / f"target/{name}.png", photo)
+        SpoiltPhoto(name, made / "input" / fitted(name), made / "target" / fitted(name), photo)
         for name, photo in zip(names, photos, strict=True)
     ]
+
+
+def fitted(name: str) -> Path:
+    """The PNG file of an image of this name, which may have folders before it."""
+    path = Path(name)
+    return path.with_name(fitting(path.name, ".png"))
 
 
 def check_first(folds: Sequence[Fold], task: Task, degradation: Degradation) -> None:

@@ -1,15 +1,16 @@
 """Where a network comes from: its recipe, the weights that it began with, the decoder that it was trained with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
+from gesso import _recipes
 from gesso import checkpoint as checkpoints
+from gesso._discovery import check_code, find_code
 from gesso.backbones import Backbone, create_backbone
 from gesso.backbones._channels import for_channels
 from gesso.checkpoint.files import with_defaults
@@ -79,7 +80,7 @@ def open_origin(what: str, options: dict[str, Any], seed: int | None = None, cha
     if path.suffix or path.exists():
         network = open_file(path, channels, **options)
         name = label(str(path)).removesuffix("/backbone")
-        return Origin(name, network.eval(), path, read_recipe(path.parent), options)
+        return Origin(name, network.eval(), path, read_recipe(path.parent, find_code(options)), options)
     torch.manual_seed(seed_for(seed or 0, "weights"))
     network = create_backbone(what, **options)
     if channels not in (None, network.in_channels):
@@ -104,11 +105,18 @@ def open_file(path: str | Path, channels: int | None, **facts: Any) -> Backbone:
     return found.network
 
 
-def read_recipe(folder: Path) -> dict[str, Any]:
-    """Options of the training run in a folder; {} if there is none."""
+def read_recipe(folder: Path, named: Collection[str] = ()) -> dict[str, Any]:
+    """Options of the training run in a folder; {} if there is none.
+
+    Raises:
+        ValueError: if they are of code that the user has not `named`, or no options.
+    """
     config = folder / "config.yaml"
-    recipe = yaml.safe_load(config.read_text()) if config.exists() else None
-    return recipe if isinstance(recipe, dict) and "backbone" in recipe and "steps" in recipe else {}
+    recipe = _recipes.read_recipe(config) if config.exists() else {}
+    if not recipe.keys() >= {"backbone", "steps"}:
+        return {}
+    check_code(recipe, config, named)
+    return recipe
 
 
 def random_start(origin: Origin, seed: int) -> Backbone:

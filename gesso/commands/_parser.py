@@ -1,30 +1,32 @@
 """The options of a verb: a parser made from the signature of its function, its help, and its errors in words."""
 
+import functools
 import inspect
 import json
 import re
 import sys
-import types
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
-from gesso import _discovery
+from gesso import _discovery, _options
+from gesso._options import expected
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-IN_WORDS = {
-    int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path", Any: "anything",
-    list: "a list [..., ...]", tuple: "a list [..., ...]", dict: "options {name: value}", types.NoneType: "null",
-}  # fmt: skip
+Options = ParamSpec("Options")
+Result = TypeVar("Result")
 
 
 def parser_for(verb: str, function: Callable[..., Any]) -> "ArgumentParser":
     """The command line of a function: its parameters, their types, defaults and documentation."""
     from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
 
-    set_parsing_settings(docstring_parse_style=_google_style())
+    set_parsing_settings(
+        docstring_parse_style=_google_style(),
+        instantiate_subclass_spec_in_any=False,  # values are values: none of them names what is imported, called
+        import_path_denylist=["*"],
+    )
     parser = ArgumentParser(
         prog=f"gesso {verb}",
         usage=usage(verb, function),
@@ -33,6 +35,8 @@ def parser_for(verb: str, function: Callable[..., Any]) -> "ArgumentParser":
         formatter_class=help_in_words(),
     )
     parser.add_argument("--config", action=ActionConfigFile, help="a recipe by name, or a YAML file of these options")
+    trust = "let --config name classes of your own (MODULE:CLASS), whose code then runs; of a file that you trust"
+    parser.add_argument("--allow_code", action="store_true", help=trust)
     parser.add_function_arguments(function, fail_untyped=False)
     return parser
 
@@ -90,20 +94,57 @@ def _google_style() -> Any:
     return DocstringStyle.GOOGLE
 
 
-def check_call(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> None:
+def checked(verb: Callable[Options, Result]) -> Callable[Options, Result]:
+    """A verb that first holds its arguments against its signature, before it builds or opens anything.
+
+    The call raises ValueError for an option that it does not have, with the nearest match, for one that is missing, and
+    for a value of another type or out of range: the same from Python, YAML and the command line.
+    """
+
+    @functools.wraps(verb)
+    def call(*args: Options.args, **options: Options.kwargs) -> Result:
+        positional = [p.name for p in inspect.signature(verb).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        if len(args) > len(positional):
+            raise ValueError(f"{verb.__name__}: expected {len(positional)} options without a name, got {len(args)}")
+        given = dict(zip(positional, args, strict=False)) | options
+        check_call(verb, given)
+        missing = [p.name for p in inspect.signature(verb).parameters.values() if is_needed(p) and p.name not in given]
+        if missing:
+            raise ValueError(f"{verb.__name__}: {missing[0]} is missing; it has no default")
+        return verb(*args, **options)
+
+    return call
+
+
+def is_needed(parameter: inspect.Parameter) -> bool:
+    """Whether a parameter has no default."""
+    return parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+
+
+def check_call(function: Callable[..., Any], options: Mapping[str, Any], what: str = "") -> None:
     """Checks that `function`, a verb's, has all these options and takes such values, of the types that YAML has.
 
     Raises:
         ValueError: for the first that it does not take, beginning with `what`.
     """
-    from jsonargparse import ArgumentError
+    kinds, before = options_of(function), f"{what}: " if what else ""
+    for name, value in options.items():
+        if name not in kinds:
+            raise _discovery.UnknownNameError(
+                f"{before}{name}: there is no such option; {_discovery.suggest(name, kinds)}"
+            )
+        _options.check_values(kinds, {name: value}, what)
+        _options.check_range(name, value, what)
 
-    parser = parser_for(function.__name__, function)
-    needed = {action.dest: "x" for action in parser._actions if action.required}
-    try:
-        parser.parse_object({**needed, **options})
-    except ArgumentError as error:
-        raise ValueError(f"{what}: {explain(error, parser).removeprefix('--')}") from None
+
+@functools.cache
+def options_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of all options of a verb by name, those that it hands on to the run among them."""
+    function = inspect.unwrap(function)
+    if all(p.kind is not p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
+        return _options.declared(function)
+    actions = parser_for(function.__name__, function)._actions
+    return {a.dest: a._typehint for a in actions if hasattr(a, "_typehint")}  # pyright: ignore
 
 
 def explain(error: Exception, parser: "ArgumentParser") -> str:
@@ -124,19 +165,3 @@ def explain(error: Exception, parser: "ArgumentParser") -> str:
     if unknown and unknown[1].split(".")[0] not in options:
         return f"--{unknown[1]}: there is no such option; {_discovery.suggest(unknown[1], options)}"
     return text
-
-
-def expected(kind: Any) -> str:
-    """A type in words.
-
-    Example:
-        >>> expected(int | None), expected(str | Path), expected(Literal["constant", "cosine"])
-        ('a whole number or null', 'a path', 'constant or cosine')
-    """
-    parts = get_args(kind)
-    if get_origin(kind) is Literal:
-        return " or ".join(map(str, parts))
-    if get_origin(kind) in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(expected(part) for part in parts if part is not str or Path not in parts))
-    kind = get_origin(kind) or kind
-    return IN_WORDS.get(kind, str(kind))

@@ -3,25 +3,43 @@
 import csv
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
+from gesso._names import in_one_line
 from gesso.commands._test_sets import TestSet
-from gesso.data.io import atomic_path
+from gesso.data.io import atomic_text
+from gesso.metrics import beside, mean_psnr
 from gesso.published import Measured, Score, find_published, published_images
 from gesso.report.console import say, show_table, warn
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """The measurement of an image, or a mean: PSNR in dB, SSIM at most 1."""
+    """The measurement of an image, or a mean: PSNR in dB, SSIM at most 1.
+
+    Attributes:
+        set: name of the test set.
+        name: name of the image, or "mean".
+        psnr: infinite for an image that is its ground truth; such images do not count in a mean, unless all are.
+        ssim: of a mean that of all images.
+        beside: what is to be said beside the PSNR of a mean: " (1 of 3 identical)", or nothing.
+    """
 
     set: str
     name: str
     psnr: float
     ssim: float
+    beside: str = ""
     others: dict[str, float] = dataclasses.field(default_factory=dict)  # perceptual metrics, by name
+
+    @property
+    def decibels(self) -> str:
+        """The PSNR in words."""
+        return f"{self.psnr:.2f}{self.beside}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +98,8 @@ class Scores:
     @property
     def mean(self) -> Row:
         """The mean over the sets, which count alike however many images they have, as papers do."""
-        return _mean("all", self.sets)
+        whole = _mean("all", self.sets)
+        return dataclasses.replace(whole, beside=beside([row.psnr for row in self.rows]))
 
     @property
     def psnr(self) -> float:
@@ -99,8 +118,9 @@ class Scores:
 
 
 def _mean(name: str, rows: Sequence[Row]) -> Row:
-    mean = Row(name, "mean", fmean(row.psnr for row in rows), fmean(row.ssim for row in rows))
-    return dataclasses.replace(mean, others={key: fmean(row.others[key] for row in rows) for key in rows[0].others})
+    psnrs = [row.psnr for row in rows]
+    others = {key: fmean(row.others[key] for row in rows) for key in rows[0].others}
+    return Row(name, "mean", mean_psnr(psnrs), fmean(row.ssim for row in rows), beside(psnrs), others)
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
@@ -110,10 +130,10 @@ Table = list[tuple[str, ...]]
 
 def measured_table(scores: Scores) -> Table:
     """A header, a row for each set, and their mean where there are several."""
-    rows = [(row.set, scores.images_of(row.set), f"{row.psnr:.2f}", f"{row.ssim:.4f}") for row in scores.sets]
+    rows = [(row.set, scores.images_of(row.set), row.decibels, f"{row.ssim:.4f}") for row in scores.sets]
     if len(rows) > 1:
         mean, images = scores.mean, scores.images_of(*(row.set for row in scores.sets))
-        rows.append(("mean of sets", images, f"{mean.psnr:.2f}", f"{mean.ssim:.4f}"))
+        rows.append(("mean of sets", images, mean.decibels, f"{mean.ssim:.4f}"))
     return [("set", "images", "PSNR (dB)", "SSIM"), *rows]
 
 
@@ -135,9 +155,9 @@ def sources(scores: Scores) -> dict[str, int]:
 
 def instead_table(scores: Scores) -> Table:
     """A header and a row for each thing that took the prior's place, with what it costs."""
-    rows = [("its prior", f"{scores.psnr:.2f}", f"{scores.ssim:.4f}", "")]
+    rows = [("its prior", scores.mean.decibels, f"{scores.ssim:.4f}", "")]
     rows += [
-        (what, f"{row.psnr:.2f}", f"{row.ssim:.4f}", f"{row.psnr - scores.psnr:+.2f}")
+        (what, row.decibels, f"{row.ssim:.4f}", f"{row.psnr - scores.psnr:+.2f}")
         for what, row in scores.instead.items()
     ]
     return [("refined with", "PSNR (dB)", "SSIM", "difference (dB)"), *rows]
@@ -205,24 +225,33 @@ def show(scores: Scores, sets: Sequence[TestSet]) -> None:
 
 def write(scores: Scores, out: Path) -> None:
     """Writes `scores.csv` (a line for each image), `scores.json` (everything) and `scores.md` (to paste)."""
-    with atomic_path(out / "scores.csv") as path, path.open("w", newline="") as file:
+    with atomic_text(out / "scores.csv") as file:
         lines = csv.writer(file)
         lines.writerow(["set", "name", "psnr", "ssim", *scores.mean.others])
         for row in scores.rows:
             others = [f"{number:.6f}" for number in row.others.values()]
             lines.writerow([row.set, row.name, f"{row.psnr:.4f}", f"{row.ssim:.6f}", *others])
     means = {"sets": [dataclasses.asdict(row) for row in scores.sets], "mean": dataclasses.asdict(scores.mean)}
-    content = json.dumps(dataclasses.asdict(scores) | means, indent=1).replace(": Infinity", ': "inf"')
-    with atomic_path(out / "scores.json") as path:
-        path.write_text(content)
+    with atomic_text(out / "scores.json") as file:
+        file.write(json.dumps(strict(dataclasses.asdict(scores) | means), indent=1))
     how = f"{scores.task}, {scores.protocol}. Restored by {scores.restored_by}."
     quoted = [f"[{number}] {source}" for source, number in sources(scores).items()]
-    with atomic_path(out / "scores.md") as path:
-        path.write_text("\n\n".join([markdown(table) for table in tables(scores)] + [*quoted, how]) + "\n")
+    with atomic_text(out / "scores.md") as file:
+        file.write("\n\n".join([markdown(table) for table in tables(scores)] + [*quoted, how]) + "\n")
+
+
+def strict(value: Any) -> Any:
+    """A value as JSON has it, which has no infinity: that is text there, "inf"."""
+    if isinstance(value, dict):
+        return {name: strict(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def markdown(table: Table) -> str:
     """A table in Markdown; its first column is left-aligned."""
     header, *rows = table
     lines = [header, ("---", *("---:" for _ in header[1:])), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    cells = [[in_one_line(cell).replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from gesso import _recipes
 from gesso._discovery import ROOT, UnknownNameError, suggest
 from gesso.commands._parser import check_call
 from gesso.commands.finetune import finetune
@@ -186,7 +185,7 @@ def read_recipe(method: str) -> dict[str, Any]:
     if path.suffix in RECIPES:
         if not path.is_file():
             raise FileNotFoundError(f"starts: there is no recipe {path}")
-        return yaml.safe_load(path.read_text())
+        return _recipes.read_recipe(path)
     if method not in list_pretexts():
         known = {BASELINE, *recipes, *list_pretexts()}
         raise UnknownNameError(f"starts: {method!r} is no pretext, recipe or file of weights; {suggest(method, known)}")

@@ -5,11 +5,14 @@ from typing import Any
 
 from gesso.backbones import Backbone, list_backbones
 from gesso.data.mixes import Part, open_parts
+from gesso.data.sources import largest
 from gesso.functional.color import as_rgb
 from gesso.functional.resize import enlarge
 from gesso.losses import Loss, LossSpec, open_loss
+from gesso.metrics import beside, mean_psnr
 from gesso.pretext._critics import load_frozen
-from gesso.report.console import say, track
+from gesso.report.console import say, track, warn
+from gesso.restorer import Restorer, in_words
 from gesso.tasks import Task
 from gesso.training.finetune_module import Validation
 
@@ -68,6 +71,39 @@ def measure_input(part: Part) -> Validation:
         lq, gt = pictures[i]["lq"], pictures[i]["gt"]
         lq = as_rgb(lq) if task.sees == "dual_pixel" else lq
         psnrs.append(task.protocol(enlarge(lq, task.scale), gt)["psnr"])
-    mean = sum(psnrs) / len(psnrs)
-    say(f"{part.name}: the unrestored validation input has {mean:.2f} dB; {task.protocol}")
-    return Validation(part.name, pictures, task.protocol, mean)
+    mean = f"{mean_psnr(psnrs):.2f} dB{beside(psnrs)}"
+    say(f"{part.name}: the unrestored validation input has {mean}; {task.protocol}")
+    return Validation(part.name, pictures, task.protocol, psnrs)
+
+
+def open_validations(
+    parts: Sequence[Part], net: Backbone, tile: int | None, run: Mapping[str, Any]
+) -> list[Validation]:
+    """What a run is measured on: the validation images of all parts, where there are any.
+
+    Says once what `best.safetensors` should not be chosen on.
+
+    Args:
+        parts: what it trains on.
+        net: the network.
+        tile: side of the tiles that images are restored in; None: whole images.
+        run: further options of the run, which say how it computes.
+
+    Raises:
+        MemoryError: if the largest image cannot be restored so; it says which tile would fit.
+    """
+    parts = [part for part in parts if len(part.samples.validation)]
+    device = "cpu" if run.get("accelerator") == "cpu" else "auto"
+    restorer = Restorer(net, tile, precision="float32", device=device, adapt=False)
+    for part in parts:
+        if size := largest(part.samples.validation):
+            restorer.check_memory(*size)
+    validations = [measure_input(part) for part in parts]
+    if tile is not None:
+        say(f"validation images are{in_words(tile).removeprefix(',')}")
+    better = "hold training images out (--holdout), or give others (--val)"
+    if tested := [part.name for part in parts if part.samples.from_test]:
+        warn(f"{', '.join(tested)}: best.safetensors is chosen on the test split, its score there is no test; {better}")
+    if sum(len(part.samples.validation) for part in parts) == 1:
+        warn(f"best.safetensors is chosen on one image; {better}")
+    return validations

@@ -8,8 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import yaml
-
+from gesso._recipes import read_recipe
 from gesso.commands._starts import TRANSFERS
 from gesso.commands.finetune import finetune
 from gesso.commands.pretrain import pretrain
@@ -111,7 +110,7 @@ def read_sweep(folders: Sequence[Path]) -> Sweep:
 def of_comparisons(folders: Sequence[Path]) -> Sweep:
     """Gains over random weights, after a quarter, half and all of fine-tuning."""
     points = []
-    recipes = {folder: yaml.safe_load((folder / "config.yaml").read_text()) for folder in folders}
+    recipes = {folder: read_recipe(folder / "config.yaml") for folder in folders}
     for folder, recipe in recipes.items():
         scores = comparable(read_scores(folder / "comparison.csv"))
         last = max(score.step for score in scores)
@@ -134,7 +133,7 @@ def of_runs(folders: Sequence[Path]) -> Sweep:
     """PSNR after the last step of fine-tuning, mean over the runs that differ in nothing but their seed."""
     found: dict[str, tuple[dict[str, Any], int, list[float]]] = {}
     random = []
-    recipes = {folder: yaml.safe_load((folder / "config.yaml").read_text()) for folder in folders}
+    recipes = {folder: read_recipe(folder / "config.yaml") for folder in folders}
     for folder, recipe in recipes.items():
         step, psnr = last_measurement(folder)
         if recipe.get("init", "random") == "random":
@@ -152,7 +151,7 @@ def of_runs(folders: Sequence[Path]) -> Sweep:
 
 def last_measurement(run: Path) -> tuple[int, float]:
     """The last step at which a fine-tuning run was measured, and the mean PSNR of its images in dB."""
-    with (run / "images.csv").open(newline="") as file:
+    with (run / "images.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     last = max(int(row["step"]) for row in rows)
     return last, fmean(float(row["psnr"]) for row in rows if int(row["step"]) == last)
@@ -168,10 +167,10 @@ def pretraining_of(run: Path, starts: Path) -> dict[str, Any] | None:
     config = run / "config.yaml"
     if not config.exists():
         return None
-    tuned = yaml.safe_load(config.read_text())
+    tuned = read_recipe(config)
     folder = Path(str(tuned.get("init", ""))).parent
     places = [place / "config.yaml" for place in (folder, starts / folder.name)]
-    recipe = next((yaml.safe_load(place.read_text()) for place in places if place.exists()), None)
+    recipe = next((read_recipe(place) for place in places if place.exists()), None)
     if recipe is None or "pretext" not in recipe:
         return None
     known = inspect.signature(finetune).parameters

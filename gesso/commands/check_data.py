@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from gesso._discovery import UnknownNameError
+from gesso.commands._parser import checked
 from gesso.data.inspection import Finding, find_errors, find_warnings, inspect
 from gesso.data.io import as_paths, check_white_level
 from gesso.data.layouts import NoPairsError, Pair, find_pairs, find_photos, find_scales, find_splits, find_unpaired
@@ -40,6 +41,7 @@ class DataReport:
         return 1 if self.errors else 0
 
 
+@checked
 def check_data(
     data: str | Path | None = None,
     *,

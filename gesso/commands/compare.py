@@ -19,7 +19,9 @@ from typing import Any, Literal
 import torch
 
 from gesso import checkpoint
+from gesso._names import readable
 from gesso.backbones import Backbone, create_backbone
+from gesso.checkpoint.files import plain
 from gesso.commands._folds import (
     Fold,
     SpoiltPhoto,
@@ -34,7 +36,7 @@ from gesso.commands._folds import (
     write_tests,
 )
 from gesso.commands._jobs import Job, run_jobs
-from gesso.commands._parser import check_call
+from gesso.commands._parser import check_call, checked
 from gesso.commands._starts import Start, check_unset, find_starts
 from gesso.commands._supervised import check_images
 from gesso.commands.finetune import finetune
@@ -44,13 +46,14 @@ from gesso.data.io import write_image
 from gesso.data.sources import whole_pairs
 from gesso.degradations import DegradationSpec
 from gesso.functional.resize import enlarge
+from gesso.metrics import beside, mean_psnr
 from gesso.perceptual import open_metrics
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
 from gesso.report.console import say, show_table, warn
 from gesso.report.statistics import BASELINE, Score
-from gesso.restorer import Restorer
+from gesso.restorer import Restorer, in_words
 from gesso.tasks import Task, degradation_in, find_task, seen_with
-from gesso.training.recipe import Recipe, check_numbers
+from gesso.training.recipe import Recipe
 from gesso.training.run import claimed
 
 MOST_PICTURES = 200  # test images whose restored pictures are kept
@@ -90,6 +93,7 @@ class Run:
     job: Job
 
 
+@checked
 def compare(
     *,
     out: str | Path,
@@ -114,6 +118,7 @@ def compare(
     crop_size: int = 128,
     batch_size: int = 8,
     val_every: int | None = None,
+    tile: int | None = None,
     lr: float = 3e-4,
     schedule: Literal["constant", "cosine", "two_phase"] = "cosine",
     metrics: str | list[str] = "psnr,ssim",
@@ -159,6 +164,8 @@ def compare(
         crop_size: side of the training crops in pixels (of the degraded image).
         batch_size: crops in one batch.
         val_every: steps between two measurements on the test images; none: ten in a run.
+        tile: side in pixels of the tiles that test images are restored in; none: whole images. Tiles change the
+            numbers, so none are taken unasked.
         lr: peak learning rate of fine-tuning.
         schedule: learning rate over a fine-tuning run: "constant", "cosine", or Restormer's "two_phase".
         metrics: what is measured, see `gesso finetune`; gains are of PSNR and SSIM, of others the page has the means.
@@ -175,7 +182,6 @@ def compare(
             that holds another comparison; if nothing could be compared, because random weights or all starts failed.
     """
     recipe = Recipe.of(compare, locals())
-    check_numbers(recipe.options | (finetune_args or {}))
     check_unset("finetune_args", finetune_args or {}, {*inspect.signature(compare).parameters, *OF_A_RUN})
     check_call(finetune, finetune_args or {}, "finetune_args")
     out, repetitions = Path(out), list(dict.fromkeys(numbered("seeds", seeds)))
@@ -200,8 +206,9 @@ def compare(
         "task": task, "scale": scale, **network, "transfer": transfer, "crop_size": crop_size, "batch_size": batch_size,
         "steps": steps, "val_every": val_every or max(1, steps // 10), "lr": lr, "schedule": schedule,
         "sample_every": 0, **further_metrics(metrics, metric_weights),
-        **({} if degradation is None else {"degradation": degradation}),
-        **({} if white_level is None else {"white_level": white_level}), **(finetune_args or {}),
+        **({} if degradation is None else {"degradation": plain(degradation)}),
+        **({} if white_level is None else {"white_level": white_level}), **({} if tile is None else {"tile": tile}),
+        **(finetune_args or {}),
     }  # fmt: skip
     with claimed(out):
         claim(out, recipe)
@@ -347,14 +354,16 @@ def conclude(
     for run in whole:
         if run.seed == runs[0].seed:
             keep_pictures(out, run, folds[run.fold], goal)
+    inputs = list(input_psnrs(folds, goal))
     what = "photos" if isinstance(folds[0].train[0], SpoiltPhoto) else "pairs"
     Facts(
         command=repeating(out, recipe),
         title=f"Does pre-training help {recipe.options['backbone']} to {goal.goal}, with {counts[-1]} {what}?",
-        protocol=str(goal.protocol),
+        protocol=str(goal.protocol) + in_words(recipe.options.get("tile")),
         channels=goal.channels,
         pairs=counts[-1],
-        input_psnr=fmean(input_psnrs(folds, goal)),
+        input_psnr=mean_psnr(inputs),
+        input_identical=beside(inputs),
         costs=costs(whole, primings),
         failures=failures,
         left_out=left_out,
@@ -378,8 +387,8 @@ def conclude(
 
 def scores_of(run: Run, folds: Sequence[Fold]) -> Iterator[Score]:
     """What a run reached on each test image at each measurement."""
-    names = [pair.name for pair in folds[run.fold].test]
-    with (run.job.folder / "images.csv").open(newline="") as file:
+    names = [readable(pair.name) for pair in folds[run.fold].test]
+    with (run.job.folder / "images.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             step, image = int(row["step"]), names[int(row["image"])]
             yield Score(run.seed, run.fold, run.start.name, step, image, float(row["psnr"]), float(row["ssim"]))
@@ -409,8 +418,8 @@ def usable(run: Run) -> bool:
     """Whether a run came to its end, and everything that it measured is a number."""
     if not run.job.done:
         return False
-    with (run.job.folder / "images.csv").open(newline="") as file:
-        return all(math.isfinite(float(row["psnr"])) for row in csv.DictReader(file))
+    with (run.job.folder / "images.csv").open(newline="", encoding="utf-8") as file:
+        return not any(math.isnan(float(row["psnr"])) for row in csv.DictReader(file))
 
 
 def keep_pictures(out: Path, run: Run, fold: Fold, goal: Task) -> None:
@@ -419,11 +428,12 @@ def keep_pictures(out: Path, run: Run, fold: Fold, goal: Task) -> None:
     restorer = None
     samples = whole_pairs(goal, fold.test[:MOST_PICTURES])
     for number, pair in enumerate(samples.pairs):
-        folder = out / "images" / pair.name
+        folder = out / "images" / readable(pair.name)
         picture = folder / f"{file_stem(run.start.name)}.png"
         if picture.exists() and picture.stat().st_mtime > finished:
             continue
-        restorer = restorer or Restorer(trained(run))
+        # as the run was measured: no other tiles, and no other precision
+        restorer = restorer or Restorer(trained(run), run.job.options.get("tile"), precision="float32", adapt=False)
         sample = samples[number]
         write_image(picture, restorer(sample["lq"]), overwrite=True)
         write_image(folder / "input.png", enlarge(sample["lq"], goal.scale).clamp(0, 1), overwrite=True)

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+from gesso.commands._parser import checked
 from gesso.commands._written import Written, check_folder, check_free
 from gesso.data.folders import find_images
 from gesso.data.io import Picture, check_white_level, read_picture, write_picture
@@ -20,6 +21,7 @@ Channels = Literal[1, 3, 4]
 KEPT = (".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm")
 
 
+@checked
 def degrade(
     input: str | Path,
     out: str | Path,

@@ -1,5 +1,6 @@
 """Measure PSNR and SSIM of restored images by the protocol of their task."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -9,10 +10,12 @@ from torch import Tensor
 from gesso import checkpoint as checkpoints
 from gesso._discovery import check_options
 from gesso.backbones import Backbone
+from gesso.commands._parser import checked
 from gesso.commands._scores import Row, Scores, count_whole, find_beside, show, write
 from gesso.commands._test_sets import TestSet, open_test_sets
 from gesso.commands._written import check_results
 from gesso.data.io import as_paths, write_image
+from gesso.data.sources import largest
 from gesso.degradations import DegradationSpec
 from gesso.functional.color import as_rgb
 from gesso.functional.processes import all_shares, place, share_of
@@ -21,10 +24,11 @@ from gesso.metrics import Protocol
 from gesso.perceptual import Perceptual, open_metrics
 from gesso.refiner import Refined
 from gesso.report.console import say, track, warn
-from gesso.restorer import Precision, Restorer
+from gesso.restorer import Precision, Restorer, in_words
 from gesso.training.launch import has_to_launch, join, launch
 
 
+@checked
 def evaluate(
     *,
     task: str,
@@ -45,7 +49,7 @@ def evaluate(
     weights: str | None = None,
     backbone_args: dict[str, Any] | None = None,
     prior_cost: bool = False,
-    tile: Literal["auto"] | int | None = "auto",
+    tile: int | None = None,
     overlap: int = 32,
     ensemble: bool = False,
     precision: Precision = "float32",
@@ -86,11 +90,11 @@ def evaluate(
         backbone_args: options that the file does not tell, such as `--backbone_args.img_size 256` for Uformer.
         prior_cost: of a refined network, measure also with the stored mean feature in place of its prior, and the
             restorer alone, and say what each costs in dB.
-        tile: side of the tiles in pixels that are restored at a time; "auto": as large as memory allows; none: whole
-            images.
+        tile: side of the tiles in pixels that are restored at a time; none: whole images. Never chosen by itself, for
+            tiles change numbers; the protocol says them.
         overlap: pixels that neighbouring tiles share; half a tile at most.
         ensemble: average over eight flips and rotations, at eight times the cost.
-        precision: "float32", "bf16", or "auto": bf16 where the processor computes in it.
+        precision: "float32", "bf16", "float64", or "auto": bf16 where the processor computes in it.
         device: "auto" (a GPU where there is one), or a device of torch such as "cuda:1".
         devices: GPUs, or processes on a CPU, that share the images; torchrun and srun say it themselves.
         seed: the draws of `degradation` follow from it.
@@ -116,10 +120,13 @@ def evaluate(
     restorer, instead = None, {}
     restored_by = "nothing, the input as it is" if scale == 1 else "bicubic enlargement"
     restoring = {"tile": tile, "overlap": overlap, "ensemble": ensemble, "precision": precision, "device": device}
+    restoring |= {"adapt": False}  # what is free of memory is no part of a protocol
     if checkpoint is not None:
         found = checkpoints.recognise(checkpoint, weights=weights, **(backbone_args or {}))
         restorer = Restorer(found.network, **restoring)
-        restored_by = f"{checkpoint}, a {found}" + ("; mean of eight flips and rotations" if ensemble else "")
+        restored_by = f"{checkpoint}, a {found}"
+        restored_by += "" if restorer.precision == "float32" else f"; in {restorer.precision}"
+        restored_by += "; mean of eight flips and rotations" if ensemble else ""
     if prior_cost:
         for what, network in without_prior(restorer, checkpoint, weights, backbone_args or {}).items():
             instead[what] = Restorer(network, **restoring)
@@ -130,9 +137,11 @@ def evaluate(
     check_fit(restorer, sets, checkpoint)
     how = "; ".join(f"{one.name}: {one}" for one in sets) if mix else str(sets[0])
     how += f", seed {seed}" if any(one.degradation for one in sets) else ""
-    for line in [f"{one.name}: {one}" for one in sets] if mix else [f"{task}: {how}"]:
+    how += in_words(tile, overlap) if restorer else ""
+    for line in [f"{one.name}: {one}{in_words(tile, overlap)}" for one in sets] if mix else [f"{task}: {how}"]:
         say(line)
     say(f"restored by {restored_by}")
+    check_memory(restorer, sets)
 
     join()
     rows, failed = measure(sets, restorer, out if save_images else None, overwrite=overwrite, perceptual=perceptual)
@@ -179,7 +188,7 @@ def measure(
                 if out is not None:
                     write_image(out / "images" / one.name / f"{sample['name']}.png", restored, overwrite=overwrite)
                 others = perceptual(restored, sample["gt"], one.task.protocol) if perceptual else {}
-                done.append(Row(one.name, sample["name"], **one.task.protocol(restored, sample["gt"]), others=others))
+                done.append(measured(one, sample, restored, others))
             except (ValueError, OSError, MemoryError) as error:
                 done.append(str(error))
         for outcome in all_shares(done, len(one.images)):
@@ -191,6 +200,30 @@ def measure(
     if not rows:
         raise ValueError(f"none of the images could be measured; the last one: {failed[-1]}")
     return rows, failed
+
+
+def check_memory(restorer: Restorer | None, sets: Sequence[TestSet]) -> None:
+    """Checks that the largest image of each set can be restored as it is, before the first is measured.
+
+    Raises:
+        MemoryError: if not; it says which tile would fit.
+    """
+    for one in sets:
+        if restorer is not None and (size := largest(one.images)):
+            restorer.check_memory(*size)
+
+
+def measured(one: TestSet, sample: dict[str, Any], restored: Tensor, others: dict[str, float]) -> Row:
+    """The measurement of a restored image.
+
+    Raises:
+        ValueError: if it holds values that are no numbers.
+    """
+    found = one.task.protocol(restored, sample["gt"])
+    row = Row(one.name, sample["name"], found["psnr"], found["ssim"], others=others)
+    if math.isnan(row.psnr):
+        raise ValueError(f"{one.name} {row.name}: the restored image holds values that are not finite")
+    return row
 
 
 def as_it_is(lq: Tensor, one: TestSet) -> Tensor:

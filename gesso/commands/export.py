@@ -5,10 +5,12 @@ from typing import Any
 
 from gesso import checkpoint as checkpoints
 from gesso.checkpoint.export import Format, degae_paths
+from gesso.commands._parser import checked
 from gesso.commands._written import check_free
 from gesso.report.console import say
 
 
+@checked
 def export(
     checkpoint: str | Path,
     out: str | Path,

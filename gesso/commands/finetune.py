@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from gesso import checkpoint
-from gesso.backbones import Backbone, create_backbone
+from gesso.backbones import Backbone, BackboneSpec, open_backbone, spell_backbone
 from gesso.backbones._transfer import PaperTransfer
-from gesso.commands._supervised import check_fit, loss_for, measure_input, open_data
+from gesso.commands._parser import checked
+from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations
 from gesso.data.mixes import Sampling, mixed
 from gesso.degradations import DegradationSpec
 from gesso.functional.random import seed_for
@@ -22,11 +23,12 @@ from gesso.primed import in_full, restores
 from gesso.report.console import say
 from gesso.training.finetune_module import FinetuneModule
 from gesso.training.launch import has_to_launch, launch
-from gesso.training.recipe import Recipe, check_numbers
+from gesso.training.recipe import Recipe
 from gesso.training.run import fit
 from gesso.training.sampling import Stage, parse_stages
 
 
+@checked
 def finetune(
     *,
     out: str | Path,
@@ -44,9 +46,9 @@ def finetune(
     mix: list[dict[str, Any]] | None = None,
     sampling: Sampling = "repeats",
     scale: int = 1,
-    backbone: str = "restormer",
+    backbone: BackboneSpec = "restormer",
     backbone_args: dict[str, Any] | None = None,
-    init: str = "random",
+    init: str | Path = "random",
     transfer: Literal["network", "paper"] = "network",
     keep_last: bool | None = None,
     shrink: float = 1.0,
@@ -65,6 +67,7 @@ def finetune(
     val_every: int = 4_000,
     metrics: str | list[str] = "psnr,ssim",
     metric_weights: str | Path | None = None,
+    tile: int | None = None,
     weight_decay: float = 1e-4,
     seed: int = 0,
     **run: Any,
@@ -97,7 +100,8 @@ def finetune(
         sampling: how the parts of a mix are drawn: "repeats", as often as they have samples, times their `repeats`; or
             "balanced", in turns, however many samples they have (`repeats` are then the turns in a round).
         scale: enlargement for super-resolution.
-        backbone: name of the network; `gesso list backbones` shows all.
+        backbone: name of the network; `gesso list backbones` shows all. In Python also a module, which is copied and
+            begins with its own weights.
         backbone_args: options of the network, such as `--backbone_args.dim 32`. With `--backbone_args.image_channels 1`
             the images of any task are grey, with 4 they are PNG or TIFF files with a fourth channel of data.
         init: "random", or a file to start from (of gesso or of the authors), or "primed:TASK": the network of this name
@@ -125,6 +129,8 @@ def finetune(
         metrics: what is measured, separated by commas: "psnr" and "ssim", always and as the task defines them; "lpips",
             "lpips_vgg", "dists", and names of pyiqa such as "niqe" (pip install 'gesso[perceptual]').
         metric_weights: folder of the files that such metrics need; none: where torch keeps them. Nothing is downloaded.
+        tile: side in pixels of the tiles that validation images are restored in; none: whole images. Tiles change the
+            numbers, so none are taken unasked.
         weight_decay: decoupled for "adamw".
         seed: every random draw of the run follows from it.
         **run: options that every training run has, see `gesso.training.run.fit`.
@@ -134,15 +140,14 @@ def finetune(
             does not fit the network, or a folder that holds another run.
     """
     options = {k: v for k, v in locals().items() if k != "run"} | run
-    check_numbers(options)
     if has_to_launch(options):
         return launch(finetune, options)
     recipe = Recipe.of(finetune, options)
-    out = Path(out)
+    out, init = Path(out), str(init)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
     perceptual = open_metrics(metrics, metric_weights)
     torch.manual_seed(seed_for(seed, "weights"))
-    net = create_backbone(backbone, **(backbone_args or {}))
+    net = open_backbone(backbone, backbone_args)
     parts = open_data(
         task, mix, scale=scale, data=data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, white_level=white_level,
         degradation=degradation,
@@ -151,17 +156,19 @@ def finetune(
     batches, sets = [stage.batch_size for stage in plan], [part.samples.train for part in parts]
     train = mixed(parts, sets, seed=seed, sampling=sampling, batch_sizes=batches)
     enlarge = scale if net.scale == 1 else 1
-    init = in_full(init, backbone)
+    init = in_full(init, spell_backbone(backbone))
     if keep_last is None:
         keep_last = restores_already(init, [part.task.name for part in parts], transfer)
-    net = start(net, init, transfer, keep_last=keep_last, enlarge=enlarge, shrink=shrink, rescale=rescale)
+    if not (keep_last and init == "random" and not isinstance(backbone, str)):  # an object goes on as it is
+        net = start(net, init, transfer, keep_last=keep_last, enlarge=enlarge, shrink=shrink, rescale=rescale)
     check_fit(net, parts)
     if freeze_features:
         for name, parameter in net.named_parameters():
             parameter.requires_grad_(net.is_head(name))
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
-    say(f"{backbone}: {sum(p.numel() for p in net.parameters()):,} parameters, {trained:,} of them trained")
-    validations = [measure_input(part) for part in parts if len(part.samples.validation)]
+    total = sum(p.numel() for p in net.parameters())
+    say(f"{spell_backbone(backbone)}: {total:,} parameters, {trained:,} of them trained")
+    validations = open_validations(parts, net, tile, run)
     module = FinetuneModule(
         net,
         loss_for(parts, loss),
@@ -173,13 +180,14 @@ def finetune(
         features_lr=1.0 if init == "random" else features_lr,
     )
     module.perceptual = perceptual
+    module.tile = tile
     module.facts = {"task": task, "init": init, "transfer": transfer}
     fit(
         module,
         train,
         out,
         recipe,
-        what=f"{task} {backbone}",
+        what=f"{task} {spell_backbone(backbone)}",
         stages=plan,
         steps=steps,
         val_every=val_every,
@@ -192,7 +200,7 @@ def finetune(
 
 def start(
     net: Backbone,
-    init: str,
+    init: str | Path,
     transfer: Literal["network", "paper"],
     *,
     keep_last: bool = False,

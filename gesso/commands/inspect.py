@@ -26,6 +26,7 @@ from gesso.commands._diagnosis import (
     with_best_convolution,
 )
 from gesso.commands._origins import Origin, OwnOutput, beginning, open_origin, own_output, random_start
+from gesso.commands._parser import checked
 from gesso.commands._sweeps import read_sweep
 from gesso.commands._written import check_results
 from gesso.commands.compare import listed
@@ -43,7 +44,6 @@ from gesso.report import diagnosis, figures
 from gesso.report.console import say, show_table, warn
 from gesso.report.sheets import write_sheet
 from gesso.report.viewers import DARK_TO_LIGHT, coloured
-from gesso.training.recipe import check_numbers
 
 START = "random start"
 ANOTHER_START = 0.2  # mean cosine of the weights with their beginning below which it is hardly theirs
@@ -52,13 +52,14 @@ MOST_OWN = 4  # images of a kind that a network restores by itself; decoders tak
 SHOWN = 256  # pixels across a picture in a sheet
 
 
+@checked
 def inspect(
-    what: str | None = None,
+    what: str | Path | None = None,
     *,
     out: str | Path,
     images: str | Path | None = None,
     white_level: int | None = None,
-    against: str | None = None,
+    against: str | Path | None = None,
     backbone_args: dict[str, Any] | None = None,
     count: int = 16,
     crop_size: int = 64,
@@ -66,7 +67,7 @@ def inspect(
     spectra: bool = False,
     embeddings: bool = False,
     tokens: bool = False,
-    sweep: str | list[str] | None = None,
+    sweep: str | Path | list[str] | list[Path] | None = None,
     degradations: list[Any] | None = None,
     mask_ratio: float = 0.75,
     overwrite: bool = False,
@@ -105,7 +106,6 @@ def inspect(
         FileExistsError: if `out` holds results and `overwrite` is False.
     """
     folder = Path(out)
-    check_numbers({"count": count, "crop_size": crop_size})
     if what is None and sweep is None:
         raise ValueError("expected a file, a folder or the name of a network to look at, or --sweep with folders")
     if what is None and (spectra or embeddings or tokens or against):
@@ -119,7 +119,8 @@ def inspect(
     check_results(folder, "inspection.json", overwrite=overwrite)
     results: dict[str, Any] = {}
     if what is not None:
-        view = View(what, against, backbone_args or {}, images, count, crop_size, seed, degradations, white_level)
+        other = None if against is None else str(against)
+        view = View(str(what), other, backbone_args or {}, images, count, crop_size, seed, degradations, white_level)
         if tokens:
             view.check_tokens()
         results |= view.features(folder) | view.weights(folder) | view.rings(folder)
@@ -131,7 +132,9 @@ def inspect(
         if tokens:
             results["tokens"] = view.tokens(folder)
     if sweep is not None:
-        results["sweep"] = draw_sweep(folder, [Path(place) for place in listed(sweep)])
+        results["sweep"] = draw_sweep(
+            folder, [Path(place) for place in listed(str(sweep) if isinstance(sweep, Path) else sweep)]
+        )
     results = shortened(results)
     with atomic_path(folder / "inspection.json") as path:
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -501,4 +504,4 @@ def draw_sweep(folder: Path, places: Sequence[Path]) -> dict[str, Any]:
 def write_svg(path: Path, drawing: str) -> None:
     """Writes a drawing as a file of its own."""
     with atomic_path(path) as temporary:
-        temporary.write_text(figures.standalone(drawing), encoding="utf-8")
+        temporary.write_text(figures.standalone(drawing), encoding="utf-8", errors="backslashreplace")

@@ -11,6 +11,7 @@ from docstring_parser import parse
 
 from gesso import _discovery
 from gesso.backbones import backbone_classes, create_backbone, list_backbones
+from gesso.commands._parser import checked
 from gesso.degradations import degradation_classes
 from gesso.pretext import list_pretexts, pretext_class
 from gesso.primed import list_primed
@@ -20,6 +21,7 @@ from gesso.tasks import TASKS
 Kind = Literal["backbones", "pretexts", "degradations", "tasks", "recipes", "primed"]
 
 
+@checked
 def list(kind: Kind, name: str | None = None) -> None:
     """Prints what there is of a kind, or the options of one of them.
 

@@ -6,7 +6,8 @@ from typing import Any, Literal
 import torch
 
 from gesso import checkpoint
-from gesso.backbones import create_backbone
+from gesso.backbones import BackboneSpec, open_backbone, spell_backbone
+from gesso.commands._parser import checked
 from gesso.data.mixes import MixDataset, open_mix
 from gesso.data.sources import open_images
 from gesso.functional.random import seed_for
@@ -15,7 +16,7 @@ from gesso.primed import in_full
 from gesso.report.console import say
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.pretrain_module import PretrainModule
-from gesso.training.recipe import Recipe, check_numbers
+from gesso.training.recipe import Recipe
 from gesso.training.run import fit
 from gesso.training.sampling import Stage
 from gesso.training.schedules import ScheduleName
@@ -24,15 +25,16 @@ from gesso.training.schedules import ScheduleName
 CHOSEN = {"noise": "fixed N(0, 1) noise", "leaves": "procedural dead leaves"}
 
 
+@checked
 def pretrain(
     *,
     out: str | Path,
     pretext: str = "ifp",
     pretext_args: dict[str, Any] | None = None,
-    backbone: str = "restormer",
+    backbone: BackboneSpec = "restormer",
     backbone_args: dict[str, Any] | None = None,
     init: str | Path | None = None,
-    images: Any = None,
+    images: str | Path | list[dict[str, Any]] | None = None,
     count: int | None = None,
     white_level: int | None = None,
     skip_damaged: bool = False,
@@ -55,7 +57,7 @@ def pretrain(
         out: folder of the run.
         pretext: name of the pretext; `gesso list pretexts` shows all with their options.
         pretext_args: options of the pretext, such as `--pretext_args.mask_ratio 0.5`.
-        backbone: name of the network; `gesso list backbones` shows all.
+        backbone: name of the network; `gesso list backbones` shows all. In Python also a module, which is copied.
         backbone_args: options of the network, such as `--backbone_args.dim 32`. With `--backbone_args.image_channels 1`
             images are grey; with 4 they are PNG or TIFF files with a fourth channel of data, or generated so.
         init: file whose weights to begin with, last convolution included where it fits, or "primed:TASK", a network
@@ -82,15 +84,14 @@ def pretrain(
         ValueError: for unknown names and options, values out of range, or a folder that holds another run.
     """
     options = {k: v for k, v in locals().items() if k != "run"} | run
-    check_numbers(options)
     if has_to_launch(options):
         return launch(pretrain, options)
     recipe = Recipe.of(pretrain, options)
     out = Path(out)
     torch.manual_seed(seed_for(seed, "weights"))
-    network = create_backbone(backbone, **(backbone_args or {}))
+    network = open_backbone(backbone, backbone_args)
     if init is not None:
-        init = in_full(init, backbone)
+        init = in_full(str(init), spell_backbone(backbone))
         say(f"{init}: {checkpoint.load_features(network, init, keep_head=True)}")
     method = create_pretext(pretext, network, **(pretext_args or {}))
     if batch_size < method.least_batch:
@@ -98,6 +99,7 @@ def pretrain(
             f"batch_size: {pretext} compares the images of a batch ({method.coupling}), so it needs "
             f"{method.least_batch} or more, got {batch_size}"
         )
+    images = str(images) if isinstance(images, Path) else images
     if images is None:
         images = method.images
         say(f"images: {images}, {CHOSEN[images]} (the default of {pretext}; --images FOLDER takes photos)")
@@ -115,13 +117,14 @@ def pretrain(
     module = PretrainModule(method)
     module.facts = {"pretext": pretext, "pretext_args": pretext_args or {}, "images": images}
     body = sum(p.numel() for p in method.backbone.parameters())
-    say(f"{backbone}: {body:,} parameters, and {sum(p.numel() for p in method.parameters()) - body:,} to throw away")
+    decoder = sum(p.numel() for p in method.parameters()) - body
+    say(f"{spell_backbone(backbone)}: {body:,} parameters, and {decoder:,} to throw away")
     fit(
         module,
         dataset,
         out,
         recipe,
-        what=f"{pretext} {backbone}",
+        what=f"{pretext} {spell_backbone(backbone)}",
         stages=[Stage(1.0, crop_size, batch_size)],
         steps=steps,
         val_every=0,

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gesso.backbones import Backbone, create_backbone
+from gesso.backbones import Backbone, BackboneSpec, open_backbone, spell_backbone
 from gesso.commands._origins import open_file
+from gesso.commands._parser import checked
 from gesso.commands._written import check_results
 from gesso.data.datasets import Window, cut
-from gesso.data.io import as_paths, atomic_path
+from gesso.data.io import as_paths, atomic_path, atomic_text
 from gesso.data.layouts import find_photos
 from gesso.data.origins import check_channels, read_pixels
 from gesso.data.sources import as_stored, open_images
@@ -52,13 +53,14 @@ class Accuracy:
         return float(np.std(self.accuracies))
 
 
+@checked
 def probe(
     *,
-    images: str = "leaves",
+    images: str | Path = "leaves",
     white_level: int | None = None,
-    backbone: str | None = None,
+    backbone: BackboneSpec | None = None,
     backbone_args: dict[str, Any] | None = None,
-    checkpoint: str | list[str] | None = None,
+    checkpoint: str | Path | list[str] | list[Path] | None = None,
     degradations: list[Any] | None = None,
     count: int = 100,
     own_images: bool = False,
@@ -101,7 +103,8 @@ def probe(
         FileExistsError: if `out` holds results and `overwrite` is False.
     """
     (folder,) = as_paths(out)
-    files = [checkpoint] if isinstance(checkpoint, str) else list(checkpoint or [])
+    files = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint or []
+    files, images = [str(file) for file in files], str(images)
     if backbone is None and not files and not pixels:
         raise ValueError("expected a backbone to probe with random weights, a checkpoint, or both")
     if folder is not None:
@@ -142,9 +145,9 @@ def class_name(spoil: Degradation) -> str:
     return kinds.pop() if len(kinds) == 1 else spoil.name
 
 
-def published(accuracy: Accuracy, backbone: str | None) -> str:
+def published(accuracy: Accuracy, backbone: BackboneSpec | None) -> str:
     """What DCPT's authors found for this network with random weights, on other images."""
-    if accuracy.start != "random" or backbone is None:
+    if accuracy.start != "random" or not isinstance(backbone, str):
         return ""
     return next((value for name, value in PUBLISHED.items() if backbone.startswith(name.lower())), "")
 
@@ -185,7 +188,7 @@ class Pixels(Backbone):
 
 
 def starts(
-    backbone: str | None, options: dict[str, Any], files: Sequence[str], seed: int, pixels: bool
+    backbone: BackboneSpec | None, options: dict[str, Any], files: Sequence[str], seed: int, pixels: bool
 ) -> list[tuple[str, Backbone]]:
     """Networks to probe, by what their weights are: first none, if `pixels`, then the random one.
 
@@ -195,9 +198,9 @@ def starts(
     channels = options.get("image_channels")
     if backbone is not None:
         torch.manual_seed(seed_for(seed, "weights"))
-        network = with_random_weights(create_backbone(backbone, **options))
+        network = with_random_weights(open_backbone(backbone, options))
         channels = network.in_channels
-        check_channels(backbone, channels)
+        check_channels(spell_backbone(backbone), channels)
         networks.append(("random", network))
     for file in files:
         network = open_file(file, channels)
@@ -272,7 +275,7 @@ def write(
     from matplotlib.figure import Figure
     from sklearn.manifold import TSNE
 
-    with atomic_path(folder / "probe.csv") as path, path.open("w", newline="") as file:
+    with atomic_text(folder / "probe.csv") as file:
         table = csv.writer(file)
         table.writerow(["start", *(f"split {split}" for split in SPLITS), "mean", "spread"])
         table.writerows([a.start, *a.accuracies, a.mean, a.spread] for a in found)

@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 from gesso import checkpoint as checkpoints
 from gesso._discovery import check_options
 from gesso.backbones import create_backbone, list_backbones
-from gesso.commands._supervised import check_fit, loss_for, measure_input, open_data
+from gesso.commands._parser import checked
+from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations
 from gesso.data.datasets import PairDataset
 from gesso.data.io import atomic_path
 from gesso.data.mixes import Part, Sampling, mixed
@@ -29,7 +30,7 @@ from gesso.perceptual import open_metrics
 from gesso.refiner import ABLATIONS, PTGRM, Ablation, Level, Prior, Refined, View, open_prior
 from gesso.report.console import say, track, warn
 from gesso.training.launch import has_to_launch, launch
-from gesso.training.recipe import Recipe, check_numbers
+from gesso.training.recipe import Recipe
 from gesso.training.refine_module import PriorDataset, RefineModule
 from gesso.training.run import fit
 from gesso.training.sampling import Stage, parse_stages
@@ -38,11 +39,12 @@ MEAN_OF, AT_ONCE = 256, 16  # training crops whose prior makes the mean
 LIGHT = 1_000_000  # parameters
 
 
+@checked
 def refine(
     *,
     out: str | Path,
     checkpoint: str | Path,
-    prior: str,
+    prior: str | Path,
     task: str,
     data: str | Path | None = None,
     lq: str | Path | None = None,
@@ -73,6 +75,7 @@ def refine(
     val_every: int = 4_000,
     metrics: str | list[str] = "psnr,ssim",
     metric_weights: str | Path | None = None,
+    tile: int | None = None,
     optimizer: Literal["adam", "adamw"] = "adam",
     lr: float = 1e-4,
     betas: tuple[float, float] = (0.9, 0.99),
@@ -132,6 +135,8 @@ def refine(
         metrics: what is measured, separated by commas: "psnr" and "ssim", always and as the task defines them; "lpips",
             "lpips_vgg", "dists", and names of pyiqa such as "niqe" (pip install 'gesso[perceptual]').
         metric_weights: folder of the files that such metrics need; none: where torch keeps them. Nothing is downloaded.
+        tile: side in pixels of the tiles that validation images are restored in; none: whole images. Tiles change the
+            numbers, so none are taken unasked.
         optimizer: "adam" or "adamw".
         lr: peak learning rate.
         betas: running-average coefficients of Adam.
@@ -144,11 +149,10 @@ def refine(
             not the refiner's, or a folder that holds another run.
     """
     options = {k: v for k, v in locals().items() if k != "run"} | run
-    check_numbers(options)
     if has_to_launch(options):
         return launch(refine, options)
     recipe = Recipe.of(refine, options)
-    out = Path(out)
+    out, prior = Path(out), str(prior)
     plan = parse_stages(stages) if stages else [Stage(1.0, crop_size, batch_size)]
     perceptual = open_metrics(metrics, metric_weights)
     torch.manual_seed(seed_for(seed, "weights"))
@@ -175,9 +179,10 @@ def refine(
         datasets = [whole_images(part) for part in parts]
     batches = [stage.batch_size for stage in plan]
     train = mixed(parts, datasets, seed=seed, sampling=sampling, batch_sizes=batches)
-    validations = [measure_input(part) for part in parts if len(part.samples.validation)]
+    validations = open_validations(parts, net, tile, run)
     module = RefineModule(net, loss_for(parts, loss), validations, out, restored_weight=restored_weight)
     module.perceptual = perceptual
+    module.tile = tile
     module.facts = {"task": task, "restorer": str(checkpoint)}
     if net.prior is not None:
         module.look_ahead = partial(look_ahead, net, datasets, train, plan[0].crop_size, Path(prior_cache or out))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gesso import checkpoint as checkpoints
+from gesso.commands._parser import checked
 from gesso.commands._written import Written, check_folder, check_free
 from gesso.data.encoding import KINDS, check_holds, kind_of
 from gesso.data.folders import find_images
@@ -24,6 +25,7 @@ from gesso.restorer import Blend, Precision, Restorer, Watch
 from gesso.training.launch import has_to_launch, join, launch
 
 
+@checked
 def restore(
     input: str | Path,
     out: str | Path,

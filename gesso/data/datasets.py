@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from gesso.data.decoded import Decoded
 from gesso.data.layouts import Pair
-from gesso.data.origins import Planes, WithWhite, files_of, read_pixels, to_tensor
+from gesso.data.origins import Planes, WithWhite, files_of, is_turned, read_pixels, to_tensor
 from gesso.degradations import Degradation
 from gesso.functional.color import to_grey
 from gesso.functional.dihedral import dihedral
@@ -181,7 +181,13 @@ class NoiseDataset(Dataset[Sample]):
         positions = range(index * self.per_sample, (index + 1) * self.per_sample)
         numbers = [shuffled(position, self.count, self.seed) for position in positions]
         images = [
-            torch.randn(self.channels, crop_size, crop_size, generator=generator_for(self.seed, "noise", number))
+            torch.randn(
+                self.channels,
+                crop_size,
+                crop_size,
+                generator=generator_for(self.seed, "noise", number),
+                dtype=torch.float32,
+            )
             for number in numbers
         ]
         return {"image": stack(images), "name": " + ".join(f"noise {number}" for number in numbers)}
@@ -321,7 +327,11 @@ def ground_truth(pair: Pair, lq: np.ndarray, gt: np.ndarray, scale: int) -> np.n
         return gt[border:-border, border:-border]
     expected = "the same size" if scale == 1 else f"a ground truth {scale} times as large"
     expected += "" if scale == 1 else f" (scale {scale}), but for less than {scale} pixels at the right and the bottom"
-    raise ValueError(f"{pair.lq} is {width}x{height} and {pair.gt} is {gt_width}x{gt_height}; expected {expected}")
+    seen = f"{pair.lq} is {width}x{height} and {pair.gt} is {gt_width}x{gt_height}"
+    turned = [side for side, array in ((pair.lq, lq), (pair.gt, gt)) if is_turned(side, *array.shape[:2])]
+    if len(turned) == 1 and gt_height * height == gt_width * width:
+        seen += f", for EXIF has turned {turned[0]} and not the other; save both upright, or take the tag out of it"
+    raise ValueError(f"{seen}; expected {expected}")
 
 
 def cut_to_multiple(pixels: np.ndarray, scale: int, folder: Path) -> np.ndarray:

@@ -8,11 +8,13 @@ import uuid
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gesso._names import fitting
 from gesso.data.decoding import DEPTHS, decode, decode_bytes
 from gesso.data.encoding import KINDS, check_holds, encode, encode_tiff, kind_of
 from gesso.data.headers import Header, ImageError, tiff_pages
@@ -259,7 +261,7 @@ def atomic_path(path: str | Path, *failures: type[Exception]) -> Iterator[Path]:
         OSError: if the folder or the file cannot be written (no permission, disk full); it names `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    temporary = path.with_name(fitting(f".{path.stem}", f".{uuid.uuid4().hex[:8]}.tmp{path.suffix}"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -274,6 +276,19 @@ def atomic_path(path: str | Path, *failures: type[Exception]) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_text(path: str | Path) -> Iterator[TextIO]:
+    """A text file in UTF-8 that appears as `atomic_path` has it; line ends are written as they are.
+
+    What UTF-8 cannot hold, of file names that are none, stands there escaped: no name costs what was measured.
+    """
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        yield file
 
 
 def _bits(array: np.ndarray) -> int:

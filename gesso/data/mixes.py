@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch.utils.data import Dataset
 
 from gesso._discovery import check_names, check_options
+from gesso._options import check_range, check_values, declared
 from gesso.data.datasets import Key, Sample, shuffled
 from gesso.data.sources import TrainingData, open_training_data
 from gesso.functional.checks import check_choice
@@ -110,9 +111,8 @@ def open_part(
     Raises:
         ValueError: if there is nothing to train on, or a number is not positive.
     """
-    for option, number in (("repeats", repeats), ("crop_size", crop_size)):
-        if number is not None and number < 1:
-            raise ValueError(f"mix: {option} must be positive, got {number} for {name or task}")
+    for option, number in (("repeats", repeats), ("crop_size", crop_size), ("scale", scale)):
+        check_range(option, number, f"mix: {name or task}")
     goal = adjusted(seen_with(find_task(task, scale=scale), channels), protocol)
     goal = dataclasses.replace(goal, white_level=white_level)
     return Part(name or task, goal, open_training_data(goal, seed=seed, **data), repeats, crop_size)
@@ -167,9 +167,11 @@ def open_mix(
             are named, with what was searched.
     """
     parts, missing = [], []
+    kinds = declared(open_training_data) | declared(open_part)
     known = {*OWN, *inspect.signature(open_training_data).parameters} - {"seed"}
     for name, entry in zip(check_mix(mix), mix, strict=True):
         check_names(entry, known, f"mix part {name}")
+        check_values(kinds, entry, f"mix part {name}")
         try:
             parts.append(open_part(**{"skip_damaged": skip_damaged, **entry}, channels=channels, seed=seed))
         except (ValueError, OSError) as error:

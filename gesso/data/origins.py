@@ -170,6 +170,23 @@ def declared(origin: Path | Views | Planes | WithWhite) -> tuple[int, int, type]
     return header.width * header.height, channels, np.float32 if header.white else DEPTHS[header.bits]
 
 
+def is_turned(origin: Origin, height: int, width: int) -> bool:
+    """Whether EXIF has turned an image, read as `height` x `width`, by a quarter: its header declares other sides."""
+    size = declared_size(origin)
+    return size is not None and (size[0] < size[1]) != (height < width)
+
+
+def declared_size(origin: Origin) -> tuple[int, int] | None:
+    """Height and width that the header of an image declares, before any rotation; None where none can be read."""
+    if isinstance(origin, Block):
+        return None
+    try:
+        header = read_header(files_of(origin)[0])
+    except (ImageError, OSError):
+        return None  # whoever reads the pixels says what is wrong
+    return header.height, header.width
+
+
 # ------------------------------------------------------------------------------------------------------- MATLAB
 
 

@@ -1,6 +1,7 @@
 """Where images come from: noise, procedural images or photos for pretexts; pairs or degraded photos for tasks."""
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from gesso.data.layouts import (
     find_unpaired,
 )
 from gesso.data.left_out import WhiteLevelWarning, doubt_of_white, left_out
-from gesso.data.origins import Origin, Planes, WithWhite, check_channels
+from gesso.data.origins import Origin, Planes, WithWhite, check_channels, declared_size
 from gesso.data.pairing import is_list, is_template
 from gesso.data.procedural import SOURCES, ProceduralImages, ProceduralPairs, WholeProcedural
 from gesso.degradations import Degradation
@@ -96,11 +97,13 @@ class TrainingData:
         train: {"lq", "gt", "name"} by (sample index, crop_size).
         validation: whole images, {"lq", "gt", "name"} by index; empty where there are too few.
         summary: what was found, in one line.
+        from_test: whether the validation images are those of a test split.
     """
 
     train: Dataset[dict[str, Any]]
     validation: WholeImages
     summary: str
+    from_test: bool = False
 
 
 def open_training_data(
@@ -150,7 +153,7 @@ def open_training_data(
         summary = "; ".join([summary, *left_out(sides, data, lq, gt)])
         check_white(sides)
         train = PairDataset(as_seen(task, train), scale=task.scale, grey=grey, seed=seed)
-        return TrainingData(train, whole_pairs(task, held), summary)
+        return TrainingData(train, whole_pairs(task, held), summary, is_test(data, val, holdout))
     if data is None:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
     spoil = task.degradation if degradation is None else degradation_in(task, degradation)
@@ -167,7 +170,8 @@ def open_training_data(
     summary = f"{len(photos)} photos to train, {len(validation)} to validate, spoilt by {spoil}{check}"
     summary = "; ".join([summary, *left_out([*photos, *held], data)])
     check_white(photos)
-    return TrainingData(CleanDataset(photos, spoil, scale=task.scale, grey=grey, seed=seed), validation, summary)
+    train = CleanDataset(photos, spoil, scale=task.scale, grey=grey, seed=seed)
+    return TrainingData(train, validation, summary, is_test(data, val, holdout))
 
 
 def open_procedural(task: Task, source: str, degradation: Any, holdout: int | None, seed: int) -> TrainingData:
@@ -291,6 +295,15 @@ def divide(
     return hold_out(samples, holdout, seed)
 
 
+def is_test(data: Path | None, val: Path | None, holdout: int | None) -> bool:
+    """Whether `divide` takes what to measure on from a test split."""
+    root = val or (data if holdout is None else None)
+    if root is None:
+        return False
+    splits = find_splits(root)
+    return "val" not in splits and ("test" in splits or (val is not None and val.name.lower() in ("test", "testing")))
+
+
 def hold_out(samples: list[Item], count: int | None, seed: int) -> tuple[list[Item], list[Item]]:
     """What is left to train on, and what is kept back, drawn by `seed`.
 
@@ -304,3 +317,15 @@ def hold_out(samples: list[Item], count: int | None, seed: int) -> tuple[list[It
     order = torch.randperm(len(samples), generator=generator_for(seed, "holdout")).tolist()
     held = set(order[:count])
     return [s for i, s in enumerate(samples) if i not in held], [s for i, s in enumerate(samples) if i in held]
+
+
+def largest(images: WholeImages) -> tuple[int, int] | None:
+    """Height and width of the largest of the degraded images, as their headers declare them; None where none does."""
+    if isinstance(images, WholeProcedural):
+        side = images.size // images.pairs.scale
+        return side, side
+    photos = isinstance(images, WholePhotos)
+    sizes = [declared_size(origin) for origin in (images.photos if photos else [pair.lq for pair in images.pairs])]
+    height, width = max((size for size in sizes if size), key=math.prod, default=(0, 0))
+    scale = images.scale if photos else 1
+    return (height // scale, width // scale) if height else None

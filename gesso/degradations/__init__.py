@@ -1,9 +1,12 @@
 """What spoils images, one family a file; the folder is the registry (see `gesso._discovery`)."""
 
-from typing import Any, cast
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from gesso import _discovery
+from gesso._options import InPython
 from gesso.degradations._base import Degradation
+from gesso.functional.building import building
 
 __all__ = [
     "Degradation",
@@ -14,8 +17,11 @@ __all__ = [
     "parse_degradation",
 ]
 
-DegradationSpec = str | dict[str, Any] | list[Any]
-"""A degradation as YAML writes it: a name, `{name: ..., option: ...}`, or a list of these in order."""
+if TYPE_CHECKING:
+    DegradationSpec = str | dict[str, Any] | list[Any] | Degradation
+else:
+    DegradationSpec = Annotated[str | dict[str, Any] | list[Any], InPython(Degradation, "a Degradation")]
+"""A degradation as YAML writes it: a name, `{name: ..., option: ...}`, or a list of these in order; or the value."""
 
 PARTS = {"compose": "steps", "mix": "choices", "random_order": "choices"}
 
@@ -48,11 +54,13 @@ def create_degradation(name: str, **options: Any) -> Degradation:
     kinds = degradation_classes()
     if name not in kinds:
         raise _discovery.UnknownNameError(f"unknown degradation {name!r}; {_discovery.suggest(name, kinds)}")
-    _discovery.check_options(kinds[name], options, name)
+    _discovery.check_names(options, [field.name for field in dataclasses.fields(kinds[name])], name)
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-    if (parts := PARTS.get(name, "")) in values:
+    if isinstance(values.get(parts := PARTS.get(name, "")), tuple):
         values[parts] = tuple(parse_degradation(part) for part in values[parts])
-    return kinds[name](**kinds[name].variants.get(name, {}) | values)
+    _discovery.check_options(kinds[name], values, name)
+    with building(name, options, f"`gesso list degradations {name}` shows what they mean"):
+        return kinds[name](**kinds[name].variants.get(name, {}) | values)
 
 
 def parse_degradation(value: Any) -> Degradation:

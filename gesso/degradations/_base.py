@@ -58,6 +58,18 @@ class Degradation:
             raise ValueError(f"{self.name}: defined for RGB and grey, these images have {image.shape[1]} channels")
         return self._apply(image, generator)
 
+    def as_yaml(self) -> dict[str, Any]:
+        """What YAML writes for it, and `parse_degradation` reads: its name and its fields, ranges as lists.
+
+        Example:
+            >>> from gesso.degradations import create_degradation
+            >>> create_degradation("jpeg", quality=30).as_yaml()
+            {'name': 'jpeg', 'quality': 30}
+        """
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        given = {name: value for name, value in fields.items() if value is not None}
+        return {"name": self.name, **{name: _spelled(value) for name, value in given.items()}}
+
     def _apply(self, image: Tensor, generator: Draws) -> Tensor:
         """What `__call__` returns, for an image whose shape has been checked."""
         raise NotImplementedError
@@ -65,6 +77,13 @@ class Degradation:
     def _apply_grey(self, image: Tensor, generator: Draws) -> Tensor:
         """Likewise for images of one channel (B, 1, H, W)."""
         return self._apply(image.expand(-1, 3, -1, -1), generator)[:, :1]
+
+
+def _spelled(value: Any) -> Any:
+    """The value of a field as YAML has it."""
+    if isinstance(value, tuple):
+        return [_spelled(item) for item in value]
+    return value.as_yaml() if isinstance(value, Degradation) else value
 
 
 def draw(value: Range, image: Tensor, generator: Draws, each: int = 1) -> Tensor:

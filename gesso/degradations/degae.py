@@ -105,7 +105,7 @@ class DegAE(Degradation):
 
 def uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
     """A number in [low, high)."""
-    return low + (high - low) * torch.rand((), generator=generator).item()
+    return low + (high - low) * torch.rand((), generator=generator, dtype=torch.float32).item()
 
 
 def integer(generator: torch.Generator, low: int, high: int) -> int:
@@ -135,9 +135,9 @@ def draw_noise(generator: torch.Generator, *, most: int, speckle: bool) -> Step:
     level = integer(generator, 2, most) / 255
     kind = uniform(generator)
     if kind > 0.6:
-        mixing = level * torch.eye(3)
+        mixing = level * torch.eye(3, dtype=torch.float32)
     elif kind < 0.4:
-        mixing = level * torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+        mixing = level * torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float32)
     else:
         mixing = draw_mixing(generator, most / 255)
 
@@ -156,8 +156,9 @@ def draw_mixing(generator: torch.Generator, level: float) -> Tensor:
     D is diagonal and uniform, U an orthonormal basis of a uniform random matrix. The element-wise absolute value can
     leave negative eigenvalues; their size is taken, as NumPy's `multivariate_normal` does.
     """
-    basis = torch.linalg.svd(torch.rand(3, 3, generator=generator))[0]
-    covariance = (basis.T @ torch.diag(torch.rand(3, generator=generator)) @ basis).abs()
+    basis = torch.linalg.svd(torch.rand(3, 3, generator=generator, dtype=torch.float32))[0]
+    shares = torch.rand(3, generator=generator, dtype=torch.float32)
+    covariance = (basis.T @ torch.diag(shares) @ basis).abs()
     values, vectors = torch.linalg.eigh(covariance)
     return level * values.abs().sqrt().unsqueeze(1) * vectors.T
 
@@ -171,7 +172,7 @@ def draw_poisson(generator: torch.Generator) -> Step:
         image = (image * 255).round() / 255
         if not grey:
             return count_photons(image, photons, realisation)
-        light = (image * torch.tensor(LUMA).to(image).view(3, 1, 1)).sum(1, keepdim=True)
+        light = (image * torch.tensor(LUMA, dtype=image.dtype, device=image.device).view(3, 1, 1)).sum(1, keepdim=True)
         light = (light * 255).round() / 255
         counted = torch.poisson(light * photons, generator=realisation) / photons
         return (image + counted - light).clamp(0, 1)

@@ -55,7 +55,8 @@ def _detail(y: Tensor) -> Tensor:
     band = _box(y, 1) - _box(_box(y, 4), 4)
     band = band / (_box(band.square(), 8).sqrt() + 0.01)
     height, width = y.shape[-2:]
-    fade = torch.hann_window(height, device=y.device)[:, None] * torch.hann_window(width, device=y.device)
+    like = {"dtype": y.dtype, "device": y.device}
+    fade = torch.hann_window(height, **like)[:, None] * torch.hann_window(width, **like)
     return band.squeeze(0) * fade
 
 

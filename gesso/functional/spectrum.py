@@ -79,7 +79,7 @@ def ring_mask(height: int, width: int, rings: Tensor, geometry: Geometry = "symm
     total = ring_total(height, width)
     rows, columns = offsets(height, width, rings.device)
     ring = torch.maximum(rows.abs(), columns.abs()).clamp(max=total)  # `total` stands for "in no ring"
-    kept = torch.ones(len(rings), total + 1, device=rings.device).scatter(1, rings, 0.0)
+    kept = torch.ones(len(rings), total + 1, dtype=torch.float32, device=rings.device).scatter(1, rings, 0.0)
     kept[:, 0] = 1.0
     mask = kept[:, ring]
     if geometry == "published":

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from gesso import _discovery
 from gesso.backbones._base import Backbone
+from gesso.functional.building import building
 from gesso.pretext._base import Pretext
 
 __all__ = ["Pretext", "create_pretext", "list_pretexts", "pretext_class"]
@@ -47,4 +48,5 @@ def create_pretext(name: str, backbone: Backbone, *, preset: str | None = None, 
         suggestion = _discovery.suggest(preset, pretext.presets)
         raise _discovery.UnknownNameError(f"pretext {name} has no preset {preset!r}; {suggestion}")
     _discovery.check_options(pretext.__init__, options, f"pretext {name}")
-    return pretext(backbone, **(pretext.presets.get(preset or "", {}) | options))
+    with building(f"pretext {name}", options, f"`gesso list pretexts {name}` shows what they mean"):
+        return pretext(backbone, **(pretext.presets.get(preset or "", {}) | options))

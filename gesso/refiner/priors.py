@@ -13,7 +13,6 @@ also gives a prior of two dimensions. Where it comes from is one word:
 import contextlib
 import hashlib
 import importlib
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gesso._discovery import suggest
+from gesso._discovery import CODE, PRIORS, load_class, suggest
 from gesso.backbones import Backbone
 from gesso.functional.color import as_rgb
 from gesso.functional.padding import pad, round_up
@@ -130,9 +129,7 @@ def open_prior(source: str, load: Load) -> Prior:
 
 def is_code(source: str) -> bool:
     """Whether a word names a class: opening it runs code that no file should choose."""
-    path = Path(source)
-    known = source.startswith(("clip:", "sd:"))
-    return ":" in source and not known and not path.is_absolute() and not path.exists()
+    return bool(CODE.fullmatch(source)) and not source.startswith(PRIORS) and not Path(source).exists()
 
 
 class PooledFeatures(nn.Module):
@@ -345,23 +342,13 @@ def optional(package: str, extra: str = "clip") -> Any:
 
 
 def own_model(source: str) -> nn.Module:
-    """An instance of the class that MODULE:CLASS names; modules of the working folder are found, too.
+    """An instance of the class that MODULE:CLASS names.
 
     Raises:
-        ValueError: if there is no such module, no such class in it, or it is no `nn.Module`.
+        ValueError: if there is no such module, no such `nn.Module` in it, or it needs arguments.
     """
-    module_name, _, class_name = source.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    kind = load_class(source, nn.Module, "prior")
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ValueError(f"prior {source}: no file, and no module either ({error})") from None
-    if not hasattr(module, class_name):
-        classes = [name for name, value in vars(module).items() if isinstance(value, type)]
-        raise ValueError(f"prior {source}: {module_name} has no {class_name!r}; {suggest(class_name, classes)}")
-    model = getattr(module, class_name)()
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"prior {source}: expected a torch.nn.Module, it builds a {type(model).__name__}")
-    return model
+        return kind()
+    except TypeError as error:
+        raise ValueError(f"prior {source}: cannot be built without arguments ({error})") from None

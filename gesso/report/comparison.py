@@ -14,17 +14,19 @@ and gets `comparison.md`, `comparison.html` and `figures/*.svg`.
 import contextlib
 import csv
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from torch import Tensor
 
-from gesso.data.io import atomic_path, read_picture
+from gesso._recipes import read_recipe
+from gesso.data.io import atomic_text, read_picture
+from gesso.metrics import beside, mean_psnr
 from gesso.report import figures
 from gesso.report.console import duration
 from gesso.report.statistics import (
@@ -73,6 +75,7 @@ class Facts:
         machine: what it ran on.
         channels: of the images that are compared; four are data in every one of their files.
         perceptual: means of what is measured beside PSNR and SSIM after the last step, by start and metric.
+        input_identical: what is to be said beside the mean PSNR, of inputs that are their ground truth.
     """
 
     command: str
@@ -86,17 +89,26 @@ class Facts:
     machine: str = ""
     channels: int = 3
     perceptual: dict[str, dict[str, float]] = field(default_factory=dict)
+    input_identical: str = ""
+
+    @property
+    def input_words(self) -> str:
+        """The mean PSNR of the unrestored images in words."""
+        return f"{self.input_psnr:.2f} dB{self.input_identical}"
 
     def write(self, folder: Path) -> None:
         """Writes `comparison.json`."""
-        with atomic_path(folder / "comparison.json") as path:
-            path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        with atomic_text(folder / "comparison.json") as file:
+            facts = asdict(self)
+            facts["input_psnr"] = self.input_psnr if math.isfinite(self.input_psnr) else str(self.input_psnr)
+            file.write(json.dumps(facts, indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> "Facts":
         """The facts of a results folder."""
         stored = json.loads((folder / "comparison.json").read_text())
-        return cls(**stored | {"costs": {start: Cost(**cost) for start, cost in stored["costs"].items()}})
+        costs = {start: Cost(**cost) for start, cost in stored["costs"].items()}
+        return cls(**stored | {"costs": costs, "input_psnr": float(stored["input_psnr"])})
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,7 @@ class EqualCompute:
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:
     """Writes `comparison.csv`."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Score._fields)
         for score in scores:
@@ -127,7 +139,7 @@ def write_scores(path: Path, scores: Iterable[Score]) -> None:
 
 def read_scores(path: Path) -> list[Score]:
     """The rows of `comparison.csv`."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [
             Score(
                 int(r["seed"]),
@@ -193,7 +205,7 @@ class Comparison:
         fewer = {int(path.parent.name): read_scores(path) for path in (folder / "pairs").glob("*/comparison.csv")}
         scores, facts = read_scores(folder / "comparison.csv"), Facts.read(folder)
         by_pairs = dict(sorted((fewer | {facts.pairs: scores}).items())) if fewer else {}
-        return cls(folder, yaml.safe_load((folder / "config.yaml").read_text()), facts, scores, by_pairs)
+        return cls(folder, read_recipe(folder / "config.yaml"), facts, scores, by_pairs)
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -220,10 +232,12 @@ class Comparison:
         }
 
     def mean(self, start: str, metric: str) -> float:
-        """Mean of "psnr" or "ssim" over seeds and images after the last step."""
-        return float(
-            np.mean([getattr(s, metric) for s in self.scores if s.start == start and s.step == self.last_step])
-        )
+        """Mean of "psnr" or "ssim" over seeds and images after the last step; identical images do not count in PSNR."""
+        return mean_psnr(self.last(start, metric))
+
+    def last(self, start: str, metric: str = "psnr") -> list[float]:
+        """A metric of all images and seeds after the last step."""
+        return [getattr(s, metric) for s in self.scores if s.start == start and s.step == self.last_step]
 
     def image_means(self, start: str) -> dict[str, float]:
         """PSNR after the last step by image, mean over seeds."""
@@ -231,7 +245,7 @@ class Comparison:
         for score in self.scores:
             if score.start == start and score.step == self.last_step:
                 found.setdefault(score.image, []).append(score.psnr)
-        return {image: float(np.mean(values)) for image, values in found.items()}
+        return {image: mean_psnr(values) for image, values in found.items()}
 
     @cached_property
     def seconds_per_step(self) -> float:
@@ -348,14 +362,14 @@ class Comparison:
         header = ["start", "PSNR (dB)", "SSIM", "gain (dB), 95 % interval", "SSIM gain", "p", "p (sign flips)"]
         rows = [
             header,
-            [label(BASELINE), f"{self.mean(BASELINE, 'psnr'):.2f}", f"{self.mean(BASELINE, 'ssim'):.4f}", *"––––"],
+            [label(BASELINE), self.cell(BASELINE), f"{self.mean(BASELINE, 'ssim'):.4f}", *"––––"],
         ]
         for verdict in self.verdicts:
             start, found = verdict.gains.start, verdict.estimate
             rows.append(
                 [
                     verdict.label,
-                    f"{self.mean(start, 'psnr'):.2f}",
+                    self.cell(start),
                     f"{self.mean(start, 'ssim'):.4f}",
                     interval(found),
                     f"{self.ssim_gains[start].mean:+z.4f}",
@@ -371,6 +385,10 @@ class Comparison:
         means = [self.facts.perceptual.get(start, {}) for start in self.labels]
         cells = [[f"{mean[name]:.4f}" if name in mean else "–" for name in metrics] for mean in means]
         return [row + more for row, more in zip(rows, [[name.upper() for name in metrics], *cells], strict=True)]
+
+    def cell(self, start: str) -> str:
+        """The mean PSNR of a start, with the number of identical images beside it where there are any."""
+        return f"{self.mean(start, 'psnr'):.2f}{beside(self.last(start))}"
 
     @cached_property
     def cost_table(self) -> list[list[str]]:
@@ -438,7 +456,7 @@ def markdown(comparison: Comparison) -> str:
     parts = [f"# {facts.title}", *(f"**{verdict}**" for verdict in comparison.verdicts)]
     parts += [f"{label(start)} failed: {why}" for start, why in facts.failures.items()]
     parts += [f"Left out of the gains: {run}: {why}" for run, why in facts.left_out.items()]
-    parts += [markdown_table(comparison.table), f"{facts.protocol}. Unrestored input: {facts.input_psnr:.2f} dB."]
+    parts += [markdown_table(comparison.table), f"{facts.protocol}. Unrestored input: {facts.input_words}."]
     parts += ["## Costs", markdown_table(comparison.cost_table)]
     if len(comparison.equal_table) > 1:
         parts += ["## At equal total compute", markdown_table(comparison.equal_table)]
@@ -483,6 +501,6 @@ def write_report(folder: Path) -> Path:
         **{f"figures/{name}.svg": figures.standalone(comparison.keyed(name)) for name in comparison.figures},
     }
     for name, text in texts.items():
-        with atomic_path(folder / name) as path:
-            path.write_text(text, encoding="utf-8")
+        with atomic_text(folder / name) as file:
+            file.write(text)
     return folder / "comparison.html"

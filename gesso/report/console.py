@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from gesso._names import in_one_line, readable
 from gesso.functional.processes import place
 
 Item = TypeVar("Item")
@@ -21,17 +22,17 @@ console = Console(highlight=False, soft_wrap=True, quiet=place().rank > 0)  # of
 
 def say(text: str, style: str = "") -> None:
     """Prints one line as it is, brackets and all, in a style of rich's such as "bold"."""
-    console.print(Text(text, style))
+    console.print(Text(readable(text), style))
 
 
 def warn(text: str) -> None:
     """Prints one line that begins with `warning:`."""
-    console.print(Text.assemble(("warning:", "yellow"), f" {text}"))
+    console.print(Text.assemble(("warning:", "yellow"), f" {readable(text)}"))
 
 
 def complain(text: str) -> None:
     """Prints one line that begins with `error:`."""
-    console.print(Text.assemble(("error:", "red"), f" {text}"))
+    console.print(Text.assemble(("error:", "red"), f" {readable(text)}"))
 
 
 def show_table(
@@ -40,9 +41,9 @@ def show_table(
     """Prints a table; the first columns, `words` of them, are left-aligned, the others right."""
     table = Table(title=None if title is None else Text(title), title_justify="left", box=None, pad_edge=False)
     for number, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if number < words else "right")
+        table.add_column(Text(in_one_line(name)), justify="left" if number < words else "right")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(in_one_line(str(cell))) for cell in row))
     console.print(table)
 
 
@@ -94,7 +95,7 @@ def track(items: Sequence[Item], what: str, *, transient: bool = False) -> Itera
     """Yields `items` under a progress bar with the time left, which goes away in the end if it is `transient`."""
     pulse = Pulse()
     with progress_bar(transient=transient, disable=transient and not console.is_terminal) as progress:
-        task = progress.add_task(what, total=len(items), note="")
+        task = progress.add_task(in_one_line(what), total=len(items), note="")
         for done, item in enumerate(items, start=1):
             yield item
             progress.advance(task)

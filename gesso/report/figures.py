@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gesso.functional.spectrum import radial_profile
+from gesso.metrics import mean_psnr
 from gesso.report.statistics import BASELINE, Floats, Gains, Score, Verdict, estimate, paired_gains
 
 WIDTH, HEIGHT = 480, 300
@@ -292,10 +293,10 @@ def learning_curves(scores: Sequence[Score], labels: Mapping[str, str]) -> str:
             if score.start == start:
                 table.setdefault(score.step, {}).setdefault(score.seed, []).append(score.psnr)
         steps = sorted(table)
-        of_seeds = [[float(np.mean(values)) for values in table[step].values()] for step in steps]
+        of_seeds = [[mean_psnr(values) for values in table[step].values()] for step in steps]
         if steps:
             low, high = [min(each) for each in of_seeds], [max(each) for each in of_seeds]
-            mean = [float(np.mean(each)) for each in of_seeds]
+            mean = [mean_psnr(each) for each in of_seeds]
             series.append(Series(labels[start], x=steps, y=mean, low=low, high=high, **style_of(i)))
     return chart("PSNR over training steps", series, "fine-tuning step", "PSNR (dB)")
 

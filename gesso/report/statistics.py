@@ -6,6 +6,7 @@ for other trainings and other images. They are crossed, every seed meets every i
 split into folds, each image is tested by the run that did not train on it, and a row is made of as many runs as folds.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -45,6 +46,7 @@ class Gains:
         seeds: the row names.
         images: the column names.
         folds: the fold that tests each image, (images,); all 0 where one test set serves every run.
+        identical: images left out because a run restored them pixel for pixel, which no difference in dB says.
     """
 
     start: str
@@ -53,6 +55,7 @@ class Gains:
     seeds: tuple[int, ...]
     images: tuple[str, ...]
     folds: NDArray[np.intp]
+    identical: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,8 @@ class Verdict:
         runs = (
             f"{seeds} seeds, {images} images" if seeds > 1 else f"{images} images, 1 seed (interval over images only)"
         )
+        if same := len(self.gains.identical):
+            runs += f", {same} of {images + same} identical and left out"
         return f"{mean}{unit} [{low}, {high}], {runs}"
 
     def __str__(self) -> str:
@@ -160,11 +165,12 @@ def paired_gains(
 ) -> Gains:
     """Gains of `start` over `baseline` at `step` (none: the last one that both were measured at).
 
-    Seeds for which a run of either is missing are left out, so that every seed meets every image.
+    Seeds for which a run of either is missing are left out, so that every seed meets every image; likewise images whose
+    PSNR is infinite in a run of either, which are counted.
 
     Raises:
-        ValueError: if no seed is complete for both, there are fewer than two images, a score is not finite, or an image
-            lies in different folds for different seeds.
+        ValueError: if no seed is complete for both, there are fewer than two images, a score is not a number, or an
+            image lies in different folds for different seeds.
     """
     cells: dict[str, dict[int, dict[tuple[int, str], float]]] = {start: {}, baseline: {}}
     folds: dict[str, int] = {}
@@ -187,10 +193,13 @@ def paired_gains(
     )
     if not seeds:
         raise ValueError(f"no seed has a score of every image for both {start} and {baseline} at step {step}")
+    same = tuple(i for i in images if any(math.inf in (ours[seed, i], theirs[seed, i]) for seed in seeds))
+    images = tuple(image for image in images if image not in same)
     table = np.array([[ours[seed, image] - theirs[seed, image] for image in images] for seed in seeds])
     if len(images) < 2 or not np.isfinite(table).all():
-        raise ValueError(f"{start}: expected finite scores of at least 2 images, got {len(images)} images")
-    return Gains(start, metric, table, seeds, images, np.array([folds[image] for image in images]))
+        others = f" beside {len(same)} identical to their ground truth" if same else ""
+        raise ValueError(f"{start}: expected finite scores of at least 2 images, got {len(images)} images{others}")
+    return Gains(start, metric, table, seeds, images, np.array([folds[image] for image in images]), same)
 
 
 def mean_squares(table: Floats, folds: NDArray[np.intp]) -> list[tuple[Floats, int]]:

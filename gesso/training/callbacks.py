@@ -19,7 +19,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from gesso import checkpoint
-from gesso.data.io import atomic_path
+from gesso.data.io import atomic_text
 from gesso.functional.random import generator_for
 from gesso.report.console import Pulse, console, duration, progress_bar, say
 from gesso.report.sheets import with_psnr, write_sheet
@@ -90,7 +90,7 @@ class Keep(Callback):
 
     def list_skipped(self, module: TrainingModule) -> None:
         """Writes `skipped.csv`: in how many skipped steps each sample took part."""
-        with atomic_path(self.out / "skipped.csv") as path, path.open("w", newline="") as file:
+        with atomic_text(self.out / "skipped.csv") as file:
             csv.writer(file).writerows([("sample", "skipped steps"), *module.skipped.most_common()])
 
     def save(self, trainer: Trainer, module: TrainingModule) -> None:

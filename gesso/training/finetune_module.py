@@ -1,5 +1,6 @@
 """Supervised training on a restoration task."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from gesso.functional.color import as_rgb
 from gesso.functional.processes import all_shares, share_of
 from gesso.functional.random import Draws, shared
 from gesso.functional.resize import enlarge
-from gesso.metrics import Protocol
+from gesso.metrics import Protocol, beside, mean_psnr
 from gesso.perceptual import Perceptual
 from gesso.pretext.dcpt import DegradationCritic
 from gesso.report.console import say, show_table, warn
@@ -39,13 +40,19 @@ class Validation:
         name: what the numbers are called in logs.
         pictures: `{"lq", "gt", "name"}` of whole images.
         protocol: how they are measured.
-        input_psnr: PSNR in dB of the unrestored input.
+        input_psnrs: PSNR in dB of each unrestored input, in their order.
     """
 
     name: str
     pictures: Dataset[dict[str, Any]]
     protocol: Protocol
-    input_psnr: float
+    input_psnrs: Sequence[float]
+
+    def gain(self, psnrs: Sequence[float]) -> float:
+        """By how many dB restored images are better than their inputs, mean over those of which both are finite."""
+        pairs = zip(psnrs, self.input_psnrs, strict=True)
+        gains = [psnr - before for psnr, before in pairs if math.inf not in (psnr, before)]
+        return fmean(gains) if gains else 0.0
 
 
 class FinetuneModule(TrainingModule):
@@ -81,6 +88,7 @@ class FinetuneModule(TrainingModule):
         self.images = {f"{validation.name}'s validation": list_names(validation.pictures) for validation in validations}
         self.best_psnr = -float("inf")
         self.perceptual: Perceptual | None = None
+        self.tile: int | None = None  # side of the tiles that images are measured in; none: as they are
 
     @property
     def coupling(self) -> str:
@@ -125,15 +133,21 @@ class FinetuneModule(TrainingModule):
         if not self.validations:
             return
         began = time.perf_counter()
-        restorer = Restorer(self.whole_deliverable(), device=self.device, precision="float32")
+        network = self.whole_deliverable()
+        exact = next(network.parameters()).dtype == torch.float64
+        precision = "float64" if exact else "float32"
+        restorer = Restorer(network, self.tile, device=self.device, precision=precision, adapt=False)
         gathered = [self.score(restorer, validation, watch) for validation in self.validations]
         del restorer  # its network may be a copy
         names = [validation.name for validation in self.validations]
-        reached = {name: (mean(rows, "psnr"), mean(rows, "ssim")) for name, rows in zip(names, gathered, strict=True)}
-        self.reached = ", ".join(f"{name} {psnr:.2f} dB" for name, (psnr, _) in reached.items())
+        psnrs = {name: [row["psnr"] for row in rows] for name, rows in zip(names, gathered, strict=True)}
+        reached = {
+            name: (mean_psnr(psnrs[name]), mean(rows, "ssim")) for name, rows in zip(names, gathered, strict=True)
+        }
+        self.reached = ", ".join(f"{name} {psnr:.2f} dB{beside(psnrs[name])}" for name, (psnr, _) in reached.items())
         if self.trainer.is_global_zero:
             self.record(gathered)
-            self.announce(reached)
+            self.announce(reached, psnrs)
             self.announce_others(names, gathered)
         metrics = {
             f"{name}/{metric}": mean(rows, metric)
@@ -141,7 +155,7 @@ class FinetuneModule(TrainingModule):
             for metric in self.measured
         }
         self.write(metrics | {"validation_seconds": time.perf_counter() - began})
-        self.keep_best(fmean(psnr for psnr, _ in reached.values()))
+        self.keep_best(mean_psnr(psnr for psnr, _ in reached.values()))
 
     def score(self, restorer: Restorer, validation: Validation, watch: Watch) -> list[dict[str, Any]]:
         """What each image of a set reaches, in their order; the devices share them out."""
@@ -190,24 +204,30 @@ class FinetuneModule(TrainingModule):
         ]
         record_rows(self.out / "images.csv", ["set", "step", "image", *self.measured], rows, self.step)
 
-    def announce(self, reached: dict[str, tuple[float, float]]) -> None:
-        """Prints PSNR and SSIM of each validation: a line, or where there are several a table with their mean."""
-        gains = {v.name: reached[v.name][0] - v.input_psnr for v in self.validations}
+    def announce(self, reached: dict[str, tuple[float, float]], psnrs: dict[str, list[float]]) -> None:
+        """Prints PSNR and SSIM of each validation: a line, or where there are several a table with their mean.
+
+        Args:
+            reached: mean PSNR and SSIM by validation.
+            psnrs: that of each image.
+        """
+        gains = {v.name: v.gain(psnrs[v.name]) for v in self.validations}
+        words = {name: f"{psnr:.2f}{beside(psnrs[name])}" for name, (psnr, _) in reached.items()}
         if len(reached) == 1:
-            ((name, (psnr, ssim)),), (gain,) = reached.items(), gains.values()
-            say(f"step {self.step}: {name} PSNR {psnr:.2f} dB ({gain:+.2f} over the input), SSIM {ssim:.4f}")
+            ((name, (_, ssim)),), (gain,) = reached.items(), gains.values()
+            same = beside(psnrs[name])
+            value = f"{reached[name][0]:.2f} dB{same}"
+            say(f"step {self.step}: {name} PSNR {value} ({gain:+.2f} over the input), SSIM {ssim:.4f}")
         else:
-            numbers = {name: (psnr, gains[name], ssim) for name, (psnr, ssim) in reached.items()}
-            psnr, gain, ssim = (fmean(column) for column in zip(*numbers.values(), strict=True))
-            numbers["mean"] = psnr, gain, ssim
-            rows = [
-                (name, f"{psnr:.2f}", f"{gain:+.2f}", f"{ssim:.4f}") for name, (psnr, gain, ssim) in numbers.items()
-            ]
+            rows = [(name, words[name], f"{gains[name]:+.2f}", f"{ssim:.4f}") for name, (_, ssim) in reached.items()]
+            psnr, ssim = mean_psnr(psnr for psnr, _ in reached.values()), fmean(ssim for _, ssim in reached.values())
+            rows.append(("mean", f"{psnr:.2f}", f"{fmean(gains.values()):+.2f}", f"{ssim:.4f}"))
             show_table((f"step {self.step}", "PSNR (dB)", "over the input", "SSIM"), rows)
         for validation in self.validations:
-            if gains[validation.name] <= 0 and self.step > 0:
-                numbers = f"{reached[validation.name][0]:.2f} of {validation.input_psnr:.2f} dB"
-                warn(f"{validation.name}: the restored images are no better than their inputs ({numbers})")
+            name, inputs = validation.name, validation.input_psnrs
+            if gains[name] <= 0 and self.step > 0 and not all(psnr == math.inf for psnr in psnrs[name]):
+                numbers = f"{words[name]} of {mean_psnr(inputs):.2f} dB{beside(inputs)}"
+                warn(f"{name}: the restored images are no better than their inputs ({numbers})")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the best validation so far."""
@@ -230,5 +250,5 @@ def write_triple(path: Path, sample: dict[str, Any], restored: Tensor, protocol:
 
 
 def mean(rows: Sequence[dict[str, Any]], metric: str) -> float:
-    """The mean of a metric over images."""
-    return fmean(row[metric] for row in rows)
+    """The mean of a metric over images, in which identical ones do not count in PSNR."""
+    return mean_psnr(row[metric] for row in rows)

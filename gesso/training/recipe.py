@@ -8,21 +8,11 @@ from typing import Any, Self
 
 import yaml
 
+from gesso._recipes import read_recipe
 from gesso.checkpoint.files import plain
 from gesso.data.io import atomic_path
 
 NOT_KEPT = ("out", "resume", "overwrite")  # where a run is written, and whether it goes on there
-
-POSITIVE = (
-    "steps", "crop_size", "batch_size", "scale", "lr", "accumulate", "clip_norm", "features_lr", "log_every", "count",
-    "devices", "num_nodes", "milestones",
-)  # fmt: skip
-NOT_NEGATIVE = (
-    "val_every", "val_images", "sample_every", "save_every", "snapshot_every", "warmup_steps", "min_lr", "weight_decay",
-    "workers",
-    "restored_weight",
-)  # fmt: skip
-BELOW_ONE = ("ema_decay", "betas")
 
 
 @dataclass(frozen=True)
@@ -64,10 +54,10 @@ class Recipe:
         Raises:
             ValueError: if a run of another kind, or something else, stands there.
         """
-        text = config.read_text()
+        text = config.read_text(encoding="utf-8", errors="replace")
         if not text.startswith(self.first_line):
             raise ValueError(f"{config.parent} holds a run of another kind; choose another folder")
-        return yaml.safe_load(text) or {}
+        return read_recipe(config)
 
     def differences(self, before: Mapping[str, Any], allowed: Collection[str] = ()) -> str:
         """What differs from the options of an earlier run, in words, but for what is allowed to; "" if nothing does.
@@ -98,28 +88,10 @@ def parameters_of(command: Callable[..., Any]) -> list[inspect.Parameter]:
 def write(path: Path, first_line: str, options: Mapping[str, Any]) -> None:
     """Writes options as YAML behind a first line that says whose they are."""
     with atomic_path(path) as temporary:
-        temporary.write_text(f"{first_line}\n{yaml.safe_dump(dict(options), sort_keys=False)}")
+        temporary.write_text(f"{first_line}\n{yaml.safe_dump(dict(options), sort_keys=False)}", encoding="utf-8")
 
 
 def change(path: Path, options: Mapping[str, Any]) -> None:
     """Puts options into the recipe that stands in a file."""
     first_line, rest = path.read_text().split("\n", 1)
     write(path, first_line, yaml.safe_load(rest) | options)
-
-
-def check_numbers(options: Mapping[str, Any]) -> None:
-    """Checks those numbers of a recipe whose names say what they may be; of what is no number the parser complains.
-
-    Raises:
-        ValueError: naming the first that is out of range.
-    """
-    for name, value in options.items():
-        for number in value if isinstance(value, list | tuple) else [value]:
-            if not isinstance(number, int | float):
-                continue
-            if name in POSITIVE and not number > 0:
-                raise ValueError(f"{name}: expected a positive number, got {value}")
-            if name in NOT_NEGATIVE and not number >= 0:
-                raise ValueError(f"{name}: expected 0 or more, got {value}")
-            if name in BELOW_ONE and not 0 <= number < 1:
-                raise ValueError(f"{name}: expected 0 or more and less than 1, got {value}")

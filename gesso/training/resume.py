@@ -23,6 +23,7 @@ MAY_CHANGE = {
     "skip_damaged",
     "val_images",
 }
+MAY_CHANGE |= {"tile"}  # of what is measured; the weights do not depend on it
 SHOWN = 5  # names of images that a message lists
 
 

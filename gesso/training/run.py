@@ -267,6 +267,8 @@ def explained(error: Exception) -> str:
     """What has gone wrong and what to do, where it is known; else nothing."""
     if "DataLoader worker" in str(error):
         return f"a process that loads samples died, perhaps for want of memory ({error}); take fewer --workers"
+    if "--tile" in str(error):
+        return str(error)
     if is_out_of_memory(error):
         return f"out of memory beside the training itself ({str(error).splitlines()[0]}); lower crop_size or batch_size"
     return ""

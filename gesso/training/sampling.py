@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from torch.utils.data import Sampler
 
+from gesso._options import check_range, check_values, declared, shown
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -28,13 +30,14 @@ def parse_stages(stages: Sequence[Mapping[str, Any]]) -> list[Stage]:
     Raises:
         ValueError: if a stage lacks a key, a share or size is not positive, or the shares do not add up to 1.
     """
-    keys = set(Stage.__dataclass_fields__)
-    for stage in stages:
-        if set(stage) != keys or not all(isinstance(value, (int, float)) for value in stage.values()):
-            raise ValueError(f"stages: expected numbers {', '.join(sorted(keys))} in every stage, got {dict(stage)}")
-    plan = [Stage(float(s["share"]), int(s["crop_size"]), int(s["batch_size"])) for s in stages]
-    if any(s.share <= 0 or s.crop_size < 1 or s.batch_size < 1 for s in plan):
-        raise ValueError(f"stages: shares, crop_size and batch_size must be positive, got {list(stages)}")
+    kinds = declared(Stage)
+    for number, stage in enumerate(stages, start=1):
+        if set(stage) != set(kinds):
+            raise ValueError(f"stages: expected {', '.join(sorted(kinds))} in every stage, got {shown(dict(stage))}")
+        check_values(kinds, stage, f"stages: stage {number}")
+        for name, value in stage.items():
+            check_range(name, value, f"stages: stage {number}")
+    plan = [Stage(**stage) for stage in stages]
     if abs(sum(s.share for s in plan) - 1) > 1e-3:
         raise ValueError(f"stages: the shares must add up to 1, they add up to {sum(s.share for s in plan):g}")
     return plan

@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from gesso.data.io import atomic_path
+from gesso.data.io import atomic_path, atomic_text
 
 
 class Table(ExperimentWriter):
@@ -61,7 +61,7 @@ def record_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]
     """Adds the rows of a step to a CSV file that has a column `step`; what it has of this step and later gives way."""
     before = []
     if path.exists():
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             before = [list(row.values()) for row in csv.DictReader(file) if int(row["step"]) < step]
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_text(path) as file:
         csv.writer(file, lineterminator="\n").writerows([header, *before, *rows])

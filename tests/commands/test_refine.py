@@ -163,7 +163,7 @@ def test_a_larger_refiner_without_prior_by_its_recipe(place):
     [
         ({"prior": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"prior": "clip:nowhere"}, "no CLIP weights"),
-        ({"prior": "no_such_module:Class"}, "no module either"),
+        ({"prior": "no_such_module:Class"}, "cannot import no_such_module"),
         ({"prior": "mean"}, "is not refined, so it holds no mean feature"),
         ({"refiner_args": {"widht": 8}}, "did you mean width"),
         ({"ablation": "no_prior"}, "ablation: expected full, no_sve"),

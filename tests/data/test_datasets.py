@@ -312,3 +312,20 @@ def test_files_that_are_no_images_are_found_before_the_first_step(tmp_path):
     (tmp_path / "x.png").write_text("no image")
     with pytest.raises(ImageError, match=r"x\.png"):
         ImageDataset([tmp_path / "x.png"])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("size", [(64, 96), (50, 100)])
+@pytest.mark.parametrize("turned", ["input", "target"])
+def test_a_pair_of_which_exif_has_turned_one_says_so(suffix, size, turned, tmp_path):
+    from PIL import Image
+
+    for side in ("input", "target"):
+        (tmp_path / side).mkdir()
+        exif = Image.Exif()
+        if side == turned:
+            exif[0x0112] = 6
+        Image.new("RGB", size, (90, 60, 30)).save(tmp_path / side / f"0{suffix}", exif=exif)
+    pair = Pair("0", tmp_path / "input" / f"0{suffix}", tmp_path / "target" / f"0{suffix}")
+    with pytest.raises(ValueError, match=rf"for EXIF has turned {tmp_path / turned}/0\{suffix} and not the other"):
+        WholePairs([pair])[0]

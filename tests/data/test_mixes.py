@@ -152,8 +152,8 @@ def test_every_part_that_is_missing_is_named_with_what_was_searched(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"repeats": 0}, "repeats must be positive, got 0 for denoise"),
-        ({"crop_size": -1}, "crop_size must be positive"),
+        ({"repeats": 0}, "mix: denoise: repeats: expected a positive number, got 0"),
+        ({"crop_size": -1}, "crop_size: expected a positive number"),
         ({"protocol": {"chanel": "y"}}, "protocol has no option 'chanel'; did you mean channel"),
         ({"repeat": 2}, "mix part denoise has no option 'repeat'"),
         ({"name": "derain"}, "two parts are called derain"),

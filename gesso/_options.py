@@ -1,0 +1,251 @@
+"""Values of options, held against the types that signatures declare: alike from Python, YAML and the command line."""
+
+import collections.abc
+import functools
+import inspect
+import math
+import numbers
+import os
+import reprlib
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Union, cast, get_args, get_origin
+
+IN_WORDS = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path", Any: "anything",
+    list: "a list [..., ...]", tuple: "a list [..., ...]", dict: "options {name: value}", types.NoneType: "null",
+    collections.abc.Sequence: "a list [..., ...]", collections.abc.Mapping: "options {name: value}",
+}  # fmt: skip
+UNIONS = (Union, types.UnionType)
+LISTS = (list, tuple, collections.abc.Sequence)
+MAPPINGS = (dict, collections.abc.Mapping)
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 80
+
+
+class InPython(NamedTuple):
+    """What an option takes beside the names that files and command lines give; stands in `Annotated`.
+
+    Attributes:
+        kind: class of the objects.
+        words: what they are, for errors.
+    """
+
+    kind: type
+    words: str
+
+
+# ---------------------------------------------------------------------------------------------------------- types
+
+
+def expected(kind: Any) -> str:
+    """A type in words.
+
+    Example:
+        >>> expected(int | None), expected(str | Path), expected(Literal["constant", "cosine"])
+        ('a whole number or null', 'a path', 'constant or cosine')
+    """
+    parts = get_args(kind)
+    if get_origin(kind) is Annotated:
+        return expected(parts[0])
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, parts))
+    if get_origin(kind) in UNIONS:
+        return " or ".join(dict.fromkeys(expected(part) for part in parts if part is not str or Path not in parts))
+    kind = get_origin(kind) or kind
+    return IN_WORDS.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def takes(kind: Any, value: Any) -> bool:
+    """Whether a type takes a value as it stands: no text for a number, no `true` for 1, no number that is not finite.
+
+    Example:
+        >>> takes(int, 3), takes(int, "3"), takes(int, True), takes(float, 3), takes(float, float("nan"))
+        (True, False, False, True, False)
+        >>> takes(list[int] | None, (1, 2)), takes(tuple[float, float], [0.9]), takes(Literal[1, 3], True)
+        (True, False, False)
+    """
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        extras = [extra.kind for extra in parts[1:] if isinstance(extra, InPython)]
+        return isinstance(value, tuple(extras)) or takes(parts[0], value)
+    if origin in UNIONS:
+        return any(takes(part, value) for part in parts)
+    if origin is Literal:
+        return any(type(value) is type(part) and value == part for part in parts)
+    kind = origin or kind
+    if kind in LISTS:
+        return _takes_list(kind, parts, value)
+    if kind in MAPPINGS:
+        inner = parts or (Any, Any)
+        return isinstance(value, Mapping) and all(
+            takes(inner[0], key) and takes(inner[1], item) for key, item in value.items()
+        )
+    if kind is Any or isinstance(kind, str | typing.TypeVar):
+        return is_finite(value)
+    if kind is None or kind is types.NoneType:
+        return value is None
+    if kind in (int, float):
+        number = numbers.Integral if kind is int else numbers.Real
+        return isinstance(value, number) and not isinstance(value, bool) and is_finite(value)
+    if kind is Path:
+        return isinstance(value, str | os.PathLike)
+    return isinstance(value, kind) if isinstance(kind, type) else callable(value)
+
+
+def _takes_list(kind: Any, parts: tuple[Any, ...], value: Any) -> bool:
+    """Whether a list type takes a value; lists and tuples stand for each other, as YAML has but one of them."""
+    if not isinstance(value, collections.abc.Sequence) or isinstance(value, str | bytes):
+        return False
+    if kind is tuple and parts and parts[-1] is not Ellipsis:
+        return len(value) == len(parts) and all(map(takes, parts, value))
+    return all(takes(parts[0] if parts else Any, item) for item in value)
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value holds no NaN and no infinity, at any depth of lists and mappings."""
+    if isinstance(value, Mapping):
+        return all(map(is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def shown(value: Any) -> str:
+    """A value in one short line of an error, however much it holds."""
+    try:
+        return " ".join(_brief.repr(value).split())
+    except ValueError:  # Python spells no whole number of thousands of digits
+        return "a number of thousands of digits"
+
+
+# --------------------------------------------------------------------------------------------------------- ranges
+
+
+class Rule(NamedTuple):
+    """What the numbers of an option may be, in words and as a test."""
+
+    words: str
+    holds: Callable[[float], bool]
+
+
+POSITIVE = Rule("a positive number", lambda number: number > 0)
+NOT_NEGATIVE = Rule("0 or more", lambda number: number >= 0)
+BELOW_ONE = Rule("0 or more and less than 1", lambda number: 0 <= number < 1)
+SHARE = Rule("a share, more than 0 and at most 1", lambda number: 0 < number <= 1)
+WITHIN = Rule("a number between 0 and 1, both excluded", lambda number: 0 < number < 1)
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(
+        (
+            "steps", "crop_size", "batch_size", "scale", "lr", "accumulate", "clip_norm", "features_lr", "log_every",
+            "count", "devices", "num_nodes", "milestones", "tile", "neighbours", "repeats", "white_level",
+        ),
+        POSITIVE,
+    ),
+    **dict.fromkeys(
+        (
+            "val_every", "val_images", "sample_every", "save_every", "snapshot_every", "warmup_steps", "min_lr",
+            "weight_decay", "workers", "restored_weight", "overlap", "holdout", "critic_target", "critic_weight",
+        ),
+        NOT_NEGATIVE,
+    ),
+    **dict.fromkeys(("ema_decay", "betas"), BELOW_ONE),
+    "shrink": SHARE,
+    "gamma": SHARE,
+    "share": SHARE,
+    "mask_ratio": WITHIN,
+}  # fmt: skip
+"""By the name of the option of a verb, wherever it has one of this name."""
+
+LARGEST: dict[str, float] = {
+    "seed": 2**63 - 1, "crop_size": 2**16, "tile": 2**20, "overlap": 2**20, "scale": 64, "workers": 2**10,
+    "devices": 2**16, "num_nodes": 2**16, "lr": 1e3, "min_lr": 1e3, "clip_norm": 3e38,
+}  # fmt: skip
+"""The largest numbers that options may have; that of all others is `MOST`."""
+
+MOST = 2**31 - 1
+
+
+def check_range(name: str, value: Any, what: str = "") -> None:
+    """Checks the numbers of an option of a verb, one or a list, against what its name says that they may be.
+
+    Raises:
+        ValueError: if one is out of range, beginning with `what`.
+    """
+    rule, largest = RULES.get(name), LARGEST.get(name, MOST)
+    before = f"{what}: {name}" if what else name
+    for number in value if isinstance(value, list | tuple) else [value]:
+        if not isinstance(number, int | float | numbers.Real) or isinstance(number, bool):
+            continue
+        number = cast("float", number)
+        if abs(number) > largest and number > 0:
+            raise ValueError(f"{before}: expected {largest:,} at most, got {shown(value)}")
+        if rule is not None and not rule.holds(number):
+            raise ValueError(f"{before}: expected {rule.words}, got {shown(value)}")
+        if abs(number) > largest:
+            raise ValueError(f"{before}: expected {-largest:,} at least, got {shown(value)}")
+
+
+# ----------------------------------------------------------------------------------------------------- signatures
+
+
+@functools.cache
+def declared(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of the options of a function or class by name; `Any` where it does not say."""
+    parameters = list(inspect.signature(function).parameters.values())
+    kinds = typing.get_type_hints(function if inspect.isroutine(function) else _fields(function), include_extras=True)
+    skipped = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {p.name: kinds.get(p.name, Any) for p in parameters if p.kind not in skipped and p.name != "self"}
+
+
+def _fields(kind: Any) -> Any:
+    """Where the annotations of a class's options stand: at its fields, or at its constructor."""
+    return kind if hasattr(kind, "__dataclass_fields__") else kind.__init__
+
+
+def check_values(kinds: Mapping[str, Any], options: Mapping[str, Any], what: str = "") -> None:
+    """Checks values of options, whose names have been checked, against their types.
+
+    Args:
+        kinds: types by name.
+        options: values by name.
+        what: what has these options, for the error.
+
+    Raises:
+        ValueError: for the first value that its type does not take.
+    """
+    for name, value in options.items():
+        kind = kinds.get(name, Any)
+        if not takes(kind, value):
+            wanted, before = expected(kind), f"{what}: {name}" if what else name
+            while not is_finite(value):  # down to the option of options that holds the number
+                wanted, inner = "finite numbers", value.items() if isinstance(value, Mapping) else ()
+                deeper = [(key, item) for key, item in inner if not is_finite(item)]
+                if not deeper:
+                    break
+                before, value = f"{before}: {deeper[0][0]}", deeper[0][1]
+            raise ValueError(f"{before}: expected {wanted}, got {shown(value)}")
+
+
+def names_in(value: Any) -> Iterable[str]:
+    """Every text in a value, at any depth of lists and mappings, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for pair in value.items():
+            yield from names_in(pair)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from names_in(item)
+
+
+def allowed_names(function: Callable[..., Any]) -> Collection[str] | None:
+    """The options that a function or class has; None if it takes any."""
+    parameters = inspect.signature(function).parameters.values()
+    return (
+        None if any(p.kind is p.VAR_KEYWORD for p in parameters) else [p.name for p in parameters if p.name != "self"]
+    )

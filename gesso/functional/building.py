@@ -1,0 +1,53 @@
+"""Modules out of options that somebody else has chosen: what cannot be built is refused before it takes the memory."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from gesso._options import shown
+from gesso.functional.memory import free_memory
+
+MOST_TENSORS = 10_000  # of published networks the largest has some two thousand
+FAILURES = (TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
+
+
+class TooLargeError(ValueError):
+    """More weights than memory holds."""
+
+
+@contextlib.contextmanager
+def building(what: str, options: Mapping[str, Any], advice: str) -> Iterator[None]:
+    """Turns what options make of a constructor into a sentence, and ends it where its weights outgrow the memory.
+
+    Args:
+        what: what is built.
+        options: what the user has chosen; without any, errors are ours and pass.
+        advice: where to look the options up.
+
+    Raises:
+        ValueError: if it cannot be built.
+    """
+    left, tensors = free_memory(), 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal left, tensors
+        tensors += 1
+        left -= 0 if parameter is None or parameter.is_meta else parameter.numel() * parameter.element_size()
+        if options and (left < 0 or tensors > MOST_TENSORS):
+            raise TooLargeError(f"{what} with the options {shown(dict(options))} has more weights than memory holds")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    except FAILURES as error:
+        if not options:
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{what} cannot be built with the options {shown(dict(options))} ({reason}); {advice}"
+        ) from error
+    finally:
+        hook.remove()
