@@ -38,6 +38,9 @@ def parser_for(verb: str, function: Callable[..., Any]) -> "ArgumentParser":
     trust = "let --config name classes of your own (MODULE:CLASS), whose code then runs; of a file that you trust"
     parser.add_argument("--allow_code", action="store_true", help=trust)
     parser.add_function_arguments(function, fail_untyped=False)
+    for action in parser._actions:
+        if isinstance(action.metavar, str):  # {true,false,null}, in words of people who do not write Python
+            action.metavar = action.metavar.replace(",null}", ",none}")
     return parser
 
 
