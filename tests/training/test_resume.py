@@ -25,7 +25,7 @@ from tests._networks import photo_like
 NETWORK = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
 SMALL = {"backbone": "nafnet_tiny", "backbone_args": NETWORK}
 RUN = {"steps": 4, "crop_size": 16, "batch_size": 2, "precision": "float32", "accelerator": "cpu"}
-EVERY = {"val_every": 2, "save_every": 1, "sample_every": 2, "log_every": 3}
+EVERY = {"val_every": 2, "val_images": 1, "save_every": 1, "sample_every": 2, "log_every": 3}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -153,6 +153,7 @@ MOMENTS: dict[str, Callable[[], tuple[Any, str, Any]]] = {
     "behind the state, before anything that is due": lambda: killing(Keep, "save", at(2), after=True),
     "before validation": lambda: killing(Tuned, "measure", of_module(2)),
     "within validation": lambda: killing(Tuned, "score", of_module(4)),
+    "within a picture of validation": lambda: killing(finetune_module, "write_sheet", named("0000.png", 2)),
     "behind images.csv": lambda: killing(finetune_module, "record_rows", lambda *a: a[-1] == 4, after=True),
     "before the best": lambda: killing(Tuned, "keep_best", of_module(2)),
     "within the best": lambda: killing(checkpoint, "save", named("best.safetensors")),
