@@ -4,6 +4,7 @@ Photos are trusted unless something speaks against it: a folder is called as one
 by side hold files that belong together. Series (`2023-05`, `n01440764`) and albums with other names are photos.
 """
 
+import os
 import re
 import shlex
 from collections import defaultdict
@@ -41,6 +42,7 @@ class Guess:
         photos: whether `lq` may well be photos, and `gt` is something else, such as masks.
         either: whether it may as well be the other way round.
         clean: whether the photos asked for are the ground truths alone, so that nothing speaks against their quality.
+        pair_by: the template that pairs them, where both sides lie in one folder.
     """
 
     lq: Path
@@ -49,12 +51,14 @@ class Guess:
     photos: bool = False
     either: bool = False
     clean: bool = False
+    pair_by: str = ""
 
     @property
     def advice(self) -> str:
         """What to give instead."""
         lq, gt = (shlex.quote(str(side)) for side in (self.lq, self.gt))
-        pairs = f"for pairs give --lq {lq} --gt {gt}; " if self.gt else ""
+        how = f" --pair_by {shlex.quote(self.pair_by)}" if self.pair_by else ""
+        pairs = f"for pairs give --lq {lq} --gt {gt}{how}; " if self.gt else ""
         if self.photos:
             pairs = f"for the photos alone give --data {lq}; "
         if self.either:
@@ -119,6 +123,9 @@ def _guess_inside(root: Path, photos: Sequence[Path]) -> Guess | None:
     folders: dict[Path, list[Path]] = defaultdict(list)
     for photo in photos:
         folders[photo.parent].append(photo)
+    for folder, images in folders.items():
+        if guess := _guess_in_one(folder, images):
+            return guess
     inside: dict[Path, dict[Path, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for folder, images in folders.items():
         inside[folder][folder] += images
@@ -130,6 +137,29 @@ def _guess_inside(root: Path, photos: Sequence[Path]) -> Guess | None:
         if guess := _guess_among(place, inside[place]):
             return guess
     return None
+
+
+def _guess_in_one(folder: Path, images: Sequence[Path]) -> Guess | None:
+    """Whether each image of a folder is there as it is, and with the same endings in words: `a`, `ax4`, `b`, `bx4`."""
+    names = {image.stem for image in images}
+    first, second = (sorted(names) * 2)[:2]
+    if first == second or not second.startswith(first):
+        return None
+    endings: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        if truth := next((name[:end] for end in range(len(name) - 1, 0, -1) if name[:end] in names), None):
+            endings[truth].add(name[len(truth) :])
+    tails = next(iter(endings.values()), set())
+    complete = len(endings) + sum(map(len, endings.values())) == len(names) and len(endings) > 1
+    if not complete or any(found != tails for found in endings.values()) or not all(map(_has_word, tails)):
+        return None
+    begin = os.path.commonprefix(list(tails))  # noqa: RUF071 letter by letter, for these are no paths
+    template = f"{{gt}}{begin}{'*' if len(tails) > 1 else ''}"
+    return Guess(folder, folder, f"{examples(sorted(names)[:4])} look like two sides of pairs", pair_by=template)
+
+
+def _has_word(ending: str) -> bool:
+    return re.search("[^\\W\\d_]", ending) is not None
 
 
 def _guess_among(place: Path, children: Mapping[Path, Sequence[Path]]) -> Guess | None:

@@ -52,6 +52,7 @@ from gesso.data.names import (
 )
 from gesso.data.origins import Views, blocks, files_of
 from gesso.data.pairing import (
+    NoMatchError,
     Pair,
     PairBy,
     Row,
@@ -176,7 +177,11 @@ def find_pairs(
         return _of_list(root, split, rows, Path(pair_by))
     search = Search(split, "stem" if rows else pair_by, scale, (names[0], names[1]) if names else None)
     for name in [layout] if layout else ["folders"] if names else FOUND_BY_THEMSELVES:
-        if pairs := LAYOUTS[name](root, search):
+        try:
+            pairs = LAYOUTS[name](root, search)
+        except NoMatchError as error:  # classes may be called rain and clear, too
+            raise NoMatchError(f"{error}; if all of these are clean photos, say so by --layout photos") from None
+        if pairs:
             return _only_listed(pairs, rows, Path(pair_by)) if rows else pairs
     raise _nothing_found(root, search, layout)
 

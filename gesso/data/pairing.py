@@ -21,6 +21,10 @@ class PairedByOrderWarning(UserWarning):
     """Pairs were made by sorted position: nothing but the equal count says that they belong together."""
 
 
+class NoMatchError(ValueError):
+    """Two folders hold images, but no names that belong together."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """A degraded image and its ground truth.
@@ -65,7 +69,7 @@ def find_partners(lq: str | Path, gt: str | Path, pair_by: PairBy = "stem") -> d
     else:
         matches = match(list(lq_names), list(gt_names))
     if not matches:
-        raise ValueError(_no_match(lq, gt, list(lq_names), list(gt_names), pair_by))
+        raise NoMatchError(_no_match(lq, gt, list(lq_names), list(gt_names), pair_by))
     partners = {name: (lq_names[name], gt_names[partner]) for name, partner in matches.items()}
     return listed_only(partners, rows, Path(pair_by)) if rows else partners
 

@@ -1,6 +1,7 @@
 """What is taken for clean photos and what is not: `find_pairs` raises `NoPairsError` for the former alone."""
 
 import re
+import shlex
 import warnings
 
 import pytest
@@ -37,6 +38,8 @@ REFUSED = {  # files; which folder is given; the guess: degraded images and grou
         ("train_blur", "train_sharp")),
     "a sequence of a side": (expand("train_{blur,sharp}/{0,1}/{1,2}.png"), "train_blur/1",
         ("train_blur/1", "train_sharp/1")),
+    "a folder of both": (expand("x/{baby,bird}.png", "x/{baby,bird}x4.png"), ".", ("x", "x")),
+    "a folder of many to one": (expand("kodim0{1,2}.png", "kodim0{1,2}_n{15,25}.png"), ".", (".", ".")),
     "Snow100K's snow": (expand("all/{synthetic,gt,mask}/{1,2}.png"), "all/synthetic", ("all/synthetic", "all/gt")),
 }  # fmt: skip
 
@@ -103,6 +106,8 @@ PHOTOS = {
     "clean images": (expand("clean/{1,2}.png"), "."),
     "what levels of noise were made of": (expand("{noisy15,noisy25,original_png}/{1,2}.png"), "original_png"),
     "a folder called data": (expand("data/{1,2}.png"), "data"),
+    "copies": (expand("{beach,rock}.jpg", "{beach,rock}_{1,2}.jpg"), "."),
+    "an edited one": (["a.jpg", "b.jpg", "b_edited.jpg", "c.jpg"], "."),
     "two formats": (["a.jpg", "a.png", "b.jpg"], "."),
     "words in names": (["blurry_sunset.jpg", "sharp_rocks.jpg", "clean_beach.jpg", "rain_in_rome.jpg"], "."),
     "raw and others": (["raw/DSC1.jpg", "raw/DSC2.jpg", "family/x.jpg", "family/y.jpg", "family/z.jpg"], "."),
@@ -121,6 +126,26 @@ def test_photos_are_taken_for_photos(tmp_path, name):
     assert not [photo for photo in photos if re.search("LR_|LRbic|original/", str(photo))]
     wanted = len(files) if name in ("flat", "dates", "ImageNet", "albums in years", "weather", "two formats") else 1
     assert len(photos) >= wanted
+
+
+def test_the_guess_for_one_folder_is_a_command_that_works(tmp_path):
+    root = make(tmp_path, *expand("kodim0{1,2}.png", "kodim0{1,2}_n{15,25}.png"))
+    with pytest.raises(LooksLikePairsError) as error:
+        find_pairs(root)
+    words = shlex.split(str(error.value).partition("for pairs give ")[2].partition(";")[0])
+    options = {name[2:]: value for name, value in zip(words[::2], words[1::2], strict=True)}
+    assert options == {"lq": str(root), "gt": str(root), "pair_by": "{gt}_n*"}
+    assert [(pair.name, pair.gt.name) for pair in find_pairs(**options)] == [
+        (f"kodim0{n}_n{level}", f"kodim0{n}.png") for n in (1, 2) for level in (15, 25)
+    ]
+
+
+def test_classes_that_are_called_as_sides_are_photos_where_the_user_says_so(tmp_path):
+    root = make(tmp_path, *expand("rain/{r1,r2}.png", "clear/{c3,c4,c5}.png"))
+    with pytest.raises(ValueError, match=r"no name .* clean photos, say so by --layout photos"):
+        find_pairs(root)
+    with pytest.raises(NoPairsError):
+        find_pairs(root, layout="photos")
 
 
 def test_ground_truths_beside_their_inputs_are_photos_and_it_is_said(tmp_path):
