@@ -48,6 +48,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "mfm-denoise": ("mfm", {"corruption": "denoise"}),
     "degae": ("degae", SMALL_DEGAE),
     "dcpt": ("dcpt", {}),
+    "maskdcpt": ("maskdcpt", {"decoder_width": 16}),  # beside networks as small as these
     "ipt": ("ipt", {}),
     "restore": ("restore", {}),
     "restore-detail": ("restore", {"degradation": DETAIL}),

@@ -8,7 +8,10 @@ from gesso.functional.random import Generators, generator_for
 from gesso.pretext import create_pretext, list_pretexts
 
 BACKBONES = ["restormer_tiny", "nafnet_tiny"]
-SMALL = {"degae": {"representor_width": 8, "representor_blocks": 4, "decoder_width": 16}}
+SMALL = {
+    "degae": {"representor_width": 8, "representor_blocks": 4, "decoder_width": 16},
+    "maskdcpt": {"decoder_width": 16},
+}
 SIDE = 32
 
 pytestmark = [pytest.mark.parametrize("name", list_pretexts()), pytest.mark.parametrize("backbone", BACKBONES)]

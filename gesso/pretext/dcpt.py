@@ -16,39 +16,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone
-from gesso.degradations import parse_degradation
-from gesso.degradations.compose import Mix
 from gesso.functional.checks import check_between, check_choice
-from gesso.functional.random import Draws, Generators, rand
-from gesso.pretext._base import Pretext, pictures, stage_maps, stage_positions, trained, unit_range
+from gesso.functional.random import Draws, Generators
+from gesso.pretext._base import pictures, stage_maps, trained
+from gesso.pretext._classes import FIVE, FIVE_TASKS, TEN, DegradationClassification
 from gesso.pretext._classifier import DegradationClassifier, focal_loss
+from gesso.pretext._masking import patch_mask
 
 Mode = Literal["joint", "alternate", "separate"]
 Generation = Literal["clean", "direct", "masked"]
 
-FIVE: list[Any] = [
-    "rain",
-    {"name": "mix", "choices": [{"name": "gaussian_noise", "sigma": sigma} for sigma in (15, 25, 50)]},
-    "haze",
-    "low_light",
-    "motion_blur",
-]
-FIVE_TASKS = ("derain", "denoise", "dehaze", "lowlight", "deblur")  # that undo the five, in the order of the labels
-TEN: list[Any] = [
-    {"name": "gaussian_noise", "sigma": (1, 50)},
-    "motion_blur",
-    "defocus",
-    {"name": "mix", "choices": [{"name": "jpeg", "quality": quality} for quality in (10, 20, 30, 40, 50)]},
-    "haze",
-    "rain",
-    "snow",
-    "mosaic",
-    "low_light",
-    "inpainting",
-]
 
-
-class DCPT(Pretext):
+class DCPT(DegradationClassification):
     """Degradation classification pre-training on the decoder stages of any backbone.
 
     The backbone is not changed: its last convolution and image residual stay, for the generation loss needs them.
@@ -56,12 +35,12 @@ class DCPT(Pretext):
     Args:
         backbone: the network; the maps that its `stages` name are classified, all maps where it names none.
         degradations: the classes in the order of their labels: names, names with options, lists applied in order;
-            none: rain, noise, haze, low light, motion blur, the five of the paper. Class data from folders comes in
-            the batch instead, as `lq` and `label`. `{name: compose}` is "clean".
+            none: rain, noise (not clipped), haze, low light, motion blur, the five of the paper. Class data from
+            folders comes in the batch instead, as `lq` and `label`. `{name: compose}` is "clean".
         num_classes: classes of data from folders; none: as many as `degradations`.
         generation: "clean" restores the clean image from itself (the released code); "direct" restores it from the
-            degraded one; "masked" from the degraded one with patches hidden (MaskDCPT), in one forward with the
-            classification.
+            degraded one; "masked" from the degraded one with patches hidden, in one forward with the classification,
+            by the network as it is; the method with masked features and a decoder of its own is `maskdcpt`.
         mode: "joint" minimises both losses in every step (the released code); "alternate" takes turns, as the paper
             says; "separate" generates for `generation_steps` and then classifies. What the loss of the turn does not
             reach stays as it is: the classifier, or the layers behind the stages.
@@ -106,12 +85,15 @@ class DCPT(Pretext):
         image_in_classifier: bool = False,
         freeze_backbone: bool = False,
     ) -> None:
-        super().__init__(backbone)
+        super().__init__(
+            backbone,
+            degradations,
+            num_classes,
+            check_between("classifier_lr_factor", classifier_lr_factor, 0, math.inf),
+            classifier_weight_decay,
+            image_in_classifier=image_in_classifier,
+        )
         backbone.requires_grad_(not freeze_backbone)
-        self.mix = Mix(tuple(parse_degradation(value) for value in (degradations or FIVE)))
-        self.classes = classes = len(self.mix.choices) if num_classes is None else num_classes
-        if classes < 2:
-            raise ValueError(f"degradations: expected two classes or more, got {num_classes or degradations!r}")
         self.generation: Generation = check_choice("generation", generation, Generation)
         self.mode: Mode = check_choice("mode", mode, Mode)
         if self.generation == "masked" and self.mode != "joint":
@@ -123,9 +105,6 @@ class DCPT(Pretext):
         self.pixel_weight = pixel_weight
         self.class_weight = class_weight
         self.focal_gamma = focal_gamma
-        self.classifier_lr_factor = check_between("classifier_lr_factor", classifier_lr_factor, 0, math.inf)
-        self.classifier_weight_decay = classifier_weight_decay
-        self.classifier = classifier_for(backbone, classes, with_image=image_in_classifier)
 
     def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Losses of one step: `loss`, `pixel`, `class`, and the `accuracy` of the classifier on this batch.
@@ -136,7 +115,7 @@ class DCPT(Pretext):
             self.backbone.eval()  # a frozen network does not draw stochastic depth either
         gt, lq, label = self.classified(batch, generator)
         if self.generation == "masked":
-            lq = hide_patches(lq, self.mask_ratio, self.mask_size, generator)
+            lq = lq * patch_mask(lq, self.mask_ratio, self.mask_size, generator)
         padded = self.backbone.pad(lq)
         if self.generation == "clean":
             features = self.backbone.stage_features(padded)
@@ -155,35 +134,6 @@ class DCPT(Pretext):
         accuracy = (logits.argmax(dim=1) == label).float().mean()
         return {"loss": loss, "pixel": pixel.detach(), "class": classification.detach(), "accuracy": accuracy}
 
-    def classified(self, batch: dict[str, Tensor], generator: Draws) -> tuple[Tensor, Tensor, Tensor]:
-        """Clean image, degraded image (B, 3, H, W) and class (B,): from the batch, or drawn from the classes."""
-        classes = self.classifier.fc.out_features
-        if "label" not in batch:
-            if classes != len(self.mix.choices):
-                raise ValueError(
-                    f"num_classes: there are {len(self.mix.choices)} degradations to make the classes from, got "
-                    f"{classes}; data of {classes} classes comes from folders (images: a list)"
-                )
-            gt = unit_range(batch["image"])
-            return gt, *self.mix.labelled(gt, generator)
-        label = batch["label"]
-        if label.amax() >= classes:
-            raise ValueError(
-                f"label {int(label.amax())} in the data, but {classes} classes (0 to {classes - 1}) are known"
-            )
-        return batch["gt"], batch["lq"], label
-
-    def keepsakes(self) -> dict[str, nn.Module]:
-        """The classifier, which DC-guided training takes for its critic."""
-        return {"classifier": self.classifier}
-
-    def groups(self) -> list[dict[str, Any]]:
-        """The network, if it is not frozen, and the classifier, which has a learning rate and decay of its own."""
-        own = {"lr_factor": self.classifier_lr_factor, "weight_decay": self.classifier_weight_decay}
-        classifier: dict[str, Any] = {"params": trained(self.classifier), **own}
-        network = trained(self.backbone)
-        return [{"params": network}, classifier] if network else [classifier]
-
     def turn(self, step: int) -> tuple[bool, bool]:
         """Whether this step of the run minimises the generation and the classification loss."""
         if self.mode == "joint":
@@ -196,7 +146,7 @@ class DCPT(Pretext):
         """Pictures `original`, `degraded` and `restored`, or `drawn again` where the clean image is what comes in."""
         gt, lq, _ = self.classified(batch, generator)
         if self.generation == "masked":
-            lq = hide_patches(lq, self.mask_ratio, self.mask_size, generator)
+            lq = lq * patch_mask(lq, self.mask_ratio, self.mask_size, generator)
         if self.generation == "clean":
             return pictures(gt, degraded=lq, **{"drawn again": self.encode(gt)})
         return pictures(gt, degraded=lq, restored=self.encode(lq))
@@ -247,19 +197,3 @@ def target_of(task: str, classes: int) -> int:
         f"critic_target: say which of the critic's {classes} classes, counted from 0, the features shall be taken for; "
         f"only with five classes and a task of {', '.join(FIVE_TASKS)} it goes without saying, and this is {task}"
     )
-
-
-def classifier_for(backbone: Backbone, num_classes: int, *, with_image: bool = False) -> DegradationClassifier:
-    """A fresh classifier that fits the decoder stages of a network."""
-    widths = [backbone.channels[position] for position in stage_positions(backbone)]
-    return DegradationClassifier(widths, num_classes, with_image=with_image)
-
-
-def hide_patches(image: Tensor, mask_ratio: float, size: int, generator: Draws) -> Tensor:
-    """`image` with a share of its square patches set to 0, as many in every image and drawn for each."""
-    batch, _, height, width = image.shape
-    rows, columns = -(-height // size), -(-width // size)
-    order = rand((batch, rows * columns), generator).argsort(dim=1).argsort(dim=1)
-    kept = (order >= int(rows * columns * mask_ratio)).view(batch, 1, rows, columns)
-    kept = kept.repeat_interleave(size, dim=2).repeat_interleave(size, dim=3)
-    return image * kept[..., :height, :width]

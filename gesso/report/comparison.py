@@ -41,7 +41,7 @@ from gesso.report.statistics import (
 from gesso.report.viewers import Role, Subject, Viewer, make_viewers
 
 MOST_SPECTRA = 40  # images whose spectra are averaged
-ACRONYMS = {"ifp": "IFP", "mfm": "MFM", "dcpt": "DCPT", "ipt": "IPT", "degae": "DegAE"}
+ACRONYMS = {"ifp": "IFP", "mfm": "MFM", "dcpt": "DCPT", "maskdcpt": "MaskDCPT", "ipt": "IPT", "degae": "DegAE"}
 
 
 @dataclass(frozen=True)

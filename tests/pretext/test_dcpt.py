@@ -11,8 +11,10 @@ from gesso.backbones.swinir import SwinIR
 from gesso.functional.random import Generators, generator_for
 from gesso.pretext import create_pretext
 from gesso.pretext._base import stage_maps
+from gesso.pretext._classes import classifier_for
 from gesso.pretext._classifier import DegradationClassifier, focal_loss
-from gesso.pretext.dcpt import DCPT, FIVE, TEN, DegradationCritic, classifier_for, hide_patches
+from gesso.pretext._masking import patch_mask
+from gesso.pretext.dcpt import DCPT, FIVE, TEN, DegradationCritic
 from tests._golden import (
     case_id,
     cases,
@@ -244,8 +246,21 @@ def test_a_frozen_network_is_seen_as_it_is():
     assert len(set(losses)) == 1
 
 
+@pytest.mark.parametrize("preset", ["five", "ten", "two"])
+def test_noise_is_not_clipped_as_in_the_released_code(preset):
+    def noises(degradation):
+        parts = [*getattr(degradation, "choices", ()), *getattr(degradation, "steps", ())]
+        own = [degradation] if degradation.name == "gaussian_noise" else []
+        return own + [noise for part in parts for noise in noises(part)]
+
+    found = noises(create_pretext("dcpt", Plain(), preset=preset).mix)
+    assert len(found) == (1 if preset == "ten" else 3)
+    assert not any(noise.clip for noise in found)
+
+
 def test_patches_are_hidden():
-    hidden = hide_patches(torch.ones(8, 3, 64, 40), 0.5, 16, generator_for(0))
+    image = torch.ones(8, 3, 64, 40)
+    hidden = image * patch_mask(image, 0.5, 16, generator_for(0))
     for image in hidden:
         patches = [image[:, y : y + 16, x : x + 16] for y in range(0, 64, 16) for x in range(0, 40, 16)]
         assert sum(bool(patch.any()) for patch in patches) == 6

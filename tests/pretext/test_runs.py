@@ -24,6 +24,7 @@ OPTIONS = {
         "generator_every": 2,
     },
     "dcpt": {"mode": "alternate"},
+    "maskdcpt": {"decoder_width": 8},
 }
 
 
