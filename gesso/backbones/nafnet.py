@@ -23,6 +23,8 @@ from gesso.functional.strips import in_strips
 Size = tuple[int, int]  # height, width
 SIDD = {"middle_blk_num": 12, "enc_blk_nums": [2, 2, 4, 8], "dec_blk_nums": [2, 2, 2, 2]}
 GOPRO = {"middle_blk_num": 1, "enc_blk_nums": [1, 1, 1, 28], "dec_blk_nums": [1, 1, 1, 1], "train_size": (256, 256)}
+# Whose features DCPT's released script classifies: three levels.
+PROBE: dict[str, Any] = {"enc_blk_nums": [2, 4, 8], "middle_blk_num": 12, "dec_blk_nums": [2, 2, 2]}
 TINY = {"width": 8, "middle_blk_num": 2, "enc_blk_nums": [1, 1, 1, 1], "dec_blk_nums": [1, 1, 1, 1]}
 
 
@@ -334,6 +336,7 @@ class NAFNet(_UNet):
 
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "nafnet_dcpt": {"width": 64, **GOPRO, "train_size": (128, 128), "dcpt_names": True},
+        "nafnet_dcpt_probe": {"width": 32, **PROBE, "dcpt_names": True},
         "nafnet_width32": {"width": 32, **SIDD},
         "nafnet_width64": {"width": 64, **SIDD},
         "nafnet_width32_sidd": {"width": 32, **SIDD},

@@ -91,7 +91,8 @@ def finetune(
         layout: name of the layout of `data`, or "photos": they are clean photos; none: detected automatically.
         white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
         degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
-        val: root of validation data; none: the validation or test split of `data`, else some pairs are held out.
+        val: root of validation data, of which the validation split is taken, else the test split, or all of it where it
+            has none; none: these splits of `data`, else some pairs are held out.
         holdout: pairs held out for validation where there is no other; none: a tenth, at most 12.
         skip_damaged: leave out images that are damaged, and pairs whose sides do not fit, instead of refusing them.
         mix: for the task "all-in-one": a list of {name, task, data, repeats, degradation, ...}, each with the options

@@ -30,7 +30,7 @@ from gesso.commands._parser import checked
 from gesso.commands._sweeps import read_sweep
 from gesso.commands._written import check_results
 from gesso.commands.compare import listed
-from gesso.commands.probe import class_name, clean_images, embed, neighbour_accuracies, squared_distances
+from gesso.commands.probe import class_name, clean_images, degraded, embed, neighbour_accuracies, squared_distances
 from gesso.data.io import atomic_path
 from gesso.degradations import parse_degradation
 from gesso.functional.padding import round_up
@@ -397,10 +397,10 @@ class View:
     def embeddings(self, folder: Path) -> dict[str, Any]:
         """IFP, Figure 4, and DCPT's t-SNE: where the features of degraded images lie, before and after."""
         clean, names, labels = self.spoilt()
-        ways = [range(len(names))] * len(clean)
+        samples = degraded(clean, self.classes, self.seed)
         maps, results = {}, {}
         for name, network in self.networks.items():
-            rows = embed(network, clean, ways, self.classes, self.seed, name)
+            rows = embed(network, samples.batches, name)
             accuracies = neighbour_accuracies(squared_distances(rows), labels, NEIGHBOURS)
             places = neighbour_map(squared_distances(F.normalize(rows.float(), dim=1)))  # of unit length, as in DCPT's
             right = float(np.mean(accuracies))

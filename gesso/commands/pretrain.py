@@ -66,7 +66,8 @@ def pretrain(
             (procedural scenes), "pink" (procedural 1/f noise), a folder of photos, or for a pretext that classifies
             degradations the data of each class, a list of {task, data, repeats, degradation, ...}; none: what the
             pretext prefers.
-        count: how many different images; none: 1 for noise, all of a folder, no end of procedural ones.
+        count: how many different images, of a folder drawn by `seed`; none: 1 for noise, all of a folder, unlimited
+            procedural ones.
         white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
         skip_damaged: leave out images that are damaged, instead of refusing them.
         crop_size: side of the images in pixels.

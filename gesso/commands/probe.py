@@ -2,7 +2,8 @@
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,17 @@ from gesso.commands._origins import open_file
 from gesso.commands._parser import checked
 from gesso.commands._written import check_results
 from gesso.data.datasets import Window, cut
+from gesso.data.folders import find_images, natural
 from gesso.data.io import as_paths, atomic_path, atomic_text
-from gesso.data.layouts import find_photos
-from gesso.data.origins import check_channels, read_pixels
-from gesso.data.sources import as_stored, open_images
+from gesso.data.layouts import LooksLikePairsError, NoPairsError, find_pairs, find_photos, find_splits
+from gesso.data.origins import Origin, check_channels, read_pixels
+from gesso.data.sources import as_stored, draw_photos, open_images
 from gesso.degradations import Degradation, parse_degradation
 from gesso.degradations.compose import Mix
 from gesso.functional.color import to_grey
 from gesso.functional.random import generator_for, seed_for
 from gesso.pretext.dcpt import FIVE
-from gesso.report.console import say, show_table, track, warn
+from gesso.report.console import say, show_table, track
 
 SPLITS = (0, 223, 929, 1234, 10086)  # seeds of the released script
 PUBLISHED = {"NAFNet": "52±1", "SwinIR": "64±4", "Restormer": "71±4", "PromptIR": "55±3"}  # random weights, in percent
@@ -53,6 +55,21 @@ class Accuracy:
         return float(np.std(self.accuracies))
 
 
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """Degraded images of several classes.
+
+    Attributes:
+        names: of the classes.
+        labels: the class of each image, (N,).
+        batches: functions that make some of the images (B, C, H, W), in the order of the labels.
+    """
+
+    names: list[str]
+    labels: np.ndarray
+    batches: list[Callable[[], Tensor]]
+
+
 @checked
 def probe(
     *,
@@ -62,6 +79,7 @@ def probe(
     backbone_args: dict[str, Any] | None = None,
     checkpoint: str | Path | list[str] | list[Path] | None = None,
     degradations: list[Any] | None = None,
+    classes: dict[str, str] | None = None,
     count: int = 100,
     own_images: bool = False,
     pixels: bool = False,
@@ -76,7 +94,7 @@ def probe(
     The preliminary experiment of DCPT (section 3): `count` images in each of five degradations, centre crops of 128,
     the tensor before the last convolution, flattened as it is; the five nearest neighbours of two thirds decide about
     the other third, for five splits. Random weights are Kaiming-uniform with a = 2 and zero biases, as there. The paper
-    takes each class from another benchmark, whose content may give it away; here all come from one set.
+    takes each class from another benchmark (`classes`), whose content may give it away; here all come from one set.
 
     Args:
         images: folder of clean photos, or "leaves" (procedural dead leaves), "scenes" or "pink".
@@ -84,10 +102,13 @@ def probe(
         backbone: network to probe with random weights; none: checkpoints only.
         backbone_args: options of the network. With `--backbone_args.image_channels 1` images are grey, with 4 they are
             PNG or TIFF files with a fourth channel of data, or generated so.
-        checkpoint: file whose features are probed, of gesso or of the authors, or a list of such files; weights for
-            other channels than the images have are adapted.
+        checkpoint: file whose features are probed, of gesso or of the authors, a list of such files, or a folder of
+            them (the `snapshots` of a run); weights for other channels than the images have are adapted.
         degradations: classes to tell apart: names, or names with options; none: rain, noise, haze, low light, blur.
-        count: images in each class.
+        classes: instead of `images` and `degradations`, a folder of degraded images for each class, `{haze: FOLDER,
+            blur: FOLDER}`. Of a data set in a published layout these are its degraded images, of its test split where
+            it is divided.
+        count: images in each class, of a folder drawn by `seed`.
         own_images: give each class images of its own, as in the paper; else every image is spoilt in all ways, and its
             other versions, which look most alike, vote for the wrong classes.
         pixels: probe the spoilt images themselves as well: what no feature is needed for.
@@ -103,29 +124,31 @@ def probe(
         FileExistsError: if `out` holds results and `overwrite` is False.
     """
     (folder,) = as_paths(out)
-    files = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint or []
-    files, images = [str(file) for file in files], str(images)
+    given = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint or []
+    files, images = [file for one in given for file in found_in(str(one))], str(images)
     if backbone is None and not files and not pixels:
         raise ValueError("expected a backbone to probe with random weights, a checkpoint, or both")
     if folder is not None:
         check_results(folder, "probe.csv", overwrite=overwrite)
-    classes = [parse_degradation(value) for value in (degradations or FIVE)]
     networks = starts(backbone, backbone_args or {}, files, seed, pixels)
     channels = networks[-1][1].in_channels
-    clean = clean_images(images, count * len(classes) if own_images else count, crop_size, seed, channels, white_level)
-    each = len(clean) // len(classes) if own_images else len(clean)
-    if len(classes) < 2 or each < 3:
-        raise ValueError(f"expected two classes or more, and three images in each, got {len(classes)} and {each}")
-    ways = [[i % len(classes)] if own_images else range(len(classes)) for i in range(len(clean))]
-    labels = np.concatenate(ways)
-    voters = len(divided(labels, SPLITS[0])[0])
-    if not 1 <= neighbours <= voters:
-        raise ValueError(f"neighbours: expected 1 to {voters}, as many images as there are to ask, got {neighbours}")
+    if classes is not None:
+        if degradations is not None or own_images or images != "leaves":
+            raise ValueError(
+                "classes: their images are degraded already, so images, degradations and own_images have no effect"
+            )
+        samples = from_folders(classes, count, crop_size, seed, channels, white_level)
+    else:
+        spoil = [parse_degradation(value) for value in (degradations or FIVE)]
+        wanted = count * len(spoil) if own_images else count
+        clean = clean_images(images, wanted, crop_size, seed, channels, white_level)
+        samples = degraded(clean, spoil, seed, own_images=own_images)
+    check_samples(samples, neighbours)
 
     found, distances = [], {}
     for start, network in networks:
-        distances[start] = squared_distances(embed(network, clean, ways, classes, seed, start))
-        found.append(Accuracy(start, neighbour_accuracies(distances[start], labels, neighbours)))
+        distances[start] = squared_distances(embed(network, samples.batches, start))
+        found.append(Accuracy(start, neighbour_accuracies(distances[start], samples.labels, neighbours)))
     show_table(
         ("features of", "accuracy in %", "published, random weights"),
         [
@@ -134,9 +157,92 @@ def probe(
         ],
     )
     if folder is not None:
-        write(folder, found, distances, labels, [class_name(spoil) for spoil in classes])
+        write(folder, found, distances, samples.labels, samples.names)
         say(f"written to {folder}")
     return found
+
+
+def found_in(checkpoint: str) -> list[str]:
+    """The file itself, or the weights of a folder, naturally sorted.
+
+    Raises:
+        FileNotFoundError: if the folder holds none.
+    """
+    if not Path(checkpoint).is_dir():
+        return [checkpoint]
+    files = sorted(map(str, Path(checkpoint).glob("*.safetensors")), key=natural)
+    if not files:
+        raise FileNotFoundError(
+            f"checkpoint: {checkpoint} holds no .safetensors; --snapshot_every keeps those of a run"
+        )
+    return files
+
+
+def degraded(clean: Sequence[Tensor], spoil: Sequence[Degradation], seed: int, *, own_images: bool = False) -> Samples:
+    """Clean images (C, H, W) in every degradation, or each in one of them in turn if classes have `own_images`."""
+    ways = [[i % len(spoil)] if own_images else range(len(spoil)) for i in range(len(clean))]
+
+    def make(i: int) -> Tensor:
+        return torch.cat([spoil[k](clean[i][None], generator_for(seed, "probe", i, k)) for k in ways[i]])
+
+    batches = [partial(make, i) for i in range(len(clean))]
+    return Samples([class_name(one) for one in spoil], np.concatenate(ways), batches)
+
+
+def from_folders(
+    folders: Mapping[str, str], count: int, crop_size: int, seed: int, channels: int, white_level: int | None = None
+) -> Samples:
+    """The middles of `count` degraded images of each class, drawn by `seed`.
+
+    Raises:
+        FileNotFoundError: if a folder does not exist.
+        ValueError: if one holds no images.
+    """
+    labels, batches = [], []
+
+    def make(stored: Origin) -> Tensor:
+        crop = middle(read_pixels(stored), crop_size)
+        return (to_grey(crop) if channels == 1 else crop)[None]
+
+    for label, (name, folder) in enumerate(folders.items()):
+        stored = draw_photos(degraded_images(Path(folder)), count, seed, f"{name}: {folder}")
+        stored = as_stored(stored, channels, white_level)
+        labels += [label] * len(stored)
+        batches += [partial(make, one) for one in stored]
+    return Samples([*folders], np.array(labels, dtype=int), batches)
+
+
+def degraded_images(folder: Path) -> list[Any]:
+    """The degraded images under a folder: those of pairs, of the test split if there is one, else all images.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if there are none.
+    """
+    splits = find_splits(folder)
+    split = "test" if "test" in splits or not splits else splits[0]
+    try:
+        return [pair.lq for pair in find_pairs(folder, split)]
+    except (NoPairsError, LooksLikePairsError):  # one side of pairs, as `SOTS/outdoor/hazy`, is what is asked for
+        images = find_images(folder)
+    if not images:
+        raise ValueError(f"classes: {folder} holds no images")
+    return [*images]
+
+
+def check_samples(samples: Samples, neighbours: int) -> None:
+    """Checks that there are classes to tell apart and enough images to ask.
+
+    Raises:
+        ValueError: if there are fewer than two classes, three images in each, or voters than `neighbours`.
+    """
+    each = min(np.bincount(samples.labels, minlength=len(samples.names)), default=0)
+    if len(samples.names) < 2 or each < 3:
+        expected = "expected two classes or more, and three images in each"
+        raise ValueError(f"{expected}, got {len(samples.names)} and {each}")
+    voters = len(divided(samples.labels, SPLITS[0])[0])
+    if not 1 <= neighbours <= voters:
+        raise ValueError(f"neighbours: expected 1 to {voters}, as many images as there are to ask, got {neighbours}")
 
 
 def class_name(spoil: Degradation) -> str:
@@ -164,9 +270,7 @@ def clean_images(
     if not Path(images).is_dir():
         dataset = open_images(images, seed=seed, channels=channels)
         return [dataset[(i, crop_size)]["image"] for i in range(count)]
-    photos = find_photos(Path(images))[:count]
-    if len(photos) < count:
-        warn(f"{images} holds {len(photos)} photos, fewer than the {count} asked for")
+    photos = draw_photos(find_photos(Path(images)), count, seed, images)
     crops = [middle(read_pixels(photo), crop_size) for photo in as_stored(photos, channels, white_level)]
     return [to_grey(crop) for crop in crops] if channels == 1 else crops
 
@@ -220,20 +324,12 @@ def with_random_weights(network: Backbone) -> Backbone:
 
 
 @torch.inference_mode()
-def embed(
-    network: Backbone,
-    clean: list[Tensor],
-    ways: Sequence[Sequence[int]],
-    classes: Sequence[Degradation],
-    seed: int,
-    start: str,
-) -> Tensor:
-    """The last feature map of every image spoilt in each of its `ways`, flattened: (N, D) in half precision."""
+def embed(network: Backbone, batches: Sequence[Callable[[], Tensor]], start: str) -> Tensor:
+    """The last feature map of every image, flattened: (N, D) in half precision."""
     network.eval()
     rows = []
-    for i, image in enumerate(track(clean, f"features of {start}")):
-        spoilt = [classes[k](image[None], generator_for(seed, "probe", i, k)) for k in ways[i]]
-        feature = network.features(network.pad(torch.cat(spoilt)))[-1]
+    for make in track(batches, f"features of {start}"):
+        feature = network.features(network.pad(make()))[-1]
         rows.append(feature.flatten(1).to(torch.float16))
     return torch.cat(rows)
 

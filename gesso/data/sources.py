@@ -36,9 +36,14 @@ from gesso.functional.random import generator_for, seed_for
 from gesso.tasks import Task, degradation_in
 
 Item = TypeVar("Item", Pair, Path)
+T = TypeVar("T")
 WholeImages = WholePairs | WholePhotos | WholeProcedural
 MOST_HELD_OUT = 12
 ONE_VIEW = "{}: two views of a scene cannot be made from one; give the root of a data set that has both (--data)"
+
+
+class FewPhotosWarning(UserWarning):
+    """A folder holds fewer photos than were asked for."""
 
 
 def open_images(
@@ -57,8 +62,8 @@ def open_images(
         images: "noise" (N(0, 1), fixed for the run), a name of `procedural.SOURCES` ("leaves", "scenes", "pink"), or a
             folder of photos.
         seed: what is random follows from it.
-        count: how many different images; None: as many of noise as a sample holds, all of a folder, no end of
-            procedural ones.
+        count: how many different images; None: as many of noise as a sample holds, all of a folder, unlimited
+            procedural ones. Of a folder they are drawn by `seed`.
         per_sample: different images in one sample.
         channels: channels of an image: 3, or 1 for grey, or 4, which files then have to have.
         white_level: what white is stored as in files of 16 bits; None: 65535, or what they say.
@@ -79,7 +84,7 @@ def open_images(
         known = ", ".join(("noise", *SOURCES))
         raise FileNotFoundError(f"images: expected {known} or a folder, and there is no folder {images}")
     check_channels(images, channels)
-    photos = IntegrityCheck(skip=skip_damaged)(find_photos(Path(images))[:count])
+    photos = IntegrityCheck(skip=skip_damaged)(draw_photos(find_photos(Path(images)), count, seed, images))
     if len(photos) < per_sample:
         raise ValueError(f"{images}: this pretext compares {per_sample} images, and there are {len(photos)}")
     stored = as_stored(photos, channels, white_level)
@@ -87,6 +92,17 @@ def open_images(
     for told in left_out(stored, Path(images)):
         warn_once(told, LeftOutWarning)
     return ImageDataset(stored, grey=channels == 1, seed=seed, per_sample=per_sample)
+
+
+def draw_photos(photos: list[T], count: int | None, seed: int, folder: str | Path) -> list[T]:
+    """`count` photos of a folder's, drawn by `seed` and in their order; None: all. Warns where there are fewer."""
+    if count is None or count >= len(photos):
+        if count is not None and count > len(photos):
+            message = f"{folder} holds {len(photos)} photos, fewer than the {count} asked for (count)"
+            warnings.warn(message, FewPhotosWarning, stacklevel=3)
+        return photos
+    drawn = torch.randperm(len(photos), generator=generator_for(seed, "count"))[:count]
+    return [photos[i] for i in sorted(drawn.tolist())]
 
 
 @dataclass(frozen=True)
@@ -124,9 +140,10 @@ def open_training_data(
 
     `data` is the root of pairs, a folder of photos, or the name of procedural ones, "leaves", "scenes" or "pink".
 
-    Validation images are those of `val` (pairs, or clean photos spoilt like those in training); else of the validation
-    or test split of `data`; else `holdout` samples are kept back from training (none: a tenth, at most 12, at least
-    one of four). Images that are damaged, and pairs whose sides do not fit, are left out with `skip_damaged`.
+    Validation images are those of `val` (pairs, or clean photos degraded like those in training), of its validation or
+    else its test split where it is divided; else those of these splits of `data`; else `holdout` samples are kept back
+    from training (none: a tenth, at most 12, at least one of four). Images that are damaged, and pairs whose sides do
+    not fit, are left out with `skip_damaged`.
 
     Raises:
         ValueError: if there is nothing to train on, or images are damaged; the message says what was found.
