@@ -21,12 +21,14 @@ from gesso.pretext import list_pretexts
 from gesso.restorer import Restorer
 from tests import test_contract_backbones as networks
 from tests._networks import photo_like
+from tests._streaks import rainy_pairs
 from tests.test_contract_pretexts import build, make_batch
 from tests.training._shared_jobs import prepare
 
 GPU = torch.device("cuda")
 WITHOUT_CHANCE = ("bicubic", "compose", "mosaic")
 MIX = {"choices": ["gaussian_noise", "rain", ["gaussian_blur", "jpeg"]]}
+OPTIONS = {"mix": MIX, "rain_streaks": {"folder": rainy_pairs()}}
 RUN = {
     "backbone": "restormer_tiny", "crop_size": 48, "log_every": 1, "sample_every": 0, "accelerator": "gpu", "workers": 0
 }  # fmt: skip
@@ -39,7 +41,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 @pytest.mark.parametrize("name", list_degradations())
 def test_degradations(name):
-    spoil = create_degradation(name, **MIX if name == "mix" else {})
+    spoil = create_degradation(name, **OPTIONS.get(name, {}))
     image = torch.stack([photo_like(3, 60, 76, seed=seed) for seed in (0, 1)]).to(GPU)
 
     def spoilt(*own):

@@ -17,10 +17,12 @@ from gesso.pretext import list_pretexts
 from gesso.restorer import Restorer
 from tests import _pretend_gpu
 from tests._pretend_gpu import pretended_gpu
+from tests._streaks import rainy_pairs
 from tests.test_contract_pretexts import build, make_batch
 from tests.training._shared_jobs import SMALL, prepare
 
 MIX = {"choices": ["gaussian_noise", "rain", ["gaussian_blur", "jpeg"]], "weights": [1, 1, 2]}
+OPTIONS = {"mix": MIX, "rain_streaks": {"folder": rainy_pairs()}}
 RUN = {"steps": 2, "log_every": 1, "save_every": 1, "sample_every": 0, "precision": "float32", "workers": 0}
 
 pytestmark = [
@@ -47,7 +49,7 @@ def test_what_is_left_on_the_cpu_is_found_out(gpu):
 
 @pytest.mark.parametrize("name", list_degradations())
 def test_degradations(name, gpu):
-    spoil, image = create_degradation(name, **MIX if name == "mix" else {}), torch.rand(2, 3, 24, 31)
+    spoil, image = create_degradation(name, **OPTIONS.get(name, {})), torch.rand(2, 3, 24, 31)
 
     def spoilt(device, several):
         draws = [generator_for(seed, device=device) for seed in (7, 8, 9)]

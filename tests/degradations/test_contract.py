@@ -17,10 +17,12 @@ from gesso.degradations import (
     parse_degradation,
 )
 from gesso.functional.random import Generators, generator_for
+from tests._streaks import rainy_pairs
 
-# `mix` and `random_order` need something to choose from.
+# `mix` and `random_order` need something to choose from, `rain_streaks` pairs.
 CHOICES = ["gaussian_noise", {"name": "rain", "density": 0.3}, ["gaussian_blur", "jpeg"]]
 OPTIONS = {"mix": {"choices": CHOICES}, "random_order": {"choices": CHOICES, "prob": [0.9, 0.5, 0.5]}}
+OPTIONS["rain_streaks"] = {"folder": rainy_pairs()}
 NAMES = list_degradations()
 
 # Options at which a degradation does nothing, and how near to nothing it then comes.
@@ -42,6 +44,7 @@ NOTHING = {
     "poisson_noise": ({"photons": 1e9}, 1e-3),
     "rain": ({"density": 0}, 0),
     "rain_scene": ({"density": 0, "distance": 0, "softness": 0}, 1e-5),
+    "rain_streaks": ({"folder": rainy_pairs(), "strength": 0}, 0),
     "random_order": ({"choices": ["rain", "haze"], "prob": 0}, 0),
     "rings": ({"mask_ratio": 0}, 1e-6),
     "snow": ({"density": 0, "veil": 0}, 0),
