@@ -6,9 +6,12 @@ The numbers are quoted, never measured by gesso; each names its paper and table.
 import dataclasses
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from gesso.metrics import Protocol
+from gesso.tasks import find_task
 
 FILE = Path(__file__).with_suffix(".yaml")
 SHORT = 4  # letters below which a name of a set must be the whole name of the folder
@@ -53,6 +56,7 @@ class Quoted:
         table: its number, or what it shows.
         note: what has to be known to compare.
         whole: whether it says something only where all of its sets are measured.
+        protocol: where it was measured otherwise than its task is, options of `gesso.metrics.Protocol`.
         rows: by method, the scores by what they were measured on.
     """
 
@@ -60,6 +64,7 @@ class Quoted:
     table: str
     note: str
     whole: bool
+    protocol: dict[str, Any]
     rows: dict[str, dict[Measured, Score]]
 
     @property
@@ -67,6 +72,36 @@ class Quoted:
         """Paper and table in words."""
         table = f"table {self.table}" if self.table[0].isdigit() else self.table
         return f"{self.paper}, {table}" + (f" ({self.note})" if self.note else "")
+
+    def measured_otherwise(self, protocols: Mapping[Measured, Protocol]) -> str:
+        """How its numbers were measured where this is not how those beside them were, in words; "" where it is.
+
+        Args:
+            protocols: how each set that it is compared on was measured.
+        """
+        found = dict.fromkeys(
+            words
+            for key, protocol in protocols.items()
+            for option, words in in_words(self.procedure(key)).items()
+            if words != in_words(protocol)[option]
+        )
+        return ", ".join(found)
+
+    def procedure(self, key: Measured) -> Protocol:
+        """How its number of one set was measured."""
+        own = find_task(key.task, key.scale).protocol
+        return dataclasses.replace(own, channel=key.channel, **self.protocol)
+
+
+def in_words(protocol: Protocol) -> dict[str, str]:
+    """What of a protocol moves PSNR, by option."""
+    luma = "luma rounded to 8 bits" if protocol.round_y else "luma not rounded"
+    return {
+        "round_y": luma if protocol.channel == "y" else "",
+        "border": f"without {protocol.border} pixels at each border",
+        "quantise": "8-bit images" if protocol.quantise else "images not rounded to 8 bits",
+        "align": "aligned to the ground truth" if protocol.align else "not aligned",
+    }
 
 
 @functools.cache
@@ -88,7 +123,10 @@ def quoted_tables() -> tuple[Quoted, ...]:
             method: {column: Score(*cell) for column, cell in zip(columns, cells, strict=True) if cell is not None}
             for method, cells in block["rows"].items()
         }
-        tables.append(Quoted(block["paper"], str(block["table"]), block.get("note", ""), "whole" in block, rows))
+        protocol = block.get("protocol", {})
+        tables.append(
+            Quoted(block["paper"], str(block["table"]), block.get("note", ""), "whole" in block, protocol, rows)
+        )
     return tuple(tables)
 
 

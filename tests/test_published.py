@@ -1,9 +1,16 @@
 """Numbers of papers: each attributed, none compared with what was measured otherwise."""
 
 import csv
+import dataclasses
+from statistics import fmean
 
 import pytest
+import yaml
 
+from gesso import _discovery
+from gesso.commands import _test_sets
+from gesso.commands._scores import find_beside
+from gesso.metrics import Protocol
 from gesso.published import Measured, content, find_published, known_set, published_images, quoted_tables
 from gesso.tasks import TASKS, find_task
 from tests._data import ROOT
@@ -20,10 +27,22 @@ def test_every_number_names_its_paper_and_table():
     assert len(QUOTED) > 300
     for block in content()["tables"]:
         assert {"paper", "table", "channel", "sets", "rows"} <= set(block)
-        assert block.keys() <= {"paper", "table", "note", "whole", "task", "sigma", "scale", "channel", "sets", "rows"}
+        assert block.keys() <= {
+            "paper",
+            "table",
+            "note",
+            "whole",
+            "task",
+            "sigma",
+            "scale",
+            "channel",
+            "protocol",
+            "sets",
+            "rows",
+        }
         assert all(len(cells) == len(block["sets"]) for cells in block["rows"].values())
     for table in quoted_tables():
-        assert any(place in table.paper for place in ("ICLR", "CVPR", "ECCV", "ACM MM"))
+        assert any(place in table.paper for place in ("ICLR", "CVPR", "ECCV", "ACM MM", "arXiv"))
         assert table.paper in table.source
         assert table.table in table.source
 
@@ -51,6 +70,32 @@ def test_numbers_are_those_of_the_collected_tables():
             assert score.ssim is None or (paper, f"{score.ssim:.4f}".rstrip("0")) in known
 
 
+def methods_beside(**protocol):
+    """What stands beside rain of Rain100L that was measured so."""
+    task = find_task("derain")
+    task = dataclasses.replace(task, protocol=dataclasses.replace(task.protocol, **protocol))
+    beside = find_beside([_test_sets.TestSet("Rain100L", task, images=[], known=("Rain100L",))])
+    return {one.method for one in beside}
+
+
+def test_numbers_of_another_procedure_are_named_in_their_line():
+    """IPT's authors do not round luma, those whom Restormer compares with do."""
+    assert {"Restormer", "IPT (luma not rounded)"} <= methods_beside()
+    unrounded = methods_beside(round_y=False)
+    assert {"Restormer (luma rounded to 8 bits)", "IPT"} <= unrounded
+    assert "IPT (luma not rounded, without 0 pixels at each border)" in methods_beside(border=4)
+    assert "IPT" not in methods_beside(channel="rgb"), "numbers of another channel do not stand there at all"
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_ipts_super_resolution_is_measured_as_the_task_is(scale):
+    recipe = yaml.safe_load(_discovery.recipe_file("evaluate", f"ipt_sr_x{scale}").read_text())
+    task = find_task("sr", scale)
+    assert Protocol(**recipe["protocol"]) == task.protocol
+    assert recipe["backbone_args"] == {"stitch": "official"}
+    assert recipe["tile"] is None
+
+
 def test_published_rows_are_found_by_what_was_measured():
     (table,) = find_published([Measured("derain", "Test2800", "y")])[:1]
     assert table.source == "Xu et al., PTG-RM, CVPR 2024, table 5"
@@ -68,6 +113,16 @@ def test_published_rows_are_found_by_what_was_measured():
     assert len(ten) == 10
     assert any(table.whole for table in find_published(ten))
     assert not any(table.whole for table in find_published(ten[:9])), "what is whole is not taken apart"
+
+
+@pytest.mark.parametrize(
+    ("network", "mean"), [("SwinIR", 29.21), ("NAFNet", 32.09), ("Restormer", 31.98), ("PromptIR", 31.88)]
+)
+def test_the_five_tasks_of_maskdcpt_have_the_means_that_its_table_10_prints(network, mean):
+    (table,) = [table for table in quoted_tables() if f"MaskDCPT-{network}" in table.rows and len(table.rows) == 4]
+    scores = table.rows[f"MaskDCPT-{network}"].values()
+    assert len(scores) == 5
+    assert fmean(score.psnr for score in scores) == pytest.approx(mean, abs=0.005)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ class Body(nn.Module):
 
     def __init__(
         self, n_feats: int, patch_size: int, patch_dim: int, num_heads: int, num_layers: int, num_queries: int,
-        no_norm: bool, no_mlp: bool, pos_every: bool, no_pos: bool,
+        no_norm: bool, no_mlp: bool, pos_every: bool, no_pos: bool, fixed_pos: bool, no_task: bool,
     ) -> None:  # fmt: skip
         super().__init__()
         dim, tokens = n_feats * patch_dim**2, (patch_size // patch_dim) ** 2
@@ -104,10 +104,13 @@ class Body(nn.Module):
         # The official code has dropouts of 0 in second and last place.
         perceptron = (nn.Linear(dim, 4 * dim), nn.Identity(), nn.ReLU(), nn.Linear(4 * dim, dim))
         self.mlp_head = None if no_mlp else nn.Sequential(*perceptron)
-        self.query_embed = None if no_mlp else nn.Embedding(num_queries, dim * tokens)
+        self.query_embed = None if no_mlp or no_task else nn.Embedding(num_queries, dim * tokens)
         self.encoder = stack(EncoderLayer(dim, num_heads, no_norm), num_layers)
         self.decoder = stack(DecoderLayer(dim, num_heads, no_norm), num_layers)
         self.position_encoding = None if no_pos else nn.ModuleDict({"pe": nn.Embedding(tokens, dim)})
+        if self.position_encoding is not None and fixed_pos:
+            table = self.position_encoding.get_parameter("pe.weight").requires_grad_(False)
+            table.data = sine_positions(patch_size // patch_dim, dim).to(table)
 
     def forward(self, feature: Tensor, task: int) -> Tensor:
         """The map (B, n_feats, patch_size, patch_size) that the decoder makes of another."""
@@ -126,6 +129,20 @@ class Body(nn.Module):
         if self.mlp_head is not None:
             z = self.mlp_head(z) + z
         return join(z.unflatten(-1, (-1, self.patch_dim, self.patch_dim)), feature.shape[-1] // self.patch_dim)
+
+
+def sine_positions(side: int, dim: int) -> Tensor:
+    """Sines and cosines of the row and of the column of each of side * side tokens, (tokens, dim), row by row.
+
+    Half of the channels for each, of wavelengths from 2 pi to 20,000 pi (Vaswani et al., 2017; for two axes Carion et
+    al., ECCV 2020).
+    """
+    half = -(-dim // 2)
+    rates = 10_000 ** (-2 * torch.arange(-(-half // 2), dtype=torch.float64) / half)
+    angles = torch.arange(side, dtype=torch.float64)[:, None] * rates
+    axis = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :half]  # (side, half)
+    rows, columns = axis[:, None].expand(-1, side, -1), axis[None].expand(side, -1, -1)
+    return torch.cat([rows, columns], -1).flatten(0, 1)[:, :dim].float()
 
 
 def plus(tokens: Tensor, embedding: Tensor | None) -> Tensor:
@@ -237,9 +254,9 @@ class IPT(Backbone):
     each on its own but for the last convolution. A whole image is restored in overlapping patches (`stitch`):
 
     * "fast": an overlap of 10 in 48 pixels, as the paper tests, faded from patch to patch.
-    * "official": as the official code tests, whatever the paper says: patches every 12 of 48 pixels, of each of which
-      the middle 24 are kept and averaged; a frame 12 pixels wide, and a strip along the right and lower end, come from
-      the patches along the border alone. About ten times the work of "fast".
+    * "official": as the official code tests (`forward_chop`), whatever the paper says: patches every 12 of 48 pixels,
+      of each of which the middle 24 are kept and averaged; a frame 12 pixels wide, and a strip along the right and
+      lower end, come from the patches along the border alone. About ten times the work of "fast".
     * "none": patches side by side, no averaging, and so in training, whatever is set.
 
     Args:
@@ -257,6 +274,9 @@ class IPT(Backbone):
         no_mlp: leave out the perceptrons before and behind the transformer, and the task embeddings.
         pos_every: add the position embedding in every attention and not once before the encoder.
         no_pos: leave out the position embedding.
+        fixed_pos: position embeddings that are not learnt (appendix D, which does not say which): sines and cosines of
+            row and column. A file holds them as it holds learnt ones.
+        no_task: leave out the task embeddings alone (appendix D).
         image_residual: whether the input image is added to the output, where all scales are 1; the paper does not.
         stitch: how images of other sizes are restored: "fast", "official" or "none".
         task: number of the task to begin with.
@@ -292,6 +312,8 @@ class IPT(Backbone):
         image_residual: bool = False,
         stitch: Stitch = "fast",
         task: int = 0,
+        fixed_pos: bool = False,
+        no_task: bool = False,
     ) -> None:
         super().__init__()
         if patch_size % patch_dim:
@@ -301,7 +323,8 @@ class IPT(Backbone):
         if not set(scale) <= {1, 2, 3, 4, 8} or not scale:
             raise ValueError(f"scale: expected 1, 2, 3, 4 or 8 for each task, got {list(scale)}")
         self.stitch: Stitch = check_choice("stitch", stitch, Stitch)
-        self.scales, self.queries, self.rgb_range = list(scale), math.inf if no_mlp else num_queries, rgb_range
+        self.scales, self.rgb_range, self.token_size = list(scale), rgb_range, patch_dim
+        self.queries = math.inf if no_mlp or no_task else num_queries
         self.in_channels, self.out_channels = n_colors, out_channels or n_colors
         self.image_residual = self._check_residual(image_residual, self.out_channels)
         self.size_multiple, self.channels = patch_size, [n_feats, n_feats]
@@ -313,8 +336,9 @@ class IPT(Backbone):
             for _ in scale
         )
         self.body = Body(
-            n_feats, patch_size, patch_dim, num_heads, num_layers, num_queries, no_norm, no_mlp, pos_every, no_pos
-        )
+            n_feats, patch_size, patch_dim, num_heads, num_layers, num_queries, no_norm, no_mlp, pos_every, no_pos,
+            fixed_pos, no_task,
+        )  # fmt: skip
         self.tail = nn.ModuleList(
             nn.Sequential(pixel_shuffles(n_feats, s), nn.Conv2d(n_feats, self.out_channels, 3, padding=1))
             for s in scale
@@ -410,7 +434,7 @@ class IPT(Backbone):
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         """Constructor options deduced from tensor names and shapes, or None if this is another network.
 
-        Guessed, for nothing in a file shows them: `num_heads`, 12, and `pos_every`, False.
+        Guessed, for nothing in a file shows them: `num_heads`, 12, and `pos_every` and `fixed_pos`, False.
         """
         if "body.encoder.layers.0.self_attn.in_proj_weight" not in state or "head.0.0.weight" not in state:
             return None
@@ -435,8 +459,9 @@ class IPT(Backbone):
             "num_queries": 1 if query is None else len(query),
             "scale": cls._recognise_scales(state),
             "no_norm": "body.encoder.layers.0.norm1.weight" not in state,
-            "no_mlp": query is None,
+            "no_mlp": "body.linear_encoding.weight" not in state,
             "no_pos": position is None,
+            "no_task": query is None and "body.linear_encoding.weight" in state,
         }
 
     @staticmethod

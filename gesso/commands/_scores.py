@@ -186,12 +186,14 @@ def tables(scores: Scores) -> list[Table]:
 
 def find_beside(sets: Sequence[TestSet]) -> tuple[Published, ...]:
     """What papers report for these sets: the methods of each table, with its source."""
-    names: dict[Measured, str] = {measured: one.name for one in sets for measured in one.measured}
-    return tuple(
-        Published(method, quoted.source, {names[key]: score for key, score in found.items()})
-        for quoted in find_published(list(names))
-        for method, found in quoted.rows.items()
-    )
+    by_key: dict[Measured, TestSet] = {measured: one for one in sets for measured in one.measured}
+    published = []
+    for quoted in find_published(list(by_key)):
+        for method, found in quoted.rows.items():
+            otherwise = quoted.measured_otherwise({key: by_key[key].task.protocol for key in found})
+            name = f"{method} ({otherwise})" if otherwise else method
+            published.append(Published(name, quoted.source, {by_key[key].name: score for key, score in found.items()}))
+    return tuple(published)
 
 
 def count_whole(sets: Sequence[TestSet]) -> dict[str, int]:

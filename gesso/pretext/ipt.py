@@ -43,6 +43,13 @@ class MultiTask(Protocol):
     scales: list[int]
 
 
+@runtime_checkable
+class Tokenised(Protocol):
+    """A network whose body works on square patches of a map."""
+
+    token_size: int
+
+
 class IPT(Pretext):
     """Multi-task restoration with a shared body; one task for each batch.
 
@@ -58,7 +65,8 @@ class IPT(Pretext):
             holds the images of its own share against each other.
         contrastive: "paper" is equation 5 without a temperature; "supcon" is what the authors' trainer computes.
         temperature: temperature of "supcon".
-        patches: patches along the shorter side of the map that the contrast compares; IPT has 16 of 3 x 3 pixels.
+        patches: patches along the shorter side of the map that the contrast compares; none: the body's own patches
+            where it has such (IPT: 3 x 3 pixels, 16 along a side), else 16.
     """
 
     images: ClassVar[str] = "leaves"
@@ -72,7 +80,7 @@ class IPT(Pretext):
         contrastive_weight: float = 0.1,
         contrastive: Contrast = "paper",
         temperature: float = 0.07,
-        patches: int = 16,
+        patches: int | None = None,
     ) -> None:
         super().__init__(backbone)
         self.tasks = [parse_degradation(value) for value in (tasks or SIX)]
@@ -139,7 +147,10 @@ class IPT(Pretext):
 
     def contrast(self, feature: Tensor) -> Tensor:
         """The contrastive loss of patches of a map (B, C, H, W)."""
-        side = max(1, min(feature.shape[-2:]) // self.patches)
+        if self.patches is None and isinstance(self.backbone, Tokenised):
+            side = self.backbone.token_size
+        else:
+            side = max(1, min(feature.shape[-2:]) // (self.patches or 16))
         patches = F.unfold(full_precision(feature), side, stride=side).mT  # (B, N, C * side^2)
         with torch.autocast(feature.device.type, enabled=False):  # cosines are divided by a small temperature
             if self.contrastive == "paper":

@@ -132,6 +132,33 @@ def test_layers_begin_alike_and_means_are_not_trained():
     }
 
 
+def test_fixed_positions_are_not_learnt_and_tell_every_token_apart():
+    net = random_tiny()
+    fixed = IPT(**TINY, fixed_pos=True)
+    table = fixed.body.position_encoding.get_parameter("pe.weight")
+    assert not table.requires_grad
+    assert fixed.state_dict().keys() == net.state_dict().keys()
+    distances = torch.cdist(table, table) + torch.eye(len(table))
+    assert table.shape == (16, 36)
+    assert distances.min() > 0.1
+    assert torch.equal(table[:4, :18], table[:1, :18].expand(4, -1)), "one row: half of the channels"
+    assert torch.equal(table[::4, 18:], table[:1, 18:].expand(4, -1)), "one column: the other half"
+    assert torch.equal(table[0, :18], torch.tensor([0.0, 1.0] * 9)), "sines and cosines of 0"
+
+
+def test_task_embeddings_may_be_left_out_alone():
+    net = random_tiny(scale=[1, 1], no_task=True)
+    assert net.body.query_embed is None
+    assert net.body.mlp_head is not None
+    net.task = 1
+    assert net(torch.rand(1, 3, 12, 12)).shape == (1, 3, 12, 12)
+    options = IPT.recognise(net.to_official())
+    assert options["no_task"]
+    assert not options["no_mlp"]
+    assert options["patch_size"] == 12
+    assert not IPT.recognise(random_tiny(no_mlp=True).to_official())["no_task"]
+
+
 # ------------------------------------------------------------------------------------------------------------ seam
 
 

@@ -6,6 +6,7 @@ import torch
 from gesso.backbones import create_backbone
 from gesso.degradations import create_degradation
 from gesso.functional.random import generator_for
+from gesso.pretext._contrast import patch_contrast
 from gesso.pretext.ipt import IPT
 from tests.pretext._plain import Plain
 
@@ -60,7 +61,7 @@ def test_a_network_with_tasks_of_its_own_enlarges_small_images(task, side):
 
 def test_a_network_with_tasks_of_its_own_trains_one_tail_a_batch():
     network = six_task_network()
-    ipt = IPT(network, patches=8)
+    ipt = IPT(network)
     assert not len(ipt.tails)
     losses = ipt(batch(side=64), generator_for(0))
     losses["loss"].backward()
@@ -75,12 +76,29 @@ def test_a_network_with_tasks_of_its_own_trains_one_tail_a_batch():
 def test_contrast_compares_the_tokens_of_the_network():
     """Patches of the map that the transformer makes, as wide as its tokens, are what its perceptron put out."""
     network = six_task_network()
-    ipt = IPT(network, patches=8)
+    ipt = IPT(network)
     made = []
     network.body.mlp_head.register_forward_hook(lambda *call: made.append(call[1][0] + call[2]))
     _, features = ipt.restore(torch.rand(2, 3, 16, 16), task=4)
     unfolded = torch.nn.functional.unfold(features[0], 2, stride=2).mT
     torch.testing.assert_close(unfolded, made[0])
+    assert ipt.contrast(features[0]).item() == pytest.approx(patch_contrast(made[0]).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("patch_size", "patch_dim", "n_feats"), [(48, 3, 4), (256, 8, 1), (16, 2, 3), (24, 4, 2)])
+def test_contrast_takes_the_bodys_own_patches_on_every_ipt(patch_size, patch_dim, n_feats, monkeypatch):
+    """Of ipt_deblur these are 32 x 32 of 8 x 8 pixels, not 16 x 16 of 16 x 16."""
+    options = {"patch_size": patch_size, "patch_dim": patch_dim, "n_feats": n_feats, "num_heads": 1, "num_layers": 1}
+    seen = []
+    monkeypatch.setattr("gesso.pretext.ipt.patch_contrast", lambda patches: seen.append(patches) or patches.mean())
+    feature = torch.rand(2, n_feats, patch_size, patch_size)
+    ipt = IPT(create_backbone("ipt_tiny", **options), tasks=["rain"])
+    ipt.contrast(feature)
+    assert seen[0].shape == (2, (patch_size // patch_dim) ** 2, n_feats * patch_dim**2)
+    IPT(Plain(), patches=4).contrast(torch.rand(2, 5, 32, 40))
+    assert seen[1].shape == (2, 4 * 5, 5 * 8 * 8)
+    IPT(Plain()).contrast(torch.rand(2, 5, 32, 40))
+    assert seen[2].shape == (2, 16 * 20, 5 * 2 * 2), "16 along the shorter side of a network without patches"
 
 
 def test_terms_add_up():
