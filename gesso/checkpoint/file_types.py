@@ -64,7 +64,7 @@ RECORDS = (
 """Records by which kinds of zip files are known."""
 
 
-def foreign_type(path: Path) -> str | None:
+def identify_foreign(path: Path) -> str | None:
     """What a file is and what to do, as the end of an error; None if torch or safetensors may have written it."""
     size = path.stat().st_size
     if size == 0:

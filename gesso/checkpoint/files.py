@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gesso import __version__
 from gesso.backbones import Backbone, spell_object
-from gesso.checkpoint.file_types import foreign_type, is_safetensors
+from gesso.checkpoint.file_types import identify_foreign, is_safetensors
 from gesso.checkpoint.inert import HarmfulError, Inert, read_inert
 from gesso.data.io import atomic_path
 from gesso.degradations import Degradation
@@ -188,7 +188,7 @@ def read_states(path: str | Path, weights: str | None = None) -> dict[str, State
         state = load_file(path)
         if "checksum" in header and checksum(header, state) != header["checksum"]:
             raise CheckpointError(f"{path}: damaged (its checksum is wrong); copy or download it again")
-        return chosen({"": state if header else _without_wrappers(state)}, path, weights, state)
+        return select_states({"": state if header else _without_wrappers(state)}, path, weights, state)
     return find_states(read_pickle(path), path, weights)
 
 
@@ -198,7 +198,7 @@ def _is_safetensors(path: Path) -> bool:
     Raises:
         CheckpointError: if it is a file of another kind.
     """
-    if other := foreign_type(path):
+    if other := identify_foreign(path):
         raise CheckpointError(f"{path}: {other}")
     if is_safetensors(path):
         return True
@@ -292,7 +292,7 @@ def find_states(content: Any, path: Path, weights: str | None = None) -> dict[st
         )
     if not found:
         raise CheckpointError(f"{path}: expected weights by name, found {_contents(content)}")
-    found = chosen(found, path, weights, content)
+    found = select_states(found, path, weights, content)
     faults = {place: fault for place, state in found.items() if (fault := _fault(state, path))}
     if len(faults) == len(found):
         raise CheckpointError(f"{path}: {next(iter(faults.values()))}")
@@ -337,7 +337,7 @@ def rank(place: str) -> tuple[int, int]:
     return (1 if TRAINING_STATE.search(place) else -averages), order
 
 
-def chosen(found: Mapping[str, State], path: Path, weights: str | None, content: Any) -> dict[str, State]:
+def select_states(found: Mapping[str, State], path: Path, weights: str | None, content: Any) -> dict[str, State]:
     """The sets of `found` that `weights` names, all without it; see `read_states`.
 
     Raises:

@@ -51,7 +51,7 @@ class Recognised:
         if self.assumed:
             assumed = ", ".join(f"{name}={value!r}" for name, value in self.assumed.items())
             text += f"; assumed, because tensors do not tell: {assumed}"
-        return text + str(self.adapted or "") + _left(self.left) + _chosen(self.place, self.others)
+        return text + str(self.adapted or "") + _left(self.left) + _taken(self.place, self.others)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Report:
         text = f"loaded {len(self.loaded)}/{len(self.loaded) + len(self.relearned)} tensors"
         if self.relearned:
             text += f", relearned {len(self.relearned)}: {_shortened(self.relearned)}"
-        return text + str(self.adapted or "") + _left(self.left) + _chosen(self.place, self.others)
+        return text + str(self.adapted or "") + _left(self.left) + _taken(self.place, self.others)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -368,7 +368,7 @@ def _seen(header: dict[str, Any], states: Mapping[str, State]) -> str:
     return "; no network of gesso has its tensors"
 
 
-def _chosen(place: str, others: Sequence[str]) -> str:
+def _taken(place: str, others: Sequence[str]) -> str:
     """The end of a sentence: which of several sets of weights in a file was taken."""
     return f"; took {place!r}, not {', '.join(map(repr, others))}" if others else ""
 

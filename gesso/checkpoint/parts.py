@@ -134,7 +134,7 @@ def choose_part(parts: Sequence[Part], path: str | Path) -> tuple[Part, list[str
         raise CheckpointError(
             f"{path}: holds {1 + len(rivals)} networks that fit: {names}; say which one, weights={best.place!r} in "
             f"Python or --weights {best.place}; where a command has no such option, write it to a file of its own with "
-            f"`gesso export {path} one.safetensors --weights {best.place}`"
+            f"`gesso export {path} one.pth --weights {best.place}`"
         )
     return best, list(dict.fromkeys(part.place for part in others))
 

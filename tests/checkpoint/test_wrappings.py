@@ -31,6 +31,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from gesso import cli
 from gesso.backbones import Backbone, create_backbone
 from gesso.checkpoint import CheckpointError, load, load_features, read_state, recognise
 
@@ -297,6 +298,16 @@ def test_what_is_ambiguous_is_an_error_that_names_the_choice(tmp_path, net, form
     fresh = net.twin()
     load_features(fresh, tmp_path / "two.pth", weights=first, keep_head=True)
     assert equal(fresh, net)
+
+
+def test_the_command_line_says_what_to_do_and_that_works(tmp_path, net, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"netG_A": net.state_dict(), "netG_B": others(net.state_dict())}, "two.pth")
+    assert cli.main(["inspect", "two.pth", "--out", "inspected"]) == 2
+    said = re.search(r"`gesso (export .*)`", " ".join(capsys.readouterr().err.split()))
+    assert said is not None
+    assert cli.main(said[1].split()) == 0
+    check_opens(Path("one.pth"), net)
 
 
 def test_equal_copies_are_no_choice(tmp_path, net):
