@@ -376,7 +376,8 @@ def prepare_folder(out: Path, recipe: Recipe, *, resume: bool, overwrite: bool, 
     if config.exists() and not (overwrite or resume):
         raise ValueError(f"{out} holds a run already; --resume goes on with it, --overwrite replaces it")
     old = [out / name for name in OF_A_RUN]
-    for path in (*old, *out.glob("samples/*.png"), *out.glob("snapshots/*.safetensors")):
+    sheets = (*out.glob("samples/*.png"), *out.glob("val_images/*/*/*.png"))
+    for path in (*old, *sheets, *out.glob("snapshots/*.safetensors")):
         path.unlink(missing_ok=True)
     recipe.write(config)
     return None
