@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 import uuid
@@ -59,6 +60,16 @@ def end(processes: Iterable[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()
+
+
+def wait_for_child(number: int) -> int:
+    """The status with which a forked process ends; it is killed where the test ends first, as by Ctrl-C."""
+    try:
+        return os.waitpid(number, 0)[1]
+    except BaseException:
+        os.kill(number, signal.SIGKILL)
+        os.waitpid(number, 0)
+        raise
 
 
 def wait_until(happened: Callable[[], Any], process: subprocess.Popen | None = None) -> None:

@@ -29,6 +29,7 @@ from gesso.data.layouts import Pair, find_pairs
 from gesso.functional.processes import sharers
 from gesso.functional.random import generator_for
 from gesso.training.finetune_module import FinetuneModule
+from tests._processes import wait_for_child
 
 NETWORK = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}}
 TINY = {
@@ -216,7 +217,7 @@ def kill(monkeypatch, options, begins):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 compare(**options)
             os._exit(0)
-        ended = os.WTERMSIG(os.waitpid(child, 0)[1])
+        ended = os.WTERMSIG(wait_for_child(child))
     torch.set_num_threads(threads)
     assert ended == signal.SIGKILL
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests._processes import HANGS
+from tests._processes import HANGS, wait_for_child
 
 BATCH = 500  # cases of one child
 SECONDS = 20  # of the processor that a case may take, so that a busy machine changes nothing
@@ -65,7 +65,7 @@ def run(case: Case, numbers: range, seed: int) -> Tally:
             child = os.fork()
             if not child:
                 in_child(case, batch, seed, Path(folder), at, log.fileno())
-            _, status = os.waitpid(child, 0)
+            status = wait_for_child(child)
             log.seek(0)
             for line in log.read().decode().splitlines():
                 number, verdict, resident = json.loads(line)

@@ -21,6 +21,7 @@ from gesso.training import callbacks, finetune_module, table
 from gesso.training.callbacks import Keep, Samples
 from gesso.training.launch import stop_signals
 from tests._networks import photo_like
+from tests._processes import wait_for_child
 
 NETWORK = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
 SMALL = {"backbone": "nafnet_tiny", "backbone_args": NETWORK}
@@ -122,7 +123,7 @@ def ends_by(run: Callable[[], Any]) -> int:
         with contextlib.suppress(BaseException):
             run()
         os._exit(0)
-    return os.WTERMSIG(os.waitpid(child, 0)[1])
+    return os.WTERMSIG(wait_for_child(child))
 
 
 def at(step: int) -> Callable[..., bool]:
