@@ -16,7 +16,7 @@ from gesso import _discovery, checkpoint
 from gesso import primed as kept
 from gesso.backbones import Backbone
 from gesso.checkpoint.files import State, description
-from gesso.commands._parser import parser_for
+from gesso.commands._parser import checked
 from gesso.commands.pretrain import pretrain
 from gesso.data.io import atomic_path
 from gesso.data.procedural import SOURCES
@@ -30,6 +30,7 @@ ALIKE = 0.1  # dB that a network which was made again may differ by in effect
 PAGE = "docs/primed.md"
 
 
+@checked
 def primed(
     action: Literal["verify", "add", "cards"],
     name: str | None = None,
@@ -132,13 +133,7 @@ def verify(one: Primed, out: Path) -> Verdict:
     recipe = checkpoint.read_header(one.path).get("recipe")
     if not isinstance(recipe, dict):
         raise ValueError(f"{one.path}: its header has no recipe to make it from")
-    out.mkdir(parents=True, exist_ok=True)
-    config = out.parent / f"{out.name}.yaml"
-    config.write_text(yaml.safe_dump(recipe, sort_keys=False))
-    parser = parser_for("pretrain", pretrain)
-    options = parser.parse_args(["--config", str(config), "--out", str(out)])
-    options.pop("config", None)
-    made = pretrain(**vars(parser.instantiate_classes(options)))
+    made = pretrain(**recipe, out=out)
     state, again = checkpoint.read_state(one.path), halved(checkpoint.read_state(made), made)
     if state.keys() != again.keys() or any(state[key].shape != again[key].shape for key in state):
         raise ValueError(f"{one.path}: its recipe makes another network: {description(checkpoint.load(made))}")
