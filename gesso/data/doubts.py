@@ -86,7 +86,7 @@ def _guess_beside(root: Path, photos: Sequence[Path]) -> Guess | None:
             continue
         others = [
             (sibling, sibling / inner, side)
-            for sibling in subfolders(folder.parent)
+            for sibling in _subfolders_if_readable(folder.parent)
             if sibling != folder and (side := side_of(sibling.name)) and {own.role, side.role} == {"lq", "gt"}
             if _alike(own, side) and (sibling / inner).is_dir()
         ]
@@ -100,6 +100,14 @@ def _guess_beside(root: Path, photos: Sequence[Path]) -> Guess | None:
     if own and own.role == "lq" and own.plain:
         return Guess(root, None, f"the folder is called {place.name}, as degraded images are")
     return None
+
+
+def _subfolders_if_readable(folder: Path) -> list[Path]:
+    """The folders in a folder that is not the user's own choice and may be closed to them."""
+    try:
+        return subfolders(folder)
+    except PermissionError:
+        return []
 
 
 def _alike(one: Side, other: Side) -> bool:

@@ -89,8 +89,8 @@ def _no_match(lq: Path, gt: Path, lq_names: Sequence[str], gt_names: Sequence[st
     if is_template(pair_by):
         wanted = re.sub(r"\{(gt)?\}", lambda _: gt_names[0].rpartition("/")[2], without_suffix(pair_by))
         return (
-            f"pair_by {pair_by}: no name of {lq} ({examples(lq_names)}) is that of a ground truth in {gt} "
-            f"({examples(gt_names)}) so; expected names such as {wanted}"
+            f"pair_by {pair_by}: no name of {lq} ({examples(lq_names)}) is made so of one of {gt} "
+            f"({examples(gt_names)}); expected names such as {wanted}"
         )
     return (
         f"no name of {lq} ({examples(lq_names)}) matches one of {gt} ({examples(gt_names)}); say how they differ by a "
