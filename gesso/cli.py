@@ -4,6 +4,7 @@ Nothing is imported but the verb that is asked for, so `gesso --help` needs neit
 """
 
 import ast
+import functools
 import importlib
 import inspect
 import io
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 BAD_INPUT, INTERRUPTED = 2, 130
 
 
+@functools.cache
 def verbs() -> dict[str, str]:
     """Every verb and the first line of its file, read without importing it."""
     folder = _discovery.ROOT / "commands"

@@ -70,11 +70,12 @@ def test_a_number_out_of_its_type_or_range_is_refused_by_name_before_anything_is
     monkeypatch.chdir(tmp_path)
     function = cli.command(verb)
     kind = options_of(function)[name]
+    others = {key: item for key, item in needed(verb).items() if key != name}
     for value in ODD:
         if allowed(kind, value) or (name, value) == ("clip_norm", 1e30):
             continue
         with pytest.raises(ValueError, match=rf"^{name}: expected .*, got "):
-            function(**{name: value} | {key: item for key, item in needed(verb).items() if key != name})
+            function(**{name: value}, **others)
     assert not list(tmp_path.iterdir())
 
 
