@@ -10,7 +10,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from gesso._options import shown
 from gesso.functional.memory import free_memory
 
-MOST_TENSORS = 10_000  # of published networks the largest has some two thousand
+MOST_TENSORS = 4_000  # of published networks the largest has some one thousand
 FAILURES = (TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
 
