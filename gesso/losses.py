@@ -74,8 +74,8 @@ def open_loss(spec: LossSpec, load: Callable[[nn.Module, Path], nn.Module]) -> L
     if isinstance(spec, str):
         return find_loss(spec)
     options = {key: value for key, value in spec.items() if key != "name"}
-    check_options(perceptual_loss, [*options, "pixel", "load"], "loss")
     pixel = find_loss(spec.get("name", "l1"))
+    check_options(perceptual_loss, {"pixel": pixel, "load": load, **options}, "loss")
     return perceptual_loss(pixel, load, **options) if options else pixel
 
 
