@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 
 MARK = "GESSO_TEST_PROCESS"
-HANGS = 3600
+JUST_BORN = 5  # seconds
+HANGS = 900
 """Seconds after which what a test waits for will never come; no load reaches it."""
 
 Start = Callable[..., subprocess.Popen]
@@ -44,7 +45,11 @@ def owned_processes() -> Iterator[Start]:
 def word_of(process: psutil.Process) -> str | None:
     """The word that a process has inherited."""
     with contextlib.suppress(psutil.Error):
-        return process.environ().get(MARK)
+        environment = process.environ()
+        while not environment and is_alive(process) and time.time() - process.create_time() < JUST_BORN:
+            time.sleep(0.01)  # between its `exec` and its first instruction a program has no environment yet
+            environment = process.environ()
+        return environment.get(MARK)
 
 
 def is_alive(process: psutil.Process) -> bool:
