@@ -213,7 +213,7 @@ def check_values(kinds: Mapping[str, Any], options: Mapping[str, Any], what: str
     Args:
         kinds: types by name.
         options: values by name.
-        what: what has these options, for the error.
+        what: what has these options, for the error; with a dot at its end for a value that prints itself so.
 
     Raises:
         ValueError: for the first value that its type does not take.
@@ -221,7 +221,7 @@ def check_values(kinds: Mapping[str, Any], options: Mapping[str, Any], what: str
     for name, value in options.items():
         kind = kinds.get(name, Any)
         if not takes(kind, value):
-            wanted, before = expected(kind), f"{what}: {name}" if what else name
+            wanted, before = expected(kind), _called(name, what)
             while not is_finite(value):  # down to the option of options that holds the number
                 wanted, inner = "finite numbers", value.items() if isinstance(value, Mapping) else ()
                 deeper = [(key, item) for key, item in inner if not is_finite(item)]
@@ -229,6 +229,11 @@ def check_values(kinds: Mapping[str, Any], options: Mapping[str, Any], what: str
                     break
                 before, value = f"{before}: {deeper[0][0]}", deeper[0][1]
             raise ValueError(f"{before}: expected {wanted}, got {shown(value)}")
+
+
+def _called(name: str, what: str) -> str:
+    """What errors call an option of something."""
+    return what + name if what.endswith(".") else f"{what}: {name}" if what else name
 
 
 def names_in(value: Any) -> Iterable[str]:

@@ -10,6 +10,7 @@ from gesso.functional.random import generator_for
 from gesso.pretext import create_pretext, list_pretexts
 from gesso.refiner import Refined, open_prior
 from gesso.restorer import Restorer
+from tests._streaks import rainy_pairs
 
 TINY = [name for name in list_backbones() if name.endswith("_tiny")]
 SMALL = {"restormer_tiny": {"dim": 4, "num_blocks": (1, 1, 1, 1), "num_refinement_blocks": 1}}
@@ -88,7 +89,11 @@ def test_pretexts(name):
 
 @pytest.mark.parametrize("name", list_degradations())
 def test_degradations(name):
-    needs = {"mix": {"choices": ["jpeg"]}, "random_order": {"choices": ["jpeg", "rain"]}}
+    needs = {
+        "mix": {"choices": ["jpeg"]},
+        "random_order": {"choices": ["jpeg", "rain"]},
+        "rain_streaks": {"folder": rainy_pairs()},
+    }
     image = smooth(64, 64)[None]
     spoil = create_degradation(name, **needs.get(name, {}))
     degraded = spoil(image, generator_for(0, "test"))

@@ -28,7 +28,11 @@ from tests.training._shared_jobs import prepare
 GPU = torch.device("cuda")
 WITHOUT_CHANCE = ("bicubic", "compose", "mosaic")
 MIX = {"choices": ["gaussian_noise", "rain", ["gaussian_blur", "jpeg"]]}
-OPTIONS = {"mix": MIX, "rain_streaks": {"folder": rainy_pairs()}}
+OPTIONS = {
+    "mix": MIX,
+    "random_order": {"choices": MIX["choices"], "prob": 0.7},
+    "rain_streaks": {"folder": rainy_pairs()},
+}
 RUN = {
     "backbone": "restormer_tiny", "crop_size": 48, "log_every": 1, "sample_every": 0, "accelerator": "gpu", "workers": 0
 }  # fmt: skip

@@ -22,7 +22,11 @@ from tests.test_contract_pretexts import build, make_batch
 from tests.training._shared_jobs import SMALL, prepare
 
 MIX = {"choices": ["gaussian_noise", "rain", ["gaussian_blur", "jpeg"]], "weights": [1, 1, 2]}
-OPTIONS = {"mix": MIX, "rain_streaks": {"folder": rainy_pairs()}}
+OPTIONS = {
+    "mix": MIX,
+    "random_order": {"choices": MIX["choices"], "prob": 0.7},
+    "rain_streaks": {"folder": rainy_pairs()},
+}
 RUN = {"steps": 2, "log_every": 1, "save_every": 1, "sample_every": 0, "precision": "float32", "workers": 0}
 
 pytestmark = [

@@ -4,7 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from gesso import _discovery
-from gesso._options import InPython
+from gesso._options import InPython, check_values, declared
 from gesso.degradations._base import Degradation
 from gesso.functional.building import building
 
@@ -58,7 +58,7 @@ def create_degradation(name: str, **options: Any) -> Degradation:
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     if isinstance(values.get(parts := PARTS.get(name, "")), tuple):
         values[parts] = tuple(parse_degradation(part) for part in values[parts])
-    _discovery.check_options(kinds[name], values, name)
+    check_values(declared(kinds[name]), values, f"{name}.")
     with building(name, options, f"`gesso list degradations {name}` shows what they mean"):
         return kinds[name](**kinds[name].variants.get(name, {}) | values)
 

@@ -35,8 +35,9 @@ def snr_peak(image: Tensor) -> Tensor:
 def snr_ratio(image: Tensor) -> Tensor:
     """Signal by noise, (B, 1, H, W)."""
     wide = image.to(torch.promote_types(image.dtype, torch.float32))
-    weights = wide.new_tensor(LUMA) if image.shape[1] == 3 else wide.new_full((image.shape[1],), 1 / image.shape[1])
-    grey = (wide * weights[:, None, None]).sum(1, keepdim=True)
+    weights = LUMA if image.shape[1] == 3 else (1 / image.shape[1],) * image.shape[1]
+    grey = sum(weight * channel for weight, channel in zip(weights, wide.split(1, dim=1), strict=True))
+    assert isinstance(grey, Tensor)
     margin = WINDOW // 2
     signal = F.avg_pool2d(pad(grey, margin, margin, margin, margin), WINDOW, stride=1)
     return signal / ((grey - signal).abs() + 1e-4)

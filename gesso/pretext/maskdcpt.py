@@ -115,8 +115,16 @@ class MaskDCPT(DegradationClassification):
         return hidden, features
 
     def reconstruct(self, feature: Tensor, lq: Tensor) -> Tensor:
-        """What the decoder makes of the last feature map, at the size of `lq`."""
-        return self.shrink(self.backbone.crop(self.decoder(feature), lq))
+        """What the decoder makes of the last feature map, at the size of `lq`.
+
+        Super-resolvers enlarge before that map or behind it; what is larger is averaged down.
+        """
+        height, width = lq.shape[-2:]
+        left, right, top, _ = self.backbone.padding(height, width)
+        drawn = self.decoder(feature)
+        if (enlarged := drawn.shape[-1] // (left + width + right)) > 1:
+            drawn = F.avg_pool2d(drawn, enlarged)
+        return drawn[..., top : top + height, left : left + width]
 
     def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Pictures `original`, `degraded`, `hidden` and `reconstructed`, (B, 3, H, W) in [0, 1]."""

@@ -252,7 +252,7 @@ def fit(
             if state is None and module.batches_done == 0 and here.rank == 0:  # nothing has begun that is in the way
                 (out / "config.yaml").unlink(missing_ok=True)
             raise
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, ConnectionError, EOFError) as error:
             if not (why := explained(error)):
                 raise
             raise TrainingError(f"{why}, at step {module.step}. --resume goes on from the last saved state") from error
@@ -265,7 +265,7 @@ def fit(
 
 def explained(error: Exception) -> str:
     """What has gone wrong and what to do, where it is known; else nothing."""
-    if "DataLoader worker" in str(error):
+    if "DataLoader worker" in str(error) or isinstance(error, ConnectionError | EOFError):  # while it sent
         return f"a process that loads samples died, perhaps for want of memory ({error}); take fewer --workers"
     if "--tile" in str(error):
         return str(error)

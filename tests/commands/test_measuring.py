@@ -117,7 +117,8 @@ def test_evaluate_says_how_many_are_identical(tmp_path, capsys):
     assert f"{scores.psnr:.2f} (1 of 3 identical)" in (tmp_path / "out/scores.md").read_text()
     content = json.loads((tmp_path / "out/scores.json").read_text(), parse_constant=pytest.fail)
     assert content["mean"] | {"ssim": 0} == {
-        "set": "all", "name": "mean", "psnr": scores.psnr, "ssim": 0, "beside": " (1 of 3 identical)"
+        "set": "all", "name": "mean", "psnr": scores.psnr, "ssim": 0, "beside": " (1 of 3 identical)",
+        "others": {},
     }  # fmt: skip
     assert [row["psnr"] for row in content["rows"]].count("inf") == 1
     with (tmp_path / "out/scores.csv").open() as file:

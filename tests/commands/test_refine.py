@@ -166,7 +166,7 @@ def test_a_larger_refiner_without_prior_by_its_recipe(place):
         ({"prior": "no_such_module:Class"}, "cannot import no_such_module"),
         ({"prior": "mean"}, "is not refined, so it holds no mean feature"),
         ({"refiner_args": {"widht": 8}}, "did you mean width"),
-        ({"ablation": "no_prior"}, "ablation: expected full, no_sve"),
+        ({"ablation": "no_prior"}, "ablation: expected full or no_sve"),
         ({"ablation": "larger"}, "guided by nothing; pass the prior none"),
         ({"refiner_args": {"prior_dim": 512}}, "prior_dim: 512, but the prior says 80 numbers"),
         ({"checkpoint": "nowhere.safetensors"}, "nowhere.safetensors"),

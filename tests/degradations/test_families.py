@@ -295,7 +295,10 @@ def test_mix_draws_by_weight():
 
 @pytest.mark.parametrize("weights", [[1], [1, -1], [0, 0], [1, math.inf], [1, math.nan], ["a", "b"], 2, {"a": 1}])
 def test_weights_that_do_not_fit_are_refused(weights):
-    with pytest.raises(ValueError, match=r"mix.weights: expected as many numbers from 0 as there are choices \(2\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"mix\.weights: expected (as many numbers from 0 as there are choices \(2\)|finite numbers|a list)",
+    ):
         parse_degradation({"name": "mix", "choices": ["rain", "haze"], "weights": weights})
 
 
@@ -326,7 +329,10 @@ def test_random_order_uses_every_degradation_once_at_most():
 
 @pytest.mark.parametrize("prob", [-0.1, 1.1, math.nan, [0.5], [0.5, 2], ["a", 0.5], "often", {"rain": 0.5}])
 def test_probabilities_that_do_not_fit_are_refused(prob):
-    with pytest.raises(ValueError, match=r"random_order.prob: expected a number in \[0, 1\], or one for each of the 2"):
+    with pytest.raises(
+        ValueError,
+        match=r"random_order\.prob: expected (a number in \[0, 1\], or one for each|finite|a number or a list)",
+    ):
         parse_degradation({"name": "random_order", "choices": ["rain", "haze"], "prob": prob})
 
 

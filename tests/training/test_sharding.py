@@ -97,7 +97,7 @@ def test_an_outline_is_given_weights_back(mesh):
 
 
 def test_other_strategies_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="strategy: expected auto, ddp or fsdp, got 'deepspeed'"):
+    with pytest.raises(ValueError, match="strategy: expected auto or ddp or fsdp, got 'deepspeed'"):
         gesso.pretrain(out=tmp_path / "run", backbone="restormer_tiny", strategy="deepspeed")
     assert not (tmp_path / "run").exists()
 
