@@ -310,6 +310,10 @@ class StopRequest(Callback):
             self.keep.save(trainer, module)
             raise StoppedError
 
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """A run that fails gives the signals back, too; Lightning tears no callback down then."""
+        self.teardown(trainer, pl_module, "fit")
+
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Gives the signals back."""
         for number, handler in getattr(self, "before", {}).items():

@@ -3,6 +3,7 @@ import os
 import pickle
 import resource
 import shutil
+import signal
 import time
 import warnings
 import weakref
@@ -78,7 +79,9 @@ def test_kept_pixels_are_those_of_the_files_and_are_read_from_disk(tmp_path, bit
 
 def test_processes_share_what_any_has_decoded(tmp_path, photos):
     mapped = Mapped(tmp_path / "kept")
-    with multiprocessing.get_context("fork").Pool(2) as pool:
+    # Forked processes have the handlers of this one, and what ends them is SIGTERM.
+    by_default = {"initializer": signal.signal, "initargs": (signal.SIGTERM, signal.SIG_DFL)}
+    with multiprocessing.get_context("fork").Pool(2, **by_default) as pool:
         both = pool.starmap(read_all, [(mapped, photos), (mapped, photos[::-1])])
     assert both[0] == both[1][::-1] == [read_array(photo).tobytes() for photo in photos]
     assert len(list((tmp_path / "kept").iterdir())) == len(photos)
