@@ -93,11 +93,11 @@ def test_features_of_vgg_stand_beside_the_pixels(vgg):
         ({"name": "l1", "vgg_wait": 1}, ValueError, "loss has no option 'vgg_wait'; did you mean vgg_weight"),
         ({"name": "l1", "vgg_weight": 1}, ValueError, "needs the weights of VGG-19"),
         ({"name": "l1", "vgg": "nowhere.pth"}, FileNotFoundError, "nowhere.pth"),
-        ({"name": "l1", "vgg": "nowhere.pth", "vgg_weight": -1}, ValueError, "vgg_weight: expected a number"),
+        ({"name": "l1", "vgg": "nowhere.pth", "vgg_weight": -1}, ValueError, "vgg_weight: expected a number from 0"),
         (
             {"name": "l1", "vgg": "nowhere.pth", "vgg_weight": "much"},
             ValueError,
-            "vgg_weight: expected a number",
+            "loss: vgg_weight: expected a number, got",
         ),
     ],
 )

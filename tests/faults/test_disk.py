@@ -131,7 +131,7 @@ def test_a_damaged_state_is_not_gone_on_with(tmp_path, capsys):
     state = tmp_path / "run" / "last.ckpt"
     state.write_bytes(state.read_bytes()[:-1000])
     assert pretrain(tmp_path / "run", "--resume") == 2
-    assert "truncated or damaged" in capsys.readouterr().err
+    assert "last.ckpt: not a checkpoint, truncated or damaged" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------------- two in one folder
