@@ -31,9 +31,9 @@ from safetensors.torch import load_file
 import gesso
 from gesso import checkpoint
 from gesso.backbones import create_backbone
-from gesso.data.procedural import ProceduralImages, leaves
 from gesso.functional.random import generator_for, seed_for
 from gesso.pretext import Pretext, create_pretext
+from gesso.sources.leaves import ProceduralImages, leaves
 from gesso.training.callbacks import Keep
 
 # DegAE's networks are far larger than these backbones; a quarter of their width keeps the table comparable.

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from gesso.backbones import create_backbone
-from gesso.data.procedural import SOURCES, ProceduralImages
+from gesso.sources.leaves import SOURCES, ProceduralImages
 
 SIZES = (64, 128, 224)
 

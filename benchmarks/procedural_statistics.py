@@ -17,9 +17,9 @@ from torch import Tensor
 
 from gesso.data.folders import find_images
 from gesso.data.io import read_image
-from gesso.data.procedural import batch_of, leaves, pink, scenes
 from gesso.functional.random import generator_for
 from gesso.functional.spectrum import radial_profile
+from gesso.sources.leaves import batch_of, leaves, pink, scenes
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 SIDE, COUNT = 128, 528

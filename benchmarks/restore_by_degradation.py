@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 import gesso
-from gesso.data.procedural import ProceduralImages
 from gesso.degradations import create_degradation
 from gesso.functional.random import generator_for
 from gesso.pretext.restore import MIX
+from gesso.sources.leaves import ProceduralImages
 
 
 def main() -> None:

@@ -16,14 +16,14 @@ from gesso.commands.degrade import degrade
 from gesso.commands.export import export
 from gesso.commands.probe import clean_images
 from gesso.data.io import ImageError, read_picture, read_planes, write_image
-from gesso.data.procedural import SOURCES
-from gesso.data.sources import open_images
+from gesso.data.training_data import open_images
 from gesso.degradations import parse_degradation
 from gesso.functional.color import as_rgb, to_grey
 from gesso.functional.random import generator_for
 from gesso.metrics import Protocol
 from gesso.pretext import create_pretext, list_pretexts
 from gesso.report.comparison import label
+from gesso.sources.leaves import SOURCES
 from gesso.tasks import find_task, seen_with
 from tests._networks import photo_like
 

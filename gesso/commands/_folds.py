@@ -16,7 +16,7 @@ from gesso.data.damage import IntegrityCheck
 from gesso.data.io import Picture, atomic_path, write_image, write_picture
 from gesso.data.layouts import Pair, PairBy, find_pairs, find_photos, find_splits
 from gesso.data.origins import declared, read_image
-from gesso.data.sources import pairs_if_any, whole_pairs, whole_photos
+from gesso.data.training_data import pairs_if_any, whole_pairs, whole_photos
 from gesso.degradations import Degradation
 from gesso.functional.random import generator_for
 from gesso.tasks import Task

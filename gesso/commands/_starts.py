@@ -12,11 +12,11 @@ from gesso._discovery import ROOT, UnknownNameError, suggest
 from gesso.commands._parser import check_call
 from gesso.commands.finetune import finetune
 from gesso.commands.pretrain import pretrain
-from gesso.data.procedural import SOURCES
 from gesso.pretext import list_pretexts
 from gesso.primed import file_of, is_primed
 from gesso.report.comparison import file_stem
 from gesso.report.statistics import BASELINE
+from gesso.sources.leaves import SOURCES
 
 IMAGES = ("noise", *SOURCES)
 RECIPES = (".yaml", ".yml")

@@ -5,7 +5,7 @@ from typing import Any
 
 from gesso.backbones import Backbone, list_backbones
 from gesso.data.mixes import Part, open_parts
-from gesso.data.sources import largest
+from gesso.data.training_data import largest
 from gesso.functional.color import as_rgb
 from gesso.functional.resize import enlarge
 from gesso.losses import Loss, LossSpec, open_loss

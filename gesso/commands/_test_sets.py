@@ -11,12 +11,12 @@ from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_phot
 from gesso.data.left_out import doubt_of_white, left_out
 from gesso.data.mixes import adjusted, check_mix, check_unused
 from gesso.data.origins import Origin, files_of
-from gesso.data.procedural import SOURCES
-from gesso.data.sources import WholeImages, open_procedural, whole_pairs, whole_photos
+from gesso.data.training_data import WholeImages, open_procedural, whole_pairs, whole_photos
 from gesso.degradations import Degradation
 from gesso.degradations.noise import GaussianNoise
 from gesso.published import Measured, known_set
 from gesso.report.console import say, warn
+from gesso.sources.leaves import SOURCES
 from gesso.tasks import Task, degradation_in, find_task, seen_with
 
 FOR_TRAINING = ("repeats", "crop_size", "val", "holdout", "skip_damaged")  # what a mix says that a test does not need

@@ -14,7 +14,7 @@ from gesso.data.inspection import Finding, find_errors, find_warnings, inspect
 from gesso.data.io import as_paths, check_white_level
 from gesso.data.layouts import NoPairsError, Pair, find_pairs, find_photos, find_scales, find_splits, find_unpaired
 from gesso.data.left_out import doubt_of, left_out, other_files
-from gesso.data.sources import find_validation
+from gesso.data.training_data import find_validation
 from gesso.report.console import complain, say, show_table, track, warn
 from gesso.tasks import find_task
 

@@ -43,7 +43,7 @@ from gesso.commands.finetune import finetune
 from gesso.commands.finetune import start as starting_network
 from gesso.data.damage import IntegrityCheck
 from gesso.data.io import write_image
-from gesso.data.sources import whole_pairs
+from gesso.data.training_data import whole_pairs
 from gesso.degradations import DegradationSpec
 from gesso.functional.resize import enlarge
 from gesso.metrics import beside, mean_psnr

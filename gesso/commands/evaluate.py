@@ -15,7 +15,7 @@ from gesso.commands._scores import Row, Scores, count_whole, find_beside, show, 
 from gesso.commands._test_sets import TestSet, open_test_sets
 from gesso.commands._written import check_results
 from gesso.data.io import as_paths, write_image
-from gesso.data.sources import largest
+from gesso.data.training_data import largest
 from gesso.degradations import DegradationSpec
 from gesso.functional.color import as_rgb
 from gesso.functional.processes import all_shares, place, share_of

@@ -9,7 +9,7 @@ from gesso import checkpoint
 from gesso.backbones import BackboneSpec, open_backbone, spell_backbone
 from gesso.commands._parser import checked
 from gesso.data.mixes import MixDataset, open_mix
-from gesso.data.sources import open_images
+from gesso.data.training_data import open_images
 from gesso.functional.random import seed_for
 from gesso.pretext import create_pretext
 from gesso.primed import in_full

@@ -19,12 +19,12 @@ from gesso.checkpoint.files import State, description
 from gesso.commands._parser import checked
 from gesso.commands.pretrain import pretrain
 from gesso.data.io import atomic_path
-from gesso.data.procedural import SOURCES
-from gesso.data.sources import open_images
+from gesso.data.training_data import open_images
 from gesso.functional.random import generator_for, seed_for
 from gesso.pretext import create_pretext
 from gesso.primed import Primed
 from gesso.report.console import say
+from gesso.sources.leaves import SOURCES
 
 ALIKE = 0.1  # dB that a network which was made again may differ by in effect
 PAGE = "docs/primed.md"

@@ -20,7 +20,7 @@ from gesso.data.folders import find_images, natural
 from gesso.data.io import as_paths, atomic_path, atomic_text
 from gesso.data.layouts import LooksLikePairsError, NoPairsError, find_pairs, find_photos, find_splits
 from gesso.data.origins import Origin, check_channels, read_pixels
-from gesso.data.sources import as_stored, draw_photos, open_images
+from gesso.data.training_data import as_stored, draw_photos, open_images
 from gesso.degradations import Degradation, parse_degradation
 from gesso.degradations.compose import Mix
 from gesso.functional.color import to_grey

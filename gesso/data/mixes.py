@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from gesso._discovery import check_names, check_options
 from gesso._options import check_range, check_values, declared
 from gesso.data.datasets import Key, Sample, shuffled
-from gesso.data.sources import TrainingData, open_training_data
+from gesso.data.training_data import TrainingData, open_training_data
 from gesso.functional.checks import check_choice
 from gesso.metrics import Protocol
 from gesso.tasks import Task, find_task, seen_with

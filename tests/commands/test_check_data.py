@@ -6,7 +6,7 @@ import torch
 
 from gesso.commands.check_data import check_data
 from gesso.data.io import read_image, write_image
-from gesso.data.procedural import leaves
+from gesso.sources.leaves import leaves
 from tests._data import ROOT, data_folder
 
 SETS = [

@@ -12,7 +12,7 @@ import yaml
 import gesso
 from gesso import _discovery, cli
 from gesso.backbones import create_backbone
-from gesso.data.procedural import WholeProcedural, leaves
+from gesso.sources.leaves import WholeProcedural, leaves
 
 SIDE = 48  # of the pictures; 2, 3 and 4 divide it
 RECIPES = sorted((path.parent.name, path.stem) for path in (_discovery.ROOT / "recipes").glob("*/*.yaml"))

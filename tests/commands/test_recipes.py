@@ -6,9 +6,9 @@ import yaml
 
 from gesso import _discovery, cli
 from gesso.backbones import create_backbone
-from gesso.data.procedural import WholeProcedural
 from gesso.functional.random import generator_for
 from gesso.pretext import create_pretext
+from gesso.sources.leaves import WholeProcedural
 
 QUICK = ["--steps", "2", "--crop_size", "16", "--batch_size", "2", "--val_every", "0", "--precision", "float32"]
 

@@ -18,7 +18,7 @@ from gesso.data.left_out import WhiteLevelWarning, doubt_of_white, other_files, 
 from gesso.data.mapped import Mapped
 from gesso.data.mixes import open_parts
 from gesso.data.origins import WithWhite, declared, read_pixels
-from gesso.data.sources import as_stored, open_images
+from gesso.data.training_data import as_stored, open_images
 from tests.data._kinds import kinds
 
 BITS = (10, 12, 14)

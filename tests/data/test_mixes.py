@@ -7,9 +7,9 @@ import torch
 
 from gesso.data.io import write_image
 from gesso.data.mixes import MixDataset, mixed, open_mix, open_parts
-from gesso.data.procedural import ProceduralPairs, WholeProcedural
-from gesso.data.sources import open_training_data
+from gesso.data.training_data import open_training_data
 from gesso.degradations.noise import GaussianNoise
+from gesso.sources.leaves import ProceduralPairs, WholeProcedural
 from gesso.tasks import find_task
 
 

@@ -7,7 +7,7 @@ from gesso.commands._test_sets import open_test_sets
 from gesso.data.doubts import PhotosWarning
 from gesso.data.layouts import LooksLikePairsError, find_pairs, find_splits
 from gesso.data.pairing import pair_folders, read_list
-from gesso.data.sources import open_training_data
+from gesso.data.training_data import open_training_data
 from gesso.tasks import find_task
 from tests.data._trees import expand, make
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from gesso.data.procedural import leaves
 from gesso.degradations import create_degradation
 from gesso.functional.alignment import find_shift
+from gesso.sources.leaves import leaves
 
 SCENE = leaves(0, 3, 192)
 SPOILT = ["rain_heavy", "gaussian_noise", "haze", "low_light", "jpeg", "gaussian_blur"]

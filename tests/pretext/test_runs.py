@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 
 import gesso
 from gesso import cli
-from gesso.data.procedural import SOURCES
 from gesso.functional.random import kept, part_of_batch
 from gesso.pretext import list_pretexts
+from gesso.sources.leaves import SOURCES
 from gesso.training.callbacks import Keep
 
 NETWORK = {"width": 8, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}

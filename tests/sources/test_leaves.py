@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gesso.data.procedural import SOURCES, ProceduralImages, batch_of, coloured_noise, leaves, pink
 from gesso.functional.spectrum import radial_profile
+from gesso.sources.leaves import SOURCES, ProceduralImages, batch_of, coloured_noise, leaves, pink
 
 
 @pytest.mark.parametrize("source", SOURCES.values())

@@ -2,7 +2,7 @@
 
 Every image is a pure function of (seed, index, size). Ranges are wide and even where nothing is known, so that photos
 are one case among many: colours come from a perceptual space, textures have any spectrum from rough to smooth, shapes
-radii from 1.5 to 500 pixels. Compare `gesso.data.procedural.leaves`, whose constants were fitted to photos.
+radii from 1.5 to 500 pixels. Compare `gesso.sources.leaves.leaves`, whose constants were fitted to photos.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Images from nothing: dead leaves and pink noise, with the statistics of natural photos; and the table of all sources.
 
 Every image is a pure function of (seed, index, size). The constants below were fitted to the crops of BSDS500 photos;
-`benchmarks/procedural_statistics.py` compares both. `gesso.data.scenes` has none of that kind.
+`benchmarks/procedural_statistics.py` compares both. `gesso.sources.scenes` has none of that kind.
 """
 
 import functools
@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gesso.data.datasets import Key, Sample, degrade, stack
-from gesso.data.scenes import scenes
 from gesso.degradations import Degradation
 from gesso.functional.color import to_grey
 from gesso.functional.random import seed_for
+from gesso.sources.scenes import scenes
 
 Array = NDArray[np.floating]
 

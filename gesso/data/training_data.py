@@ -29,10 +29,10 @@ from gesso.data.layouts import (
 from gesso.data.left_out import WhiteLevelWarning, doubt_of_white, left_out
 from gesso.data.origins import Origin, Planes, WithWhite, check_channels, declared_size
 from gesso.data.pairing import is_list, is_template
-from gesso.data.procedural import SOURCES, ProceduralImages, ProceduralPairs, WholeProcedural
 from gesso.degradations import Degradation
 from gesso.functional.processes import place
 from gesso.functional.random import generator_for, seed_for
+from gesso.sources.leaves import SOURCES, ProceduralImages, ProceduralPairs, WholeProcedural
 from gesso.tasks import Task, degradation_in
 
 Item = TypeVar("Item", Pair, Path)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from gesso.data import scenes as module
-from gesso.data.procedural import batch_of
-from gesso.data.scenes import CHECKS, DOTS, FINE, GRID, NONE, STRIPES, Surfaces, scenes
 from gesso.functional.spectrum import radial_profile
+from gesso.sources import scenes as module
+from gesso.sources.leaves import batch_of
+from gesso.sources.scenes import CHECKS, DOTS, FINE, GRID, NONE, STRIPES, Surfaces, scenes
 
 PLAIN = {"x": 0, "y": 0, "cosine": 1, "sine": 0, "tilt_x": 0, "tilt_y": 0, "shade_x": 0, "shade_y": 0, "kind": NONE,
          "frequency": 1 / 8, "aspect": 1, "shift": 0, "wave": 0, "share": 0.5, "softness": 0.5, "unlike": 0, "field": 0,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gesso.data.io import write_image
-from gesso.data.sources import FewPhotosWarning, open_images, open_training_data
+from gesso.data.training_data import FewPhotosWarning, open_images, open_training_data
 from gesso.tasks import find_task
 
 
