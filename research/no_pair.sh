@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What a network restores that has seen no pair and no photo: the runs of the eighth and ninth plan of research/plans.md.
-# Given again, it goes on where it was; rows go to OUT/scores.csv.
+# What a network restores that has seen no pair and no photo: the runs of the eighth, ninth and tenth plan of
+# research/plans.md. Given again, it goes on where it was; rows go to OUT/scores.csv, and what the inputs themselves have to
+# OUT/inputs. TASK is one of those below; denoise25 is denoise at sigma 25 alone, any is the recipe restore_leaves_any.
 # usage: research/no_pair.sh DATA OUT TASK:NETWORK:IMAGES:STEPS:LR[:DEGRADATION[+DEGRADATION ...]] ...
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) data=$(realpath "$1") out=$(realpath -m "$2")
@@ -16,27 +17,35 @@ declare -A sets=(
 )
 sigma="{name: gaussian_noise, sigma: 25, clip: false}"
 
+measure() { # task, set, folder for the scores, options ...
+  local task=$1 name=$2 scores=$3 extra=()
+  shift 3
+  if [ "$task" = denoise ]; then extra=(--degradation "$sigma"); fi
+  $gesso evaluate --task "$task" --data "$data/$name" --out "$scores" --overwrite true "${extra[@]}" "$@"
+}
+
 for run in "$@"; do
   IFS=: read -r task network images steps lr degradation <<<"$run"
   folder=$out/${run//:/_}
-  source=$images
+  if [ -e "$folder/done" ]; then continue; fi
+  source=$images tested=$task start=(--pretext_args.task "$task")
   if [ "$images" = photos ]; then source=$data/clean_bsds; fi
-  if [ -n "$degradation" ]; then
-    start=(--pretext_args "{degradation: {name: mix, choices: [${degradation//+/, }]}}")
-  elif [ "$task" = denoise ]; then start=(--pretext_args "{degradation: $sigma}"); else start=(--pretext_args.task "$task"); fi
-  if [ ! -e "$folder/done" ]; then
-    resume=()
-    if [ -e "$folder/last.ckpt" ]; then resume=(--resume true); fi
-    $gesso pretrain --pretext restore "${start[@]}" --backbone "$network" --images "$source" --crop_size 64 --batch_size 4 \
-      --optimizer adamw --lr "$lr" --betas "[0.9,0.999]" --schedule cosine --steps "$steps" --save_every 400 \
-      --sample_every 0 --precision float32 --out "$folder" "${resume[@]}"
-    for name in ${sets[$task]}; do
-      extra=()
-      if [ "$task" = denoise ]; then extra=(--degradation "$sigma"); fi
-      $gesso evaluate --task "$task" --data "$data/$name" --checkpoint "$folder/backbone.safetensors" --tile none \
-        "${extra[@]}" --out "$folder/$name" --overwrite true
+  if [ -n "$degradation" ]; then start=(--pretext_args "{degradation: {name: mix, choices: [${degradation//+/, }]}}"); fi
+  if [ "$task" = denoise25 ]; then tested=denoise start=(--pretext_args "{degradation: $sigma}"); fi
+  if [ "$task" = any ]; then tested="${!sets[*]}" start=(--config restore_leaves_any); fi
+  resume=()
+  if [ -e "$folder/last.ckpt" ]; then resume=(--resume true); fi
+  mkdir -p "$folder"
+  TIMEFORMAT=%U # seconds of processor time, one line for each part of an interrupted run
+  { time $gesso pretrain --pretext restore "${start[@]}" --backbone "$network" --images "$source" --crop_size 64 \
+    --batch_size 4 --optimizer adamw --lr "$lr" --betas "[0.9,0.999]" --schedule cosine --steps "$steps" --save_every 400 \
+    --sample_every 0 --precision float32 --out "$folder" "${resume[@]}" 2>&3; } 3>&2 2>>"$out/${run//:/_}.seconds"
+  for task_tested in $tested; do
+    for name in ${sets[$task_tested]}; do
+      if [ ! -e "$out/inputs/$name/scores.json" ]; then measure "$task_tested" "$name" "$out/inputs/$name"; fi
+      measure "$task_tested" "$name" "$folder/$name" --checkpoint "$folder/backbone.safetensors" --tile none
       ${PYTHON:-python} "$here/no_pair_row.py" "$out/scores.csv" "$task" "$network" "$images" "$steps" "$lr" "$degradation" "$folder/$name"
     done
-    touch "$folder/done"
-  fi
+  done
+  touch "$folder/done"
 done

@@ -29,6 +29,7 @@ ask() { # name, backbone, task, folder, options ...
 for question in "${@:-}"; do
   case $question in
     rain | "") ask rain nafnet_tiny derain derain_rain100h --starts random,$every --start_args "$photos" ;;&
+    rain_masked | "") ask rain_masked nafnet_tiny derain derain_rain100h --starts random,maskdcpt.yaml ;;&
     haze | "") ask haze nafnet_tiny dehaze dehaze_sots_indoor --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
     noise | "") ask noise nafnet_tiny realnoise noise_polyu --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
     dark | "") ask dark nafnet_tiny lowlight lowlight_lol_train --folds 2 --starts random,ifp.yaml,restore.yaml,task.yaml ;;&
