@@ -18,6 +18,7 @@ from gesso import _options
 ROOT = Path(__file__).parent
 CODE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")  # package.module:Class
 code_is_allowed = ContextVar("code_is_allowed", default=False)  # by the user, for all files that are read
+RENAMED = {"gesso": "restore_leaves", "gesso_small": "restore_leaves_small"}  # recipes, by the names they had
 PRIMED = "primed:"  # begins names of weights that come with the package
 PRIORS = ("clip:", "sd:")  # begin names of a prior that look like code and are none
 
@@ -149,19 +150,23 @@ def load_class(target: str, base: type, what: str) -> type:
     return kind
 
 
+def recipes(verb: str) -> dict[str, Path]:
+    """The YAML files of the recipes of a verb, by name."""
+    return {path.stem: path for path in sorted((ROOT / "recipes" / verb).glob("*.yaml"))}
+
+
 def recipe_file(verb: str, name: str) -> Path:
-    """The YAML file of a recipe by its name, or the file that `name` is.
+    """The YAML file of a recipe by its name, today's or one it had before, or the file that `name` is.
 
     Raises:
         UnknownNameError: if it is neither.
     """
-    folder = ROOT / "recipes" / verb
-    known = {path.stem: path for path in folder.glob("*.yaml")}
+    known = recipes(verb)
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
-    if name in known:
-        return known[name]
+    if (now := RENAMED.get(name, name)) in known:
+        return known[now]
     if path.is_file():
         return path
     raise UnknownNameError(f"no recipe or file {name!r} for {verb}; {suggest(name, known)}")

@@ -171,6 +171,12 @@ def test_a_recipe_is_shown_with_or_without_its_verb(capsys):
     assert "# evaluate/derain" in both
 
 
+@pytest.mark.parametrize(("before", "now"), [("gesso", "restore_leaves"), ("gesso_small", "restore_leaves_small")])
+def test_recipes_are_found_by_the_names_they_had_too(before, now):
+    assert _discovery.recipe_file("pretrain", before) == _discovery.recipe_file("pretrain", now)
+    assert before not in _discovery.recipes("pretrain")
+
+
 @pytest.mark.parametrize("words", [["help", "restore"], ["restore", "--help"]])
 def test_help_says_what_is_given_by_position(words, capsys):
     with pytest.raises(SystemExit, match="0"):

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gesso import _recipes
-from gesso._discovery import ROOT, UnknownNameError, suggest
+from gesso import _discovery, _recipes
+from gesso._discovery import UnknownNameError, suggest
 from gesso.commands._parser import check_call
 from gesso.commands.finetune import finetune
 from gesso.commands.pretrain import pretrain
@@ -180,8 +180,8 @@ def read_recipe(method: str) -> dict[str, Any]:
         UnknownNameError: if the name is neither.
         FileNotFoundError: if it is a YAML file that does not exist.
     """
-    recipes = {path.stem: path for path in (ROOT / "recipes" / "pretrain").glob("*.yaml")}
-    path = recipes.get(method, Path(method))
+    recipes = _discovery.recipes("pretrain")
+    path = recipes.get(_discovery.RENAMED.get(method, method), Path(method))
     if path.suffix in RECIPES:
         if not path.is_file():
             raise FileNotFoundError(f"starts: there is no recipe {path}")

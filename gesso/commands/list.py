@@ -120,4 +120,4 @@ CATALOGUES: dict[str, Callable[[], dict[str, Any]]] = {
     "primed": lambda: {name: str(one) for name, one in list_primed().items()},
 }
 
-NONE_OF = {"primed": "`gesso pretrain --config gesso_small --pretext_args.task TASK` makes one in minutes"}
+NONE_OF = {"primed": "`gesso pretrain --config restore_leaves_small --pretext_args.task TASK` makes one in minutes"}

@@ -121,7 +121,7 @@ def find_primed(name: str, network: str | None = None) -> Primed:
         there = suggest(task, {one.task for one in known.values()})
     else:
         there = f"for {task} there are {', '.join(one.network for one in of_task)}"
-    make = f"gesso pretrain --config gesso_small --pretext_args.task {task or 'TASK'}"
+    make = f"gesso pretrain --config restore_leaves_small --pretext_args.task {task or 'TASK'}"
     make += f" --backbone {network} --out RUN" if network else " --out RUN"
     raise UnknownNameError(f"no primed network {PREFIX}{name}{f' for {network}' if network and not slash else ''}; "
                            f"{there}; make one by `{make}` and give RUN/backbone.safetensors")  # fmt: skip
