@@ -7,6 +7,7 @@ import math
 import numbers
 import os
 import reprlib
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -30,12 +31,20 @@ class InPython(NamedTuple):
     """What an option takes beside the names that files and command lines give; stands in `Annotated`.
 
     Attributes:
-        kind: class of the objects.
+        kind: class of the objects, or `module:Class` of one whose module is not to be imported for it.
         words: what they are, for errors.
     """
 
-    kind: type
+    kind: type | str
     words: str
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is such an object; of a class whose module nobody has imported there is none."""
+        if isinstance(self.kind, type):
+            return isinstance(value, self.kind)
+        home, _, name = self.kind.partition(":")
+        kind = getattr(sys.modules.get(home), name, None)
+        return kind is not None and isinstance(value, kind)
 
 
 # ---------------------------------------------------------------------------------------------------------- types
@@ -70,8 +79,8 @@ def takes(kind: Any, value: Any) -> bool:
     """
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        extras = [extra.kind for extra in parts[1:] if isinstance(extra, InPython)]
-        return isinstance(value, tuple(extras)) or takes(parts[0], value)
+        in_python = any(extra.holds(value) for extra in parts[1:] if isinstance(extra, InPython))
+        return in_python or takes(parts[0], value)
     if origin in UNIONS:
         return any(takes(part, value) for part in parts)
     if origin is Literal:

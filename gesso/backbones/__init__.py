@@ -1,12 +1,12 @@
 """Restoration networks, one file each; the folder is the registry (see `gesso._discovery`)."""
 
 import copy
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Any, cast
 
 from torch import nn
 
 from gesso import _discovery
-from gesso._options import InPython
+from gesso._specs import BackboneSpec
 from gesso.backbones._base import Backbone
 from gesso.functional.building import building
 
@@ -14,12 +14,6 @@ __all__ = ["Backbone", "BackboneSpec", "backbone_classes", "create_backbone", "l
 __all__ += ["spell_backbone", "spell_object"]
 
 OBJECT = "an object of"  # begins what records say of a network that was no name
-
-if TYPE_CHECKING:
-    BackboneSpec = str | nn.Module
-else:
-    BackboneSpec = Annotated[str, InPython(nn.Module, "an nn.Module")]
-"""A network as verbs take it: a name of `create_backbone`, or in Python a module, see `gesso.wrap`."""
 
 
 def backbone_classes() -> dict[str, type[Backbone]]:

@@ -1,10 +1,11 @@
 """What spoils images, one family a file; the folder is the registry (see `gesso._discovery`)."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Any, cast
 
 from gesso import _discovery
-from gesso._options import InPython, check_values, declared
+from gesso._options import check_values, declared
+from gesso._specs import DegradationSpec
 from gesso.degradations._base import Degradation
 from gesso.functional.building import building
 
@@ -16,12 +17,6 @@ __all__ = [
     "list_degradations",
     "parse_degradation",
 ]
-
-if TYPE_CHECKING:
-    DegradationSpec = str | dict[str, Any] | list[Any] | Degradation
-else:
-    DegradationSpec = Annotated[str | dict[str, Any] | list[Any], InPython(Degradation, "a Degradation")]
-"""A degradation as YAML writes it: a name, `{name: ..., option: ...}`, or a list of these in order; or the value."""
 
 PARTS = {"compose": "steps", "mix": "choices", "random_order": "choices"}
 

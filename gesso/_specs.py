@@ -1,0 +1,74 @@
+"""What an option takes for a part of a run: its name, `package.module:Class`, or in Python the part itself.
+
+Types alone, for annotations: they import no torch, so that `--help` can read them. `gesso.backbones.open_backbone`,
+`gesso.pretext.open_pretext` and the like turn such a value into the part.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from gesso._options import InPython
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from gesso.data.layouts import Layout
+    from gesso.degradations import Degradation
+    from gesso.losses import FeatureLoss, Loss
+    from gesso.pretext import Pretext
+    from gesso.sources import Source
+    from gesso.tasks import Task
+    from gesso.training.schedules import MakeSchedule
+
+    BackboneSpec = str | nn.Module | type[nn.Module]
+    PretextSpec = str | type[Pretext] | Callable[..., Pretext]
+    DegradationSpec = str | dict[str, Any] | list[Any] | Degradation
+    SourceSpec = str | Path | Source
+    LayoutSpec = str | Layout
+    TaskSpec = str | Task
+    LossSpec = str | dict[str, Any] | Loss
+    FeatureLossSpec = str | Path | FeatureLoss
+    PriorSpec = str | Path | nn.Module
+    RefinerSpec = str | type[nn.Module]
+    ScheduleSpec = str | MakeSchedule
+else:
+    CALLABLE = "collections.abc:Callable"
+
+    BackboneSpec = Annotated[str, InPython("torch.nn:Module", "an nn.Module"), InPython(type, "a class")]
+    """A network: a name of `gesso.list_backbones()`, `module:Class`, or a module (see `gesso.wrap`) or its class."""
+
+    PretextSpec = Annotated[str, InPython(CALLABLE, "a subclass of gesso.Pretext")]
+    """A pretext: a name of `gesso.list_pretexts()`, `module:Class`, or the class."""
+
+    DegradationSpec = Annotated[
+        str | dict[str, Any] | list[Any], InPython("gesso.degradations._base:Degradation", "a Degradation")
+    ]
+    """A degradation as YAML writes it: a name, `{name: ..., option: ...}`, or a list of these in order; or the value.
+
+    The name may be `module:Class`, or `module:function` of a function (image, generator) -> image.
+    """
+
+    SourceSpec = Annotated[str | Path, InPython(CALLABLE, "a function (seed, index, size) -> image")]
+    """Images: a name of `gesso.list_sources()`, a folder of photos, `module:function`, or the function."""
+
+    LayoutSpec = Annotated[str, InPython(CALLABLE, "a function (root, split) -> pairs")]
+    """Where a data set keeps its pairs: a name of `gesso.list_layouts()`, `module:function`, or the function."""
+
+    TaskSpec = Annotated[str, InPython("gesso.tasks:Task", "a Task")]
+    """A task: a name of `gesso.list_tasks()`, `module:NAME` of a `gesso.Task`, or the task."""
+
+    LossSpec = Annotated[str | dict[str, Any], InPython(CALLABLE, "a function (restored, gt) -> scalar")]
+    """A loss: a name of `gesso.list_losses()`, one with options, `module:function`, or the function."""
+
+    FeatureLossSpec = Annotated[str | Path, InPython("gesso.losses:FeatureLoss", "a FeatureLoss")]
+    """A loss on feature maps: DCPT's file of a classifier, `module:Class`, or the module."""
+
+    PriorSpec = Annotated[str | Path, InPython("torch.nn:Module", "an nn.Module")]
+    """A prior: see `gesso.refiner.priors`; or the module."""
+
+    RefinerSpec = Annotated[str, InPython(type, "a subclass of gesso.Refiner")]
+    """A refiner: a name of `gesso.list_refiners()`, `module:Class`, or the class."""
+
+    ScheduleSpec = Annotated[str, InPython(CALLABLE, "a function (lr, *, steps) -> (step -> rate)")]
+    """A learning rate over a run: a name of `gesso.list_schedules()`, `module:function`, or the function."""
