@@ -4,14 +4,10 @@ Parameters and operations are those of our networks. Bandwidths and peak rates a
 the share of the peak is assumed; no time that is printed has been measured.
 """
 
-from collections import Counter
-
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from gesso.backbones import Backbone, create_backbone
-from gesso.training.sharding import blocks
+from gesso.backbones import create_backbone
 
 NETWORKS = (
     ("restormer", 128), ("uformer_b", 128), ("nafnet_width64", 128), ("swinir_color_dn", 128), ("promptir", 128),
@@ -27,7 +23,7 @@ BATCH = 8  # images on a device
 
 
 def main() -> None:
-    """Prints the three tables."""
+    """Prints both tables."""
     print(
         "| network, crop | parameters | gradients, float32 | with weights and Adam | operations of a step, an image |"
     )
@@ -49,13 +45,6 @@ def main() -> None:
         computing = BATCH * operations / (SHARE * PEAK)
         cells = [cell(computing, exchange(4 * parameters, devices)) for devices in DEVICES]
         print(f"| `{name}`, {side} | {1e3 * computing:.0f} ms | " + " | ".join(cells) + " |")
-    print()
-    print(f"| network | `ddp` | `fsdp`: an {NODE}th of all | and, in turn, gathered | together |")
-    print("|---|---|---|---|---|")
-    for name, parameters in {name: parameters for name, _, parameters, _ in counted}.items():
-        state, at_a_time = 16 * parameters / 2**30, 8 * gathered_at_a_time(create_backbone(name)) / 2**30
-        share = state / NODE
-        print(f"| `{name}` | {state:.2f} GiB | {share:.2f} GiB | {at_a_time:.2f} GiB | {share + at_a_time:.2f} GiB |")
 
 
 def count(name: str, side: int) -> tuple[int, float]:
@@ -68,17 +57,6 @@ def count(name: str, side: int) -> tuple[int, float]:
     with FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, network.in_channels, side, side))
     return sum(p.numel() for p in network.parameters()), 3.0 * counter.get_total_flops()
-
-
-def gathered_at_a_time(network: Backbone) -> int:
-    """Parameters that `--strategy fsdp` holds complete at the same time: what is in no block, and the largest block."""
-    owner: dict[nn.Parameter, nn.Module] = dict.fromkeys(network.parameters(), network)
-    for block in blocks(network):  # outer ones come first
-        owner |= dict.fromkeys(block.parameters(), block)
-    sizes = Counter[nn.Module]()
-    for parameter, block in owner.items():
-        sizes[block] += parameter.numel()
-    return sizes.pop(network) + max(sizes.values())
 
 
 def exchange(size: float, devices: int) -> float:

@@ -1,6 +1,7 @@
 """How much memory there is, and how much a computation needs, measured by keeping account of its tensors."""
 
 import contextlib
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,6 +67,18 @@ def group_free(groups: str, root: Path) -> Iterator[int]:
                 yield allowed - used + sum(int(told.get(f"{cache}{kind}_file", 0)) for kind in ("active", "inactive"))
             if group == mount:
                 break
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that this process has had in use so far: of the GPU's memory, or resident on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows keeps account of the peak itself
+        now = psutil.Process().memory_info()
+        return getattr(now, "peak_wset", now.rss)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -8,7 +8,6 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gesso.backbones._base import Backbone
@@ -18,7 +17,6 @@ from gesso.functional.random import Draws, Generators, generator_for, part_of_ba
 from gesso.report.console import warn
 from gesso.training.sampling import StepSampler
 from gesso.training.schedules import Schedule
-from gesso.training.sharding import Outline, gathered, shard, whole
 
 MAX_SKIPPED_IN_A_ROW = 10
 
@@ -45,7 +43,6 @@ class TrainingModule(LightningModule):
         self.automatic_optimization = False
         self.backbone = backbone
         self.average: AveragedModel | None = None
-        self.outline: Outline | None = None  # where the network is cut up over the devices
         self.batches_done = 0
         self.recorded = 0  # batches up to which all that was due is on record
         self.collected: list[tuple[int, Batch]] = []  # batches, with their numbers, of the step that is being computed
@@ -100,24 +97,6 @@ class TrainingModule(LightningModule):
     def deliverable(self) -> Backbone:
         """The network that the run is for: the averaged one where there is an average."""
         return cast(Backbone, self.average.module) if self.average is not None else self.backbone
-
-    def configure_model(self) -> None:
-        """Cuts everything up over the devices, if the strategy does so."""
-        if self.device_mesh is None or self.outline is not None:
-            return
-        self.outline = Outline(self.deliverable)
-        mesh = self.device_mesh["data_parallel"]
-        if self.average is not None:
-            shard(self.average, mesh)  # by itself, for it is not needed in a step
-        shard(self, mesh)
-        for method in ("losses", "preview"):  # what all devices compute at the same time
-            register_fsdp_forward_method(self, method)
-
-    def whole_deliverable(self) -> Backbone:
-        """The deliverable, complete on this device; where it is cut up, a copy, for which all devices must ask."""
-        if self.outline is None:
-            return self.deliverable
-        return self.outline.filled(gathered(self.deliverable.state_dict()))
 
     @property
     def coupling(self) -> str:
@@ -202,9 +181,9 @@ class TrainingModule(LightningModule):
             losses = self.losses_of(number, batch, rows)
             loss = losses["loss"] * (share / self.accumulate)
             if self.idle_parameters or (agree and rows.stop == count):
-                self.manual_backward(loss)  # devices average their gradients here, and only here,
+                self.manual_backward(loss)  # devices average their gradients here, and only here
             else:
-                loss.backward()  # but for networks that are cut up: there they add up what is averaged already
+                loss.backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + share * value.detach().float()
         return sums
@@ -278,7 +257,7 @@ class TrainingModule(LightningModule):
         """One optimiser step, or none where the gradient is not finite; `names` are the samples of the step."""
         optimizer = cast(torch.optim.Optimizer, self.optimizers())
         gradients = [parameter.grad for parameter in self.trained() if parameter.grad is not None]
-        norm = whole(torch.nn.utils.get_total_norm(gradients))
+        norm = torch.nn.utils.get_total_norm(gradients)
         if torch.isfinite(norm):
             if self.clip_norm is not None:
                 torch.nn.utils.clip_grads_with_norm_(self.trained(), self.clip_norm, norm)

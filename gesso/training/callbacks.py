@@ -7,7 +7,6 @@ resumes from it makes up for what is missing before its first step. So a kill at
 
 import contextlib
 import csv
-import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from lightning.pytorch.callbacks import Callback
 
 from gesso import checkpoint
 from gesso.data.io import atomic_text
+from gesso.functional.memory import peak_memory
 from gesso.functional.random import generator_for
 from gesso.report.console import Pulse, console, duration, progress_bar, say
 from gesso.report.sheets import with_psnr, write_sheet
@@ -28,7 +28,6 @@ from gesso.training.compiling import CompiledFeatures
 from gesso.training.launch import stop_signals
 from gesso.training.needs import check_steps, free_bytes, still_to_come
 from gesso.training.sampling import Stage
-from gesso.training.sharding import complete, gathered
 
 Item = TypeVar("Item")
 
@@ -104,14 +103,12 @@ class Keep(Callback):
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise OSError(error.errno, f"could not write {self.out / 'last.ckpt'}: {error.strerror}") from error
-        network = module.whole_deliverable()
-        keepsakes = {name: gathered(part.state_dict()) for name, part in module.keepsakes().items()}
         if trainer.is_global_zero:
             temporary.replace(self.out / "last.ckpt")
             facts = module.facts | {"step": module.step}
-            checkpoint.save(network, self.out / "backbone.safetensors", **facts)
-            for name, state in keepsakes.items():
-                checkpoint.save_state(state, self.out / f"{name}.safetensors", **facts)
+            checkpoint.save(module.deliverable, self.out / "backbone.safetensors", **facts)
+            for name, part in module.keepsakes().items():
+                checkpoint.save_state(part.state_dict(), self.out / f"{name}.safetensors", **facts)
 
 
 class Snapshots(Callback):
@@ -124,12 +121,10 @@ class Snapshots(Callback):
         self.folder, self.every = out / "snapshots", every
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
-        """Writes when it is time; on many devices every rank takes part and rank 0 writes."""
-        if steps_done(pl_module, self.every):
-            network = pl_module.whole_deliverable()
-            if trainer.is_global_zero:
-                facts = pl_module.facts | {"step": pl_module.step}
-                checkpoint.save(network, self.folder / f"{pl_module.step}.safetensors", **facts)
+        """Writes when it is time; on many devices rank 0 writes."""
+        if steps_done(pl_module, self.every) and trainer.is_global_zero:
+            facts = pl_module.facts | {"step": pl_module.step}
+            checkpoint.save(pl_module.deliverable, self.folder / f"{pl_module.step}.safetensors", **facts)
 
 
 class Measure(Callback):
@@ -187,22 +182,17 @@ class Samples(Callback):
             self.draw(trainer, pl_module)
 
     def draw(self, trainer: Trainer, module: TrainingModule) -> None:
-        """Writes the sheet of the present step, one image after the other: memory may not hold a batch.
-
-        Rank 0 draws; the others do the same where each has but a share of the weights.
-        """
-        if not trainer.is_global_zero and module.outline is None:
+        """Writes the sheet of the present step on rank 0, one image after the other: memory may not hold a batch."""
+        if not trainer.is_global_zero:
             return
         batch = on_device(self.batch(), trainer, module)
         generator = generator_for(module.seed, "preview", device=module.device)
         count = min(self.rows, *(len(values) for values in batch.values()))
         rows = []
-        with complete(module.average):
-            for i in range(count):
-                pictures = module.preview({name: values[i : i + 1] for name, values in batch.items()}, generator)
-                rows.append(with_psnr({label: images[0] for label, images in pictures.items()}))
-        if trainer.is_global_zero:
-            write_sheet(self.folder / f"{module.step:06d}.png", rows, batch.get("name", [])[:count])
+        for i in range(count):
+            pictures = module.preview({name: values[i : i + 1] for name, values in batch.items()}, generator)
+            rows.append(with_psnr({label: images[0] for label, images in pictures.items()}))
+        write_sheet(self.folder / f"{module.step:06d}.png", rows, batch.get("name", [])[:count])
 
 
 class Recorded(Callback):
@@ -348,9 +338,9 @@ class Estimate(Callback):
     def check_memory(self, trainer: Trainer, module: TrainingModule) -> None:
         """Checks that steps fit into the memory that is free; see `gesso.training.needs`.
 
-        What has to be gathered from several devices, or compiled, is left to the rehearsal.
+        What has to be compiled is left to the rehearsal.
         """
-        if module.outline is not None or isinstance(module.backbone.features, CompiledFeatures):
+        if isinstance(module.backbone.features, CompiledFeatures):
             return
         free = free_bytes(module.device) - still_to_come(module, trainer.optimizers[0])
         before = {name: buffer.clone() for name, buffer in module.named_buffers()}
@@ -369,10 +359,3 @@ class Estimate(Callback):
         if module.device.type == "cuda":
             torch.cuda.synchronize(module.device)
         return time.perf_counter() - begin
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes that this process has had in use at most: of the GPU's memory, or resident on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -133,12 +133,11 @@ class FinetuneModule(TrainingModule):
         if not self.validations:
             return
         began = time.perf_counter()
-        network = self.whole_deliverable()
+        network = self.deliverable
         exact = next(network.parameters()).dtype == torch.float64
         precision = "float64" if exact else "float32"
         restorer = Restorer(network, self.tile, device=self.device, precision=precision, adapt=False)
         gathered = [self.score(restorer, validation, watch) for validation in self.validations]
-        del restorer  # its network may be a copy
         names = [validation.name for validation in self.validations]
         psnrs = {name: [row["psnr"] for row in rows] for name, rows in zip(names, gathered, strict=True)}
         reached = {
@@ -179,10 +178,9 @@ class FinetuneModule(TrainingModule):
         if not (psnr > self.best_psnr and self.step > 0):
             return
         self.best_psnr = psnr
-        network = self.whole_deliverable()
         if self.trainer.is_global_zero:
             facts = self.facts | {"step": self.step, "validation_psnr": round(psnr, 4)}
-            checkpoint.save(network, self.out / "best.safetensors", **facts)
+            checkpoint.save(self.deliverable, self.out / "best.safetensors", **facts)
 
     @property
     def measured(self) -> tuple[str, ...]:

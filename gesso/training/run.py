@@ -1,7 +1,6 @@
 """A run in its folder: data, devices, resuming, and what it leaves behind."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import warnings
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from filelock import FileLock, Timeout
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins import DoublePrecision
@@ -45,10 +45,9 @@ from gesso.training.resume import advice_to_go_on, check_same_images, check_same
 from gesso.training.sampling import Stage, StepSampler
 from gesso.training.schedules import ScheduleName
 from gesso.training.schedules import schedule as schedule_by_name
-from gesso.training.sharding import Sharded
 from gesso.training.table import Table
 
-Strategy = Literal["auto", "ddp", "fsdp"]
+Strategy = Literal["auto", "ddp"]
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 OF_A_RUN = ("last.ckpt", "best.safetensors", "metrics.csv", "images.csv", "skipped.csv")
@@ -152,8 +151,7 @@ def fit(
             themselves.
         num_nodes: machines.
         accelerator: "auto", "cpu" or "gpu".
-        strategy: "auto" or "ddp": every device holds the whole network, which is faster; "fsdp": each keeps a share of
-            its weights, gradients and moments, for networks that one device cannot train.
+        strategy: "auto" or "ddp": every device holds the whole network; there is no other (docs/scaling.md says why).
         workers: processes that load samples; none: 0 on the CPU, up to 8 beside a GPU. Results do not depend on it.
         compile: "default" compiles the network's features by torch.compile, which takes minutes once; on a GPU,
             "reduce-overhead" records them as CUDA graphs, too; none: no compilation.
@@ -166,7 +164,7 @@ def fit(
         overwrite: replace a run that stands in `out`.
 
     Raises:
-        ValueError: for a strategy that is unknown or does not go with `compile`, if `out` holds another run, or if the
+        ValueError: for a strategy that is unknown, if `out` holds another run, or if the
             recipe has changed. Whether numbers are in range, commands ask before they open anything.
         TrainingError: if the loss stays non-finite.
         KeyboardInterrupt: after a requested stop, with the state saved.
@@ -199,7 +197,7 @@ def fit(
         leave_at_exit()
     module.images["training"] = list_names(train)
     data = RunData(train, sampler, workers_for(train, accelerator) if workers is None else workers)
-    together = parallel(strategy, module, compile)
+    together = parallel(strategy, module)
     if precision == "float64":
         module.double()  # Lightning would load a state into float32 first
     with claimed(out):
@@ -281,24 +279,17 @@ def workers_for(train: Dataset[Any], accelerator: str) -> int:
     return min(8, (os.cpu_count() or 1) // sharers())
 
 
-def parallel(strategy: Strategy, module: TrainingModule, compile: Mode | None = None) -> Any:
+def parallel(strategy: Strategy, module: TrainingModule) -> Any:
     """Lightning's strategy for the devices.
 
     Buffers are not copied from device to device: those of our networks never change.
 
     Raises:
-        ValueError: for other strategies, and for CUDA graphs with "fsdp".
+        ValueError: for other strategies.
     """
     check_choice("strategy", strategy, Strategy)
     if place().world == 1:
         return "auto"
-    if strategy == "fsdp":
-        if compile == "reduce-overhead":
-            raise ValueError(
-                "compile: reduce-overhead records where weights lie, which strategy fsdp changes in every step; "
-                "expected default or none with it, or strategy ddp"
-            )
-        return Sharded(place().world)
     idle = module.idle_parameters
     return DDPStrategy(find_unused_parameters=idle, broadcast_buffers=False, gradient_as_bucket_view=True)
 
@@ -317,7 +308,6 @@ def quieten() -> None:
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning.*")
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # DDP copies gradients then, no more
-    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")  # nothing is written into a block's output
 
 
 def mixed_precision(precision: str, accelerator: str) -> Any:
@@ -339,16 +329,18 @@ def claimed(out: Path) -> Iterator[None]:
     if out.is_file():
         raise FileExistsError(f"{out}: expected a folder for the run, this is a file")
     out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        if place().rank == 0:  # processes of one run share it
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"{out}: another run is writing here; wait for it, or choose another folder") from None
-            folders = (".", "samples", "snapshots", "val_images/*/*")
-            killed = (out / "last.ckpt.part", *(part for folder in folders for part in out.glob(f"{folder}/.*.tmp*")))
-            for part in killed:  # of a run that was killed while it wrote
-                part.unlink(missing_ok=True)
+    if place().rank > 0:  # processes of one run share the folder; the first holds it
+        yield
+        return
+    try:
+        held = FileLock(out / ".lock").acquire(blocking=False)
+    except Timeout:
+        raise ValueError(f"{out}: another run is writing here; wait for it, or choose another folder") from None
+    with held:
+        folders = (".", "samples", "snapshots", "val_images/*/*")
+        killed = (out / "last.ckpt.part", *(part for folder in folders for part in out.glob(f"{folder}/.*.tmp*")))
+        for part in killed:  # of a run that was killed while it wrote
+            part.unlink(missing_ok=True)
         yield
 
 

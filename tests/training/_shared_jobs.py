@@ -81,9 +81,6 @@ TRAININGS: dict[str, Job] = {
     "refine": refine_shortly,
     "refine_by_images": refine_by_images,
 }  # fmt: skip
-SHARDED = ("ifp", "mfm", "finetune", "refine")
-"""Trainings that are done with `strategy="fsdp"`, too."""
-
 MEASUREMENTS: dict[str, Callable[[Path, Path], Any]] = {
     "evaluated": lambda data, out: evaluate(
         task="derain", data=data / "data", checkpoint=data / "net.safetensors", device="cpu", out=out, save_images=True
@@ -100,15 +97,13 @@ def run_all(data: Path, out: Path) -> None:
         job(data, out / name)
 
 
-def run_sharded(data: Path) -> None:
-    """Does trainings in `sharded`, one of them again in two halves: one is begun here, one goes on from elsewhere."""
-    for name in SHARDED:
-        TRAININGS[name](data, data / "sharded" / name, strategy="fsdp")
-    begin(data, data / "begun_by_two", strategy="fsdp")
-    TRAININGS["finetune"](data, data / "begun_by_one", strategy="fsdp", resume=True)
+def run_halves(data: Path) -> None:
+    """Does two halves of a training, one of which is begun here, and one goes on from elsewhere."""
+    begin(data, data / "begun_by_two")
+    TRAININGS["finetune"](data, data / "begun_by_one", resume=True)
 
 
-def begin(data: Path, out: Path, **more: Any) -> None:
+def begin(data: Path, out: Path) -> None:
     """Fine-tunes until Ctrl-C comes behind the first step."""
     draw = Samples.on_train_batch_end
 
@@ -118,7 +113,7 @@ def begin(data: Path, out: Path, **more: Any) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     with mock.patch.object(Samples, "on_train_batch_end", interrupt), contextlib.suppress(KeyboardInterrupt):
-        TRAININGS["finetune"](data, out, **more)
+        TRAININGS["finetune"](data, out)
 
 
 def check_that_it_has_left() -> None:
@@ -131,4 +126,4 @@ if __name__ == "__main__":
     atexit.register(check_that_it_has_left)  # the first to be registered is the last to be called
     folder = Path(sys.argv[1])
     run_all(folder, folder / "two")
-    run_sharded(folder)
+    run_halves(folder)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from gesso import checkpoint, cli
 from tests._processes import HANGS, owned_processes, wait_until
-from tests.training._shared_jobs import SHARDED, TRAININGS, begin, prepare, run_all
+from tests.training._shared_jobs import TRAININGS, begin, prepare, run_all
 
 # Gradients are sums in another order, so that weights differ by the rounding of 64-bit numbers: by 1e-15 to 3e-12 here.
 TOLERANCE = 1e-10
@@ -20,7 +20,7 @@ TOLERANCE = 1e-10
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The folder of all jobs: of one process in `one`; of two, which torchrun starts, in `two`, and in `sharded`."""
+    """The folder of all jobs: of one process in `one`; of two, which torchrun starts, in `two`."""
     folder = tmp_path_factory.mktemp("runs")
     prepare(folder)
     begin(folder, folder / "begun_by_one")
@@ -44,11 +44,9 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize(
-    ("name", "who"), [*((name, "two") for name in TRAININGS), *((name, "sharded") for name in SHARDED)]
-)
-def test_two_processes_train_the_weights_of_one(runs, name, who):
-    one, two = runs / "one" / name, runs / who / name
+@pytest.mark.parametrize("name", TRAININGS)
+def test_two_processes_train_the_weights_of_one(runs, name):
+    one, two = runs / "one" / name, runs / "two" / name
     assert distance(one / "backbone.safetensors", two / "backbone.safetensors") < TOLERANCE
     for alone, shared in zip(table(one / "metrics.csv"), table(two / "metrics.csv"), strict=True):
         numbers = {key: float(value) for key, value in alone.items() if value and key != "validation_seconds"}
@@ -74,8 +72,8 @@ def test_two_processes_show_the_prior_every_image_once(runs):
     assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
 
 
-def test_networks_that_are_cut_up_are_measured_and_saved_whole(runs):
-    one, two = (runs / who / "finetune" for who in ("one", "sharded"))
+def test_two_processes_leave_the_files_of_one(runs):
+    one, two = (runs / who / "finetune" for who in ("one", "two"))
     assert (one / "images.csv").read_text() == (two / "images.csv").read_text()
     assert distance(one / "best.safetensors", two / "best.safetensors") < TOLERANCE
     assert {path.name for path in (two / "samples").iterdir()} == {"000001.png", "000002.png"}
@@ -87,7 +85,7 @@ def test_networks_that_are_cut_up_are_measured_and_saved_whole(runs):
 
 
 @pytest.mark.parametrize("name", ["begun_by_one", "begun_by_two"])
-def test_a_run_goes_on_whether_its_network_is_cut_up_or_not(runs, name):
+def test_a_run_goes_on_with_another_number_of_devices(runs, name):
     assert distance(runs / "one/finetune/backbone.safetensors", runs / name / "backbone.safetensors") < TOLERANCE
     assert table(runs / name / "images.csv")[-3:] == table(runs / "one/finetune/images.csv")[-3:]
 

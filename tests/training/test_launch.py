@@ -6,6 +6,7 @@ import threading
 import psutil
 import pytest
 
+import gesso
 from gesso.functional.processes import Place, place, share_of
 from gesso.training.launch import ProcessError, has_to_launch, launch, portable
 from tests._processes import end, is_alive, wait_until
@@ -46,6 +47,13 @@ def test_a_shell_inside_an_allocation_is_alone(monkeypatch):
 def test_devices_that_are_not_there_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         has_to_launch(options)
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed"])
+def test_other_strategies_than_ddp_are_refused(tmp_path, strategy):
+    with pytest.raises(ValueError, match=f"strategy: expected auto or ddp, got '{strategy}'"):
+        gesso.pretrain(out=tmp_path / "run", backbone="restormer_tiny", strategy=strategy)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
