@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.backbones import make_textbook
 from gesso.backbones import create_backbone
-from gesso.data.datasets import NoiseDataset
+from gesso.data.generated import GeneratedImages
 from gesso.functional.random import generator_for
 from gesso.pretext import create_pretext
 
@@ -110,7 +110,7 @@ class Here(Way):
         self.optimizer = torch.optim.Adam(method.parameters(), lr=2e-4, betas=(0.9, 0.99), fused=True)
 
     def image(self) -> Tensor:
-        return NoiseDataset()[0, self.size]["image"][None]
+        return GeneratedImages("noise")[0, self.size]["image"][None]
 
 
 class Released(Way):

@@ -31,9 +31,10 @@ from safetensors.torch import load_file
 import gesso
 from gesso import checkpoint
 from gesso.backbones import create_backbone
+from gesso.data.generated import GeneratedImages
 from gesso.functional.random import generator_for, seed_for
 from gesso.pretext import Pretext, create_pretext
-from gesso.sources.leaves import ProceduralImages, leaves
+from gesso.sources.leaves import leaves
 from gesso.training.callbacks import Keep
 
 # DegAE's networks are far larger than these backbones; a quarter of their width keeps the table comparable.
@@ -121,7 +122,7 @@ def cost(label: str, backbone: str, recipe: dict[str, Any]) -> tuple[float, floa
     resident = psutil.Process().memory_info().rss
     pretext = build(label, backbone)
     optimizer = torch.optim.Adam([p for p in pretext.parameters() if p.requires_grad], recipe["lr"], fused=True)
-    images = ProceduralImages("leaves", per_sample=pretext.images_per_sample)
+    images = GeneratedImages("leaves", per_sample=pretext.images_per_sample)
     batch = make_batch(images, range(recipe["batch_size"]), recipe["crop_size"])
     times = []
     for step in range(7):
@@ -170,13 +171,13 @@ def equal(one: Path, other: Path) -> bool:
 
 def losses(before: Pretext, after: Pretext, size: int) -> list[str]:
     """The mean loss of held-out images over four generators, untrained and trained, and their ratio."""
-    images = ProceduralImages("leaves", per_sample=before.images_per_sample)
+    images = GeneratedImages("leaves", per_sample=before.images_per_sample)
     batch = make_batch(images, range(10**6, 10**6 + 8), size)
     first, last = (loss_of(pretext, batch) for pretext in (before, after))
     return [f"{first:.4f}", f"{last:.4f}", f"{last / first:.2f}"]
 
 
-def make_batch(images: ProceduralImages, indices: range, size: int) -> dict[str, torch.Tensor]:
+def make_batch(images: GeneratedImages, indices: range, size: int) -> dict[str, torch.Tensor]:
     return {"image": torch.stack([images[(index, size)]["image"] for index in indices])}
 
 

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from gesso.backbones import create_backbone
-from gesso.sources.leaves import SOURCES, ProceduralImages
+from gesso.data.generated import GeneratedImages
+from gesso.sources import list_sources
 
 SIZES = (64, 128, 224)
 
@@ -31,20 +32,20 @@ def main() -> None:
 
     torch.set_num_threads(1)
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}; images per second\n")
-    columns = [f"{name}, {w} workers" for name in SOURCES for w in arguments.workers]
+    columns = [f"{name}, {w} workers" for name in list_sources() for w in arguments.workers]
     print(f"| size | {' | '.join(columns)} | step of {arguments.backbone} takes |")
     print("|---" * (len(columns) + 2) + "|")
     for size in SIZES:
         rates = [
-            loading(ProceduralImages(name), size, arguments.batch, workers, arguments.seconds)
-            for name in SOURCES
+            loading(GeneratedImages(name), size, arguments.batch, workers, arguments.seconds)
+            for name in list_sources()
             for workers in arguments.workers
         ]
         rates.append(training(arguments.backbone, size, arguments.batch, arguments.device, arguments.seconds))
         print(f"| {size} | {' | '.join(f'{rate:.0f}' if rate >= 10 else f'{rate:.1f}' for rate in rates)} |")
 
 
-def loading(dataset: ProceduralImages, size: int, batch: int, workers: int, seconds: float) -> float:
+def loading(dataset: GeneratedImages, size: int, batch: int, workers: int, seconds: float) -> float:
     """Images per second out of a loader, after its start."""
     keys = [[(k * batch + n, size) for n in range(batch)] for k in range(10_000)]
     batches = iter(DataLoader(dataset, batch_sampler=keys, num_workers=workers))

@@ -19,7 +19,10 @@ from gesso.data.folders import find_images
 from gesso.data.io import read_image
 from gesso.functional.random import generator_for
 from gesso.functional.spectrum import radial_profile
-from gesso.sources.leaves import batch_of, leaves, pink, scenes
+from gesso.sources import batch_of
+from gesso.sources.leaves import leaves
+from gesso.sources.pink import pink
+from gesso.sources.scenes import scenes
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 SIDE, COUNT = 128, 528

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 import gesso
+from gesso.data.generated import GeneratedImages
 from gesso.degradations import create_degradation
 from gesso.functional.random import generator_for
 from gesso.pretext.restore import MIX
-from gesso.sources.leaves import ProceduralImages
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=16, help="images, each spoilt twice in each way")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    leaves = ProceduralImages("leaves")
+    leaves = GeneratedImages("leaves")
     images = [leaves[(index, arguments.size)]["image"] for index in range(10**6, 10**6 + arguments.count)]
     print(f"| network | {' | '.join(MIX)} | mean |\n|---|{'---|' * (len(MIX) + 1)}")
     print_row("none: the spoilt image", lambda lq: lq, torch.stack(images))

@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from gesso.metrics import psnr, ssim
     from gesso.pretext import create_pretext, list_pretexts
     from gesso.restorer import Restorer
+    from gesso.sources import Source, list_sources
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Backbone": "gesso.backbones",
     "Restorer": "gesso.restorer",
+    "Source": "gesso.sources",
     "check_data": "gesso.commands.check_data",
     "compare": "gesso.commands.compare",
     "create_backbone": "gesso.backbones",
@@ -50,6 +52,7 @@ _HOMES = {
     "list_backbones": "gesso.backbones",
     "list_degradations": "gesso.degradations",
     "list_pretexts": "gesso.pretext",
+    "list_sources": "gesso.sources",
     "load": "gesso.checkpoint",
     "pretrain": "gesso.commands.pretrain",
     "probe": "gesso.commands.probe",
@@ -66,6 +69,7 @@ _HOMES = {
 __all__ = [
     "Backbone",
     "Restorer",
+    "Source",
     "check_data",
     "compare",
     "create_backbone",
@@ -79,6 +83,7 @@ __all__ = [
     "list_backbones",
     "list_degradations",
     "list_pretexts",
+    "list_sources",
     "load",
     "pretrain",
     "probe",

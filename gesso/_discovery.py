@@ -1,4 +1,4 @@
-"""The folder is the registry: a file in `backbones`, `pretext`, `degradations` or `recipes` is all it takes.
+"""The folder is the registry: a file in `backbones`, `pretext`, `degradations`, `sources` ... is all it takes.
 
 Names are read off file names (no import), components off the one class a module defines, options off its signature.
 """
@@ -121,6 +121,54 @@ def check_code(options: Any, source: str | Path, named: Collection[str] = ()) ->
             )
 
 
+def component(folder: str, name: str) -> Any:
+    """What the file of a folder holds under its own name: `leaves` of `sources/leaves.py`.
+
+    Raises:
+        UnknownNameError: if there is no such file.
+    """
+    return getattr(module(folder, name), name)
+
+
+def load_object(target: str, what: str, known: Collection[str] = ()) -> Any:
+    """What `package.module:name` names; modules of the working folder are found, too. Importing them runs them.
+
+    Args:
+        target: the name.
+        what: what it is for, for errors.
+        known: what gesso itself has of the kind.
+
+    Raises:
+        UnknownNameError: if it is neither of gesso nor such a name.
+        ValueError: if there is no such module, or nothing of the name in it.
+    """
+    if not CODE.fullmatch(target):
+        raise UnknownNameError(f"unknown {what} {target!r}; {suggest(target, known)} (or module:name of your own)")
+    found, name = _import_home(target, what), target.partition(":")[2]
+    if not hasattr(found, name):
+        own = [key for key in vars(found) if not key.startswith("_")]
+        raise ValueError(f"{what} {target}: {found.__name__} has no {name!r}; {suggest(name, own)}")
+    return getattr(found, name)
+
+
+def _import_home(target: str, what: str) -> ModuleType:
+    """The module of `package.module:name`."""
+    home = target.partition(":")[0]
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        return importlib.import_module(home)
+    except ImportError as error:
+        raise ValueError(f"{what} {target}: cannot import {home} ({error})") from None
+
+
+def spell_code(thing: Any) -> str | None:
+    """`module:name` of a class or function that this name finds again; None where it does not."""
+    home, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", "")
+    again = getattr(sys.modules.get(home or ""), name, None)
+    return f"{home}:{name}" if home not in (None, "__main__") and again is thing else None
+
+
 def load_class(target: str, base: type, what: str) -> type:
     """The class that `package.module:Class` names; modules of the working folder are found, too.
 
@@ -136,14 +184,8 @@ def load_class(target: str, base: type, what: str) -> type:
     """
     if not CODE.fullmatch(target):
         raise ValueError(f"{what} {target}: expected a class as package.module:Class")
-    home, _, name = target.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    try:
-        found = importlib.import_module(home)
-    except ImportError as error:
-        raise ValueError(f"{what} {target}: cannot import {home} ({error})") from None
-    kind = getattr(found, name, None)
+    found, name = _import_home(target, what), target.partition(":")[2]
+    home, kind = found.__name__, getattr(found, name, None)
     if not (isinstance(kind, type) and issubclass(kind, base)):
         known = [key for key, value in vars(found).items() if isinstance(value, type) and issubclass(value, base)]
         raise ValueError(f"{what} {target}: {home} has no nn.{base.__name__} {name!r}; {suggest(name, known)}")

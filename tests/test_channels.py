@@ -23,7 +23,7 @@ from gesso.functional.random import generator_for
 from gesso.metrics import Protocol
 from gesso.pretext import create_pretext, list_pretexts
 from gesso.report.comparison import label
-from gesso.sources.leaves import SOURCES
+from gesso.sources import list_sources
 from gesso.tasks import find_task, seen_with
 from tests._networks import photo_like
 
@@ -251,7 +251,7 @@ def test_the_mix_of_restore_has_what_is_defined_for_them(channels):
     assert {"rain", "rings"} < names
 
 
-@pytest.mark.parametrize("source", ["noise", *SOURCES])
+@pytest.mark.parametrize("source", list_sources())
 def test_generated_images_have_them(source, channels):
     images = open_images(source, seed=0, channels=channels)[0, 24]["image"]
     assert images.shape == (channels, 24, 24)

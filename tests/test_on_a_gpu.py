@@ -14,7 +14,7 @@ import gesso
 from gesso.backbones import create_backbone
 from gesso.commands.evaluate import evaluate
 from gesso.commands.refine import refine
-from gesso.data.datasets import NoiseDataset
+from gesso.data.generated import GeneratedImages
 from gesso.degradations import create_degradation, list_degradations
 from gesso.functional.random import Generators, generator_for
 from gesso.pretext import list_pretexts
@@ -135,14 +135,14 @@ def test_compiled_steps_are_those_of_eager_ones(mode, tmp_path):
 
 
 def test_a_run_that_was_stopped_ends_where_it_would_have(tmp_path, monkeypatch):
-    whole, load = primed(tmp_path / "whole", ema_decay=0.9), NoiseDataset.__getitem__
+    whole, load = primed(tmp_path / "whole", ema_decay=0.9), GeneratedImages.__getitem__
 
     def broken(self, key):
         if key[0] == 11:
             raise OSError("cannot read it")
         return load(self, key)
 
-    monkeypatch.setattr(NoiseDataset, "__getitem__", broken)
+    monkeypatch.setattr(GeneratedImages, "__getitem__", broken)
     with pytest.raises(OSError, match="cannot read it"):
         primed(tmp_path / "parts", ema_decay=0.9)
     monkeypatch.undo()

@@ -15,7 +15,7 @@ from gesso.backbones import Backbone, create_backbone
 from gesso.backbones._channels import for_channels
 from gesso.checkpoint.files import with_defaults
 from gesso.commands.finetune import start as starting_network
-from gesso.data.datasets import NoiseDataset
+from gesso.data.generated import GeneratedImages
 from gesso.data.origins import check_channels
 from gesso.functional.normalise import imagenet_denormalise
 from gesso.functional.random import seed_for
@@ -233,7 +233,7 @@ def trained_noise(origin: Origin, method: IFP | MFM) -> Tensor | None:
         return None
     recipe = origin.recipe
     count = recipe.get("count") or 1
-    noise = NoiseDataset(count, channels=method.backbone.in_channels, seed=recipe["seed"])
+    noise = GeneratedImages("noise", count=count, channels=method.backbone.in_channels, seed=recipe["seed"])
     images = torch.stack([noise[(i, recipe["crop_size"])]["image"] for i in range(min(count, MOST_NOISE))])
     return method.original({"image": images}) if isinstance(method, IFP) else images
 

@@ -16,9 +16,8 @@ from gesso.pretext import list_pretexts
 from gesso.primed import file_of, is_primed
 from gesso.report.comparison import file_stem
 from gesso.report.statistics import BASELINE
-from gesso.sources.leaves import SOURCES
+from gesso.sources import list_sources
 
-IMAGES = ("noise", *SOURCES)
 RECIPES = (".yaml", ".yml")
 TRANSFERS = ("keep_last", "shrink", "rescale", "features_lr", "freeze_features")  # what a start may do in its own way
 OF_A_START = ("out", "resume", "overwrite", "backbone", "backbone_args")  # options of pre-training that it decides
@@ -168,7 +167,7 @@ def split_name(name: str) -> tuple[str | None, str, int | None]:
         (('leaves', 'mfm', None), (None, 'ifp', 3), (None, 'ifp', None))
     """
     images, dash, method = name.partition("-")
-    images, method = (images, method) if dash and images in IMAGES else (None, name)
+    images, method = (images, method) if dash and images in list_sources() else (None, name)
     recipe, at, seed = method.rpartition("@")
     return (images, recipe, int(seed)) if at and seed.isdecimal() else (images, method, None)
 

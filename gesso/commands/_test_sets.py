@@ -11,12 +11,12 @@ from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_phot
 from gesso.data.left_out import doubt_of_white, left_out
 from gesso.data.mixes import adjusted, check_mix, check_unused
 from gesso.data.origins import Origin, files_of
-from gesso.data.training_data import WholeImages, open_procedural, whole_pairs, whole_photos
+from gesso.data.training_data import WholeImages, open_generated, whole_pairs, whole_photos
 from gesso.degradations import Degradation
 from gesso.degradations.noise import GaussianNoise
 from gesso.published import Measured, known_set
 from gesso.report.console import say, warn
-from gesso.sources.leaves import SOURCES
+from gesso.sources import is_source
 from gesso.tasks import Task, degradation_in, find_task, seen_with
 
 FOR_TRAINING = ("repeats", "crop_size", "val", "holdout", "skip_damaged")  # what a mix says that a test does not need
@@ -138,9 +138,9 @@ def open_sets(
         title = name or (root or lq or Path("images")).resolve().name
         folders = [folder.resolve().name for folder in ((root,) if root else (lq, lq and lq.parent)) if folder]
         known = tuple(found for found in (known_set(task, *folders), known_set(task, title)) if found)
-        if str(root) in SOURCES:
+        if is_source(root):
             images, spoil = (
-                open_procedural(goal, str(root), degradation, None, seed).validation,
+                open_generated(goal, root, degradation, None, seed).validation,
                 spoil or goal.degradation,
             )
             sets.append(TestSet(title, goal, images, (), spoil))

@@ -1,4 +1,4 @@
-"""List backbones, pretexts, degradations, tasks, recipes, primed networks; with a name, its options and defaults."""
+"""List backbones, pretexts, degradations, sources of images, tasks, recipes, primed networks; with a name, its options and defaults."""
 
 import inspect
 import itertools
@@ -16,9 +16,10 @@ from gesso.degradations import degradation_classes
 from gesso.pretext import list_pretexts, pretext_class
 from gesso.primed import list_primed
 from gesso.report.console import say, show_table
+from gesso.sources import list_sources, open_source
 from gesso.tasks import TASKS
 
-Kind = Literal["backbones", "pretexts", "degradations", "tasks", "recipes", "primed"]
+Kind = Literal["backbones", "pretexts", "degradations", "sources", "tasks", "recipes", "primed"]
 
 
 @checked
@@ -26,7 +27,7 @@ def list(kind: Kind, name: str | None = None) -> None:
     """Prints what there is of a kind, or the options of one of them.
 
     Args:
-        kind: "backbones", "pretexts", "degradations", "tasks", "recipes" or "primed".
+        kind: "backbones", "pretexts", "degradations", "sources", "tasks", "recipes" or "primed".
         name: one of that kind, to see its options with their defaults and units; a recipe with or without its verb.
 
     Raises:
@@ -115,6 +116,7 @@ CATALOGUES: dict[str, Callable[[], dict[str, Any]]] = {
     "backbones": backbones,
     "pretexts": lambda: {name: pretext_class(name) for name in list_pretexts()},
     "degradations": lambda: dict(degradation_classes()),
+    "sources": lambda: {name: open_source(name) for name in list_sources()},
     "tasks": lambda: {name: str(task) for name, task in TASKS.items()},
     "recipes": recipes,
     "primed": lambda: {name: str(one) for name, one in list_primed().items()},

@@ -24,7 +24,7 @@ from gesso.functional.random import generator_for, seed_for
 from gesso.pretext import create_pretext
 from gesso.primed import Primed
 from gesso.report.console import say
-from gesso.sources.leaves import SOURCES
+from gesso.sources import list_sources
 
 ALIKE = 0.1  # dB that a network which was made again may differ by in effect
 PAGE = "docs/primed.md"
@@ -223,8 +223,10 @@ def read_run(run: Path) -> tuple[dict[str, Any], Path]:
             f"{run}: expected the pretext restore, whose network restores already, got {recipe['pretext']}"
         )
     images = recipe.setdefault("images", "leaves")
-    if images not in SOURCES or recipe.get("init"):
-        raise ValueError(f"{run}: expected images from nothing ({', '.join(SOURCES)}) and no other start, got {images}")
+    if images not in list_sources() or recipe.get("init"):
+        raise ValueError(
+            f"{run}: expected images from nothing ({', '.join(list_sources())}) and no other start, got {images}"
+        )
     step = checkpoint.read_header(weights).get("step")
     if step != recipe["steps"]:
         raise ValueError(f"{run}: it stands at step {step} of {recipe['steps']}; finish it (--resume)")

@@ -158,41 +158,6 @@ class ImageDataset(Dataset[Sample]):
         return {"image": stack(crops), "name": " + ".join(photo.stem for photo in photos)}
 
 
-class NoiseDataset(Dataset[Sample]):
-    """Fixed images of N(0, 1) noise, neither clamped nor normalised: `{"image": (3, c, c), "name"}`.
-
-    Args:
-        count: how many different images there are; IFP takes one (IFP paper, table 6).
-        channels: channels of an image.
-        seed: the images follow from it.
-        per_sample: images that one sample holds, K in `image` (K, 3, c, c).
-    """
-
-    def __init__(self, count: int = 1, *, channels: int = 3, seed: int = 0, per_sample: int = 1) -> None:
-        if count < 1:
-            raise ValueError(f"count: expected at least one noise image, got {count}")
-        self.count, self.channels, self.seed, self.per_sample = count, channels, seed, per_sample
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, key: Key) -> Sample:
-        index, crop_size = key
-        positions = range(index * self.per_sample, (index + 1) * self.per_sample)
-        numbers = [shuffled(position, self.count, self.seed) for position in positions]
-        images = [
-            torch.randn(
-                self.channels,
-                crop_size,
-                crop_size,
-                generator=generator_for(self.seed, "noise", number),
-                dtype=torch.float32,
-            )
-            for number in numbers
-        ]
-        return {"image": stack(images), "name": " + ".join(f"noise {number}" for number in numbers)}
-
-
 class WholePairs(Dataset[Sample]):
     """Whole pairs in their order: `dataset[i]` is `{"lq": (3, H, W), "gt": (3, s*H, s*W), "name"}`.
 

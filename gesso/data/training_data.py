@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar
 
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gesso.data.damage import IntegrityCheck
-from gesso.data.datasets import CleanDataset, ImageDataset, NoiseDataset, PairDataset, WholePairs, WholePhotos
+from gesso.data.datasets import CleanDataset, ImageDataset, PairDataset, WholePairs, WholePhotos
+from gesso.data.generated import GeneratedImages, GeneratedPairs, WholeGenerated
 from gesso.data.io import LeftOutWarning, as_paths, check_white_level
 from gesso.data.layouts import (
     LooksLikePairsError,
@@ -32,12 +34,12 @@ from gesso.data.pairing import is_list, is_template
 from gesso.degradations import Degradation
 from gesso.functional.processes import place
 from gesso.functional.random import generator_for, seed_for
-from gesso.sources.leaves import SOURCES, ProceduralImages, ProceduralPairs, WholeProcedural
+from gesso.sources import SourceSpec, is_source, list_sources, spell_source
 from gesso.tasks import Task, degradation_in
 
 Item = TypeVar("Item", Pair, Path)
 T = TypeVar("T")
-WholeImages = WholePairs | WholePhotos | WholeProcedural
+WholeImages = WholePairs | WholePhotos | WholeGenerated
 MOST_HELD_OUT = 12
 ONE_VIEW = "{}: two views of a scene cannot be made from one; give the root of a data set that has both (--data)"
 
@@ -47,7 +49,7 @@ class FewPhotosWarning(UserWarning):
 
 
 def open_images(
-    images: str,
+    images: SourceSpec,
     *,
     seed: int,
     count: int | None = None,
@@ -59,11 +61,10 @@ def open_images(
     """Images for a pretext by (sample index, crop_size): {"image": (C, H, W)}, or (K, C, H, W) with `per_sample` K > 1.
 
     Args:
-        images: "noise" (N(0, 1), fixed for the run), a name of `procedural.SOURCES` ("leaves", "scenes", "pink"), or a
-            folder of photos.
+        images: a source (see `gesso.sources`), or a folder of photos.
         seed: what is random follows from it.
-        count: how many different images; None: as many of noise as a sample holds, all of a folder, unlimited
-            procedural ones. Of a folder they are drawn by `seed`.
+        count: how many different images; None: as many of noise as a sample holds, all of a folder, unlimited ones of
+            other sources. Of a folder they are drawn by `seed`.
         per_sample: different images in one sample.
         channels: channels of an image: 3, or 1 for grey, or 4, which files then have to have.
         white_level: what white is stored as in files of 16 bits; None: 65535, or what they say.
@@ -73,15 +74,11 @@ def open_images(
         ValueError: if the folder holds no images, or fewer than one sample needs, or damaged ones.
         FileNotFoundError: if there is no such folder.
     """
-    if images == "noise":
-        count = per_sample if count is None else count
-        if count < per_sample:
-            raise ValueError(f"count: this pretext compares {per_sample} images, got {count} of noise")
-        return NoiseDataset(count, channels=channels, seed=seed, per_sample=per_sample)
-    if images in SOURCES:
-        return ProceduralImages(images, seed, count=count, channels=channels, per_sample=per_sample)
+    if is_source(images):
+        return GeneratedImages(images, seed, count=count, channels=channels, per_sample=per_sample)
+    images = str(images)
     if not Path(images).is_dir():
-        known = ", ".join(("noise", *SOURCES))
+        known = ", ".join(list_sources())
         raise FileNotFoundError(f"images: expected {known} or a folder, and there is no folder {images}")
     check_channels(images, channels)
     photos = IntegrityCheck(skip=skip_damaged)(draw_photos(find_photos(Path(images)), count, seed, images))
@@ -125,7 +122,7 @@ class TrainingData:
 def open_training_data(
     task: Task,
     *,
-    data: str | Path | None = None,
+    data: SourceSpec | None = None,
     lq: str | Path | None = None,
     gt: str | Path | None = None,
     pair_by: PairBy = "stem",
@@ -138,7 +135,7 @@ def open_training_data(
 ) -> TrainingData:
     """The samples of a task, from pairs, or from clean photos that the task's degradation spoils on the fly.
 
-    `data` is the root of pairs, a folder of photos, or the name of procedural ones, "leaves", "scenes" or "pink".
+    `data` is the root of pairs, a folder of photos, or a source of images (see `gesso.sources`).
 
     Validation images are those of `val` (pairs, or clean photos degraded like those in training), of its validation or
     else its test split where it is divided; else those of these splits of `data`; else `holdout` samples are kept back
@@ -148,8 +145,10 @@ def open_training_data(
     Raises:
         ValueError: if there is nothing to train on, or images are damaged; the message says what was found.
     """
-    if str(data) in SOURCES and lq is None and gt is None and val is None:
-        return open_procedural(task, str(data), degradation, holdout, seed)
+    if data is not None and is_source(data) and lq is None and gt is None and val is None:
+        return open_generated(task, data, degradation, holdout, seed)
+    if not isinstance(data, str | Path | NoneType):
+        raise ValueError(f"data: images of {spell_source(data)} are validated on others; leave out lq, gt and val")
     grey, own = task.sees == "grey", "dual_pixel" if task.sees == "dual_pixel" else None
     data, lq, gt, val = as_paths(data, lq, gt, val)
     if own and (data is None or degradation is not None):
@@ -191,16 +190,16 @@ def open_training_data(
     return TrainingData(train, validation, summary, is_test(data, val, holdout))
 
 
-def open_procedural(task: Task, source: str, degradation: Any, holdout: int | None, seed: int) -> TrainingData:
-    """Procedural images for a task, and others to measure on: `holdout` of them, or 8."""
+def open_generated(task: Task, source: SourceSpec, degradation: Any, holdout: int | None, seed: int) -> TrainingData:
+    """Images of a source for a task, and others to measure on: `holdout` of them, or 8."""
     if task.sees == "dual_pixel":
         raise ValueError(ONE_VIEW.format(task.name))
     spoil = task.degradation if degradation is None else degradation_in(task, degradation)
     options = {"scale": task.scale, "channels": task.channels}
-    train = ProceduralPairs(source, spoil, seed=seed, **options)
-    held = ProceduralPairs(source, spoil, seed=seed_for(0, "validation"), **options)
-    validation = WholeProcedural(held, 8 if holdout is None else holdout)
-    summary = f"procedural images ({source}) to train, {len(validation)} to validate, spoilt by {spoil}"
+    train = GeneratedPairs(source, spoil, seed=seed, **options)
+    held = GeneratedPairs(source, spoil, seed=seed_for(0, "validation"), **options)
+    validation = WholeGenerated(held, 8 if holdout is None else holdout)
+    summary = f"procedural images ({spell_source(source)}) to train, {len(validation)} to validate, spoilt by {spoil}"
     return TrainingData(train, validation, summary)
 
 
@@ -338,7 +337,7 @@ def hold_out(samples: list[Item], count: int | None, seed: int) -> tuple[list[It
 
 def largest(images: WholeImages) -> tuple[int, int] | None:
     """Height and width of the largest of the degraded images, as their headers declare them; None where none does."""
-    if isinstance(images, WholeProcedural):
+    if isinstance(images, WholeGenerated):
         side = images.size // images.pairs.scale
         return side, side
     photos = isinstance(images, WholePhotos)

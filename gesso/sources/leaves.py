@@ -1,38 +1,16 @@
-"""Images from nothing: dead leaves and pink noise, with the statistics of natural photos; and the table of all sources.
-
-Every image is a pure function of (seed, index, size). The constants below were fitted to the crops of BSDS500 photos;
-`benchmarks/procedural_statistics.py` compares both. `gesso.sources.scenes` has none of that kind.
-"""
-
-import functools
-import sys
-from collections.abc import Sequence
-from typing import Any, Protocol
+"""Dead leaves: shapes that hide each other, with the statistics of natural photos (see `_photo_statistics`)."""
 
 import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from gesso.data.datasets import Key, Sample, degrade, stack
-from gesso.degradations import Degradation
-from gesso.functional.color import to_grey
 from gesso.functional.random import seed_for
-from gesso.sources.scenes import scenes
+from gesso.sources._photo_statistics import COLOUR_AXES, IMAGE_SPREAD, MEAN_COLOUR, Array, coloured_noise, log_normal
 
-Array = NDArray[np.floating]
-
-# Colours of natural photos: their mean, and the axes along which they vary, strongest first (brightness, warm against
-# cold, green against magenta). Standard deviations are those of the mean colours of images.
-MEAN_COLOUR = np.array([0.45, 0.45, 0.36], np.float32)
-COLOUR_AXES = np.array([[0.62, 0.59, 0.51], [0.66, -0.06, -0.75], [0.41, -0.80, 0.43]], np.float32)
-IMAGE_SPREAD = np.array([0.22, 0.10, 0.04], np.float32)
 REGION_SPREAD = np.array([0.3, 0.06, 0.02], np.float32)
 LEAF_SPREAD = np.array([0.15, 0.05, 0.02], np.float32)
-
-PINK_SPREAD = np.array([0.28, 0.06, 0.025], np.float32)
 
 LARGEST = 150.0  # radius of the largest leaf in pixels
 MOST_LEAVES = 900
@@ -61,7 +39,7 @@ def leaves(seed: int, index: int, size: int) -> Tensor:
     centres, radii = _draw_places(rng, size)
     count = len(radii)
     label = _paint(_draw_outlines(rng, centres, radii), size)
-    contrast = _log_normal(rng, 0.95, 0.45)
+    contrast = log_normal(rng, 0.95, 0.45)
     colours = _draw_colours(rng, centres, size, contrast)
     image = cv2.resize(np.take(colours, label, axis=0), (size, size), interpolation=cv2.INTER_AREA)
 
@@ -72,11 +50,6 @@ def leaves(seed: int, index: int, size: int) -> Tensor:
     image *= (np.exp(np.clip(light, -1, 1) + texture))[..., None]
     image = cv2.GaussianBlur(image, (0, 0), 0.33 + rng.exponential(0.15))
     return torch.from_numpy(np.clip(image, 0, 1)).permute(2, 0, 1).contiguous()
-
-
-def _log_normal(rng: Generator, median: float, spread: float, count: int | None = None) -> Any:
-    """A positive number, or `count` of them, around a median; `spread` is the deviation of the logarithm."""
-    return median * np.exp(rng.normal(0, spread, count))
 
 
 def _draw_places(rng: Generator, size: int) -> tuple[Array, Array]:
@@ -100,7 +73,7 @@ def _draw_outlines(rng: Generator, centres: Array, radii: Array) -> NDArray[np.i
     sector = 2 * np.pi / (lobes + 1)
     polygon = 1.2 * np.cos(sector / 2) / np.cos((angle + phase) % sector - sector / 2)
     reach = np.where(rng.random((count, 1)) < 0.4, polygon, blob) * radii[:, None] * FINE
-    stretch = _log_normal(rng, 1.0, 0.35, count)[:, None]
+    stretch = log_normal(rng, 1.0, 0.35, count)[:, None]
     turn = rng.random((count, 1)) * np.pi
     along, across = reach * np.cos(angle) * stretch, reach * np.sin(angle) / stretch
     x = centres[:, 1:] * FINE + along * np.cos(turn) - across * np.sin(turn)
@@ -140,7 +113,7 @@ def _plane(slope: Array, centres: Array, label: NDArray[np.intp], y: Array, x: A
 def _draw_texture(rng: Generator, count: int, label: NDArray[np.intp], y: Array, x: Array) -> Array:
     """Logarithm of the texture (H, W): each leaf has its own share of coarse and fine noise, and maybe stripes."""
     size = len(label)
-    strength = _log_normal(rng, 0.085, 0.7)
+    strength = log_normal(rng, 0.085, 0.7)
     coarse, fine = (rng.exponential(strength * share, count).astype(np.float32) for share in (0.8, 0.6))
     texture = np.take(coarse, label) * coloured_noise(rng, size, 1.0) + np.take(fine, label) * coloured_noise(
         rng, size, 0.6
@@ -150,163 +123,3 @@ def _draw_texture(rng: Generator, count: int, label: NDArray[np.intp], y: Array,
     turn = rng.random(count) * 2 * np.pi
     wave_y, wave_x = ((frequency * part).astype(np.float32) for part in (np.sin(turn), np.cos(turn)))
     return texture + np.take(stripes, label) * np.sin(np.take(wave_y, label) * y + np.take(wave_x, label) * x)
-
-
-def coloured_noise(rng: Generator, size: int, exponent: float) -> Array:
-    """Gaussian noise (size, size) of mean 0 and variance 1 whose amplitude falls as frequency ** -exponent."""
-    spectrum = rng.standard_normal((size, 2 * (size // 2 + 1)), np.float32).view(np.complex64)
-    noise = np.fft.irfft2(spectrum * _decay(size, exponent), s=(size, size))
-    return (noise / max(noise.std(), 1e-12)).astype(np.float32)
-
-
-@functools.lru_cache(maxsize=16)
-def _decay(size: int, exponent: float) -> Array:
-    """The factor frequency ** -exponent on the half plane of a real transform, 0 at frequency 0."""
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
-    frequency[0, 0] = np.inf
-    return (frequency**-exponent).astype(np.float32)
-
-
-def pink(seed: int, index: int, size: int) -> Tensor:
-    """Coloured 1/f noise (3, size, size) in [0, 1]: the spectrum and the colours of photos, without their edges.
-
-    The amplitude falls as frequency ** -a, with a normal around 1.2 (deviation 0.2) from image to image.
-
-    Args:
-        seed: one seed for all images.
-        index: which image.
-        size: side in pixels.
-
-    Field, "Relations between the statistics of natural images and the response properties of cortical cells", JOSA A
-    1987.
-    """
-    rng = np.random.default_rng(seed_for(seed, "pink", index))
-    exponent = round(rng.normal(1.2, 0.2), 1)  # rounded, so that `_decay` can remember it
-    noise = np.stack([coloured_noise(rng, size, exponent) for _ in range(3)], axis=-1)
-    middle = MEAN_COLOUR + rng.standard_normal(3) * IMAGE_SPREAD @ COLOUR_AXES
-    image = middle + _log_normal(rng, 0.95, 0.45) * (noise * PINK_SPREAD) @ COLOUR_AXES
-    return torch.from_numpy(np.clip(image, 0, 1).astype(np.float32)).permute(2, 0, 1).contiguous()
-
-
-def with_channels(image: Tensor, channels: int, seed: int, index: int) -> Tensor:
-    """A procedural image (3, H, W) with other channels, (channels, H, W): grey, or RGB and more.
-
-    What comes behind RGB is for each image another mixture of the three, as infrared sees what colours see.
-    """
-    if channels == 1:
-        return to_grey(image)
-    if channels <= 3:
-        return image[:channels]
-    shares = np.random.default_rng(seed_for(seed, "channels", index)).dirichlet(np.ones(3), channels - 3)
-    more = torch.einsum("mc,chw->mhw", torch.from_numpy(shares).to(image), image)
-    return torch.cat([image, more])
-
-
-class Source(Protocol):
-    """What `leaves`, `scenes` and `pink` are."""
-
-    __name__: str
-
-    def __call__(self, seed: int, index: int, size: int) -> Tensor:
-        """An image (3, size, size) in [0, 1], a pure function of its arguments."""
-        ...
-
-
-def batch_of(source: Source, seed: int, indices: Sequence[int], size: int) -> Tensor:
-    """The images of several indices, (B, 3, size, size).
-
-    Example:
-        >>> batch_of(leaves, 0, range(4), 32).shape
-        torch.Size([4, 3, 32, 32])
-    """
-    return torch.stack([source(seed, index, size) for index in indices])
-
-
-SOURCES: dict[str, Source] = {"leaves": leaves, "scenes": scenes, "pink": pink}
-
-
-class ProceduralImages(Dataset[Sample]):
-    """Procedural images by key: `dataset[(index, crop_size)]` is `{"image": (3, c, c), "name"}`.
-
-    Args:
-        source: a name of `SOURCES`.
-        seed: the images follow from it.
-        count: how many different images there are; None: no end of them.
-        channels: channels of an image, see `with_channels`.
-        per_sample: images that one sample holds, K in `image` (K, 3, c, c).
-    """
-
-    def __init__(
-        self, source: str, seed: int = 0, *, count: int | None = None, channels: int = 3, per_sample: int = 1
-    ) -> None:
-        if count is not None and count < per_sample:
-            raise ValueError(f"count: expected at least {per_sample} images for one sample, got {count}")
-        self.source, self.seed, self.count, self.channels, self.per_sample = source, seed, count, channels, per_sample
-
-    def __len__(self) -> int:
-        return sys.maxsize if self.count is None else self.count
-
-    def __getitem__(self, key: Key) -> Sample:
-        index, crop_size = key
-        numbers = [number % len(self) for number in range(index * self.per_sample, (index + 1) * self.per_sample)]
-        images = [
-            with_channels(SOURCES[self.source](self.seed, number, crop_size), self.channels, self.seed, number)
-            for number in numbers
-        ]
-        return {"image": stack(images), "name": " + ".join(f"{self.source} {number}" for number in numbers)}
-
-
-class ProceduralPairs(Dataset[Sample]):
-    """Procedural images, each another, and what a degradation makes of them; samples as those of `PairDataset`.
-
-    Args:
-        source: a name of `SOURCES`.
-        degradation: makes `lq` from `gt`.
-        scale: by how much it shrinks the image.
-        channels: channels of a sample, see `with_channels`.
-        seed: everything follows from it.
-        count: what an epoch of a mix takes for the number of images; there is no end of them.
-    """
-
-    def __init__(
-        self,
-        source: str,
-        degradation: Degradation,
-        *,
-        scale: int = 1,
-        channels: int = 3,
-        seed: int = 0,
-        count: int = 1000,
-    ) -> None:
-        self.source, self.degradation, self.scale, self.channels = source, degradation, scale, channels
-        self.seed, self.count = seed, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, key: Key) -> Sample:
-        index, crop_size = key
-        gt = SOURCES[self.source](self.seed, index, self.scale * crop_size)
-        gt = with_channels(gt, self.channels, self.seed, index)
-        return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": f"{self.source} {index}"}
-
-
-class WholeProcedural(Dataset[Sample]):
-    """Procedural images of one size to measure on; samples as those of `WholePairs`.
-
-    Args:
-        pairs: the images, with a seed that training does not use.
-        count: how many.
-        size: side of the ground truths in pixels, a multiple of the scale.
-    """
-
-    def __init__(self, pairs: ProceduralPairs, count: int = 8, size: int = 192) -> None:
-        self.pairs, self.count, self.size = pairs, count, size
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < self.count:
-            raise IndexError(index)
-        return self.pairs[index, self.size // self.pairs.scale]

@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from gesso.checkpoint.files import read_pickle
-from gesso.data.datasets import NoiseDataset
+from gesso.data.generated import GeneratedImages
 from gesso.functional.checks import check_choice
 from gesso.functional.memory import is_out_of_memory
 from gesso.functional.processes import place, sharers, under_slurm
@@ -274,7 +274,7 @@ def explained(error: Exception) -> str:
 
 def workers_for(train: Dataset[Any], accelerator: str) -> int:
     """Processes that load samples, for each device: none beside a CPU, or where there is nothing to load."""
-    if not torch.cuda.is_available() or accelerator == "cpu" or isinstance(train, NoiseDataset):
+    if not torch.cuda.is_available() or accelerator == "cpu" or (isinstance(train, GeneratedImages) and train.are_few):
         return 0
     return min(8, (os.cpu_count() or 1) // sharers())
 

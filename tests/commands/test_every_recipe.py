@@ -12,7 +12,8 @@ import yaml
 import gesso
 from gesso import _discovery, cli
 from gesso.backbones import create_backbone
-from gesso.sources.leaves import WholeProcedural, leaves
+from gesso.data.generated import WholeGenerated
+from gesso.sources.leaves import leaves
 
 SIDE = 48  # of the pictures; 2, 3 and 4 divide it
 RECIPES = sorted((path.parent.name, path.stem) for path in (_discovery.ROOT / "recipes").glob("*/*.yaml"))
@@ -210,7 +211,7 @@ def overrides(verb: str, recipe: dict[str, object], out: Path) -> dict[str, obje
 @pytest.mark.filterwarnings("ignore")
 def test_it_runs(place, verb, name, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(place)
-    monkeypatch.setattr(WholeProcedural, "__len__", lambda self: 1)  # fewer images to validate on
+    monkeypatch.setattr(WholeGenerated, "__len__", lambda self: 1)  # fewer images to validate on
     recipe = yaml.safe_load(_discovery.recipe_file(verb, name).read_text())
     words = [verb, "--config", name]
     for option, value in overrides(verb, recipe, tmp_path / "out").items():

@@ -6,9 +6,9 @@ import yaml
 
 from gesso import _discovery, cli
 from gesso.backbones import create_backbone
+from gesso.data.generated import WholeGenerated
 from gesso.functional.random import generator_for
 from gesso.pretext import create_pretext
-from gesso.sources.leaves import WholeProcedural
 
 QUICK = ["--steps", "2", "--crop_size", "16", "--batch_size", "2", "--val_every", "0", "--precision", "float32"]
 
@@ -19,7 +19,7 @@ def settings(verb, name):
 
 @pytest.mark.parametrize("name", ["all_in_one_small", "all_in_one_ten_small", "mixed_small"])
 def test_recipes_on_procedural_images_run_anywhere(tmp_path, name, capsys, monkeypatch):
-    monkeypatch.setattr(WholeProcedural, "__len__", lambda self: 1)  # fewer images to validate on
+    monkeypatch.setattr(WholeGenerated, "__len__", lambda self: 1)  # fewer images to validate on
     assert cli.main(["finetune", "--config", name, "--out", str(tmp_path / "run"), *QUICK]) == 0
     assert (tmp_path / "run/backbone.safetensors").exists()
     assert "procedural images (leaves)" in capsys.readouterr().out

@@ -11,7 +11,6 @@ from gesso.data.datasets import (
     CleanDataset,
     CutWarning,
     ImageDataset,
-    NoiseDataset,
     PaddedWarning,
     PairDataset,
     WholePairs,
@@ -19,6 +18,7 @@ from gesso.data.datasets import (
     shuffled,
 )
 from gesso.data.decoded import Decoded
+from gesso.data.generated import GeneratedImages
 from gesso.data.inspection import inspect
 from gesso.data.io import ImageError, read_array, read_image, write_image
 from gesso.data.layouts import Pair
@@ -53,7 +53,7 @@ def sources(pairs, photos):
         "pairs": PairDataset(pairs, seed=3),
         "clean": CleanDataset(photos, GaussianNoise(25), seed=3),
         "images": ImageDataset(photos, seed=3, per_sample=2),
-        "noise": NoiseDataset(3, seed=3),
+        "noise": GeneratedImages("noise", seed=3, count=3),
     }
 
 
@@ -247,25 +247,6 @@ def test_a_sample_may_hold_several_images(photos):
     assert sample["image"].shape == (2, 3, 8, 8)
     names = [name for index in range(2) for name in dataset[index, 8]["name"].split(" + ")]
     assert sorted(names) == [photo.stem for photo in photos], "an epoch still takes every photo once"
-
-
-def test_one_noise_image_is_the_same_at_every_index():
-    dataset = NoiseDataset(seed=0)
-    image = dataset[0, 64]["image"]
-    assert torch.equal(dataset[7, 64]["image"], image)
-    assert abs(float(image.mean())) < 0.03
-    assert abs(float(image.std()) - 1) < 0.03
-    assert not torch.equal(NoiseDataset(seed=1)[0, 64]["image"], image)
-
-
-def test_several_noise_images_take_turns():
-    dataset = NoiseDataset(3, seed=0)
-    images = {dataset[index, 4]["name"]: dataset[index, 4]["image"] for index in range(9)}
-    assert sorted(images) == ["noise 0", "noise 1", "noise 2"]
-    assert len({float(image[0, 0, 0]) for image in images.values()}) == 3
-    assert torch.equal(images["noise 0"], NoiseDataset(1, seed=0)[0, 4]["image"])
-    with pytest.raises(ValueError, match="at least one"):
-        NoiseDataset(0)
 
 
 # ------------------------------------------------------------------------------------------------------ memory

@@ -5,11 +5,11 @@ from collections import Counter
 import pytest
 import torch
 
+from gesso.data.generated import GeneratedPairs, WholeGenerated
 from gesso.data.io import write_image
 from gesso.data.mixes import MixDataset, mixed, open_mix, open_parts
 from gesso.data.training_data import open_training_data
 from gesso.degradations.noise import GaussianNoise
-from gesso.sources.leaves import ProceduralPairs, WholeProcedural
 from gesso.tasks import find_task
 
 
@@ -101,10 +101,10 @@ def test_procedural_images_are_shrunk_for_super_resolution():
 
 
 def test_training_and_validation_images_differ():
-    train = ProceduralPairs("leaves", GaussianNoise(25), seed=0)
+    train = GeneratedPairs("leaves", GaussianNoise(25), seed=0)
     data = open_training_data(find_task("denoise"), data="leaves", seed=0)
     assert not torch.equal(train[0, 192]["gt"], data.validation[0]["gt"])
-    assert len(WholeProcedural(train, 3)) == 3
+    assert len(WholeGenerated(train, 3)) == 3
 
 
 # ------------------------------------------------------------------------------------------------------------- parts

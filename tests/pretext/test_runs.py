@@ -10,7 +10,7 @@ import gesso
 from gesso import cli
 from gesso.functional.random import kept, part_of_batch
 from gesso.pretext import list_pretexts
-from gesso.sources.leaves import SOURCES
+from gesso.sources import list_sources
 from gesso.training.callbacks import Keep
 
 NETWORK = {"width": 8, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
@@ -68,7 +68,7 @@ def test_branches_left_out_are_those_of_the_whole_batch():
         assert drawn(1, 2, 2 * each) == drawn(0, 4, 4 * each)[each : 3 * each]
 
 
-@pytest.mark.parametrize("images", ["noise", *SOURCES, "folder"])
+@pytest.mark.parametrize("images", [*list_sources(), "folder"])
 @pytest.mark.parametrize("name", list_pretexts())
 def test_images_of_every_kind(name, images, tmp_path):
     if images == "folder":

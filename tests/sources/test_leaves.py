@@ -1,33 +1,14 @@
-"""Procedural images: pure functions of (seed, index, size), with the statistics of photos."""
+"""Leaves and pink noise have the statistics of photos."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gesso.functional.spectrum import radial_profile
-from gesso.sources.leaves import SOURCES, ProceduralImages, batch_of, coloured_noise, leaves, pink
-
-
-@pytest.mark.parametrize("source", SOURCES.values())
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**40), index=st.integers(0, 2**40), size=st.integers(1, 70))
-def test_images_are_pure_functions_of_seed_index_and_size(source, seed, index, size):
-    image = source(seed, index, size)
-    assert image.shape == (3, size, size)
-    assert image.dtype == torch.float32
-    assert image.isfinite().all()
-    assert ((image >= 0) & (image <= 1)).all()
-    assert torch.equal(image, source(seed, index, size))
-
-
-@pytest.mark.parametrize("source", SOURCES.values())
-def test_every_index_and_seed_is_another_image(source):
-    images = batch_of(source, 0, range(20), 24)
-    assert images.shape == (20, 3, 24, 24)
-    assert len({image.numpy().tobytes() for image in images}) == 20
-    assert not torch.equal(source(0, 1, 24), source(1, 0, 24))
+from gesso.sources import batch_of
+from gesso.sources._photo_statistics import coloured_noise
+from gesso.sources.leaves import leaves
+from gesso.sources.pink import pink
 
 
 def slope(images: torch.Tensor) -> float:
@@ -58,24 +39,3 @@ def test_coloured_noise_has_unit_variance_and_no_mean():
     assert noise.shape == (33, 33)
     assert noise.mean() == pytest.approx(0, abs=1e-5)
     assert noise.std() == pytest.approx(1, abs=1e-5)
-
-
-@pytest.mark.parametrize(("name", "source"), SOURCES.items())
-def test_datasets_are_keyed_by_index_and_crop_size(name, source):
-    endless = ProceduralImages(name, seed=3)
-    assert endless[(7, 16)]["name"] == f"{name} 7"
-    assert torch.equal(endless[(7, 16)]["image"], source(3, 7, 16))
-    assert endless[(7, 24)]["image"].shape == (3, 24, 24)
-    assert len(endless) > 10**12
-    few = ProceduralImages(name, seed=3, count=2)
-    assert len(few) == 2
-    assert torch.equal(few[(5, 16)]["image"], few[(1, 16)]["image"])
-
-
-def test_a_sample_can_hold_several_images_none_twice():
-    pairs = ProceduralImages("leaves", per_sample=2)
-    images = torch.cat([pairs[(index, 16)]["image"] for index in range(5)])
-    assert images.shape == (10, 3, 16, 16)
-    assert len({image.numpy().tobytes() for image in images}) == 10
-    with pytest.raises(ValueError, match="at least 2 images"):
-        ProceduralImages("leaves", count=1, per_sample=2)

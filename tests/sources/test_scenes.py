@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from gesso.functional.spectrum import radial_profile
+from gesso.sources import batch_of
 from gesso.sources import scenes as module
-from gesso.sources.leaves import batch_of
 from gesso.sources.scenes import CHECKS, DOTS, FINE, GRID, NONE, STRIPES, Surfaces, scenes
 
 PLAIN = {"x": 0, "y": 0, "cosine": 1, "sine": 0, "tilt_x": 0, "tilt_y": 0, "shade_x": 0, "shade_y": 0, "kind": NONE,
