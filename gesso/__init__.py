@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gesso.commands.refine import refine
     from gesso.commands.restore import restore
     from gesso.data.io import read_image, write_image
+    from gesso.data.layouts import Layout, Pair, list_layouts
     from gesso.degradations import create_degradation, list_degradations
     from gesso.metrics import psnr, ssim
     from gesso.pretext import create_pretext, list_pretexts
@@ -37,6 +38,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Backbone": "gesso.backbones",
+    "Layout": "gesso.data.layouts",
+    "Pair": "gesso.data.layouts",
     "Restorer": "gesso.restorer",
     "Source": "gesso.sources",
     "check_data": "gesso.commands.check_data",
@@ -51,6 +54,7 @@ _HOMES = {
     "inspect": "gesso.commands.inspect",
     "list_backbones": "gesso.backbones",
     "list_degradations": "gesso.degradations",
+    "list_layouts": "gesso.data.layouts",
     "list_pretexts": "gesso.pretext",
     "list_sources": "gesso.sources",
     "load": "gesso.checkpoint",
@@ -68,6 +72,8 @@ _HOMES = {
 
 __all__ = [
     "Backbone",
+    "Layout",
+    "Pair",
     "Restorer",
     "Source",
     "check_data",
@@ -82,6 +88,7 @@ __all__ = [
     "inspect",
     "list_backbones",
     "list_degradations",
+    "list_layouts",
     "list_pretexts",
     "list_sources",
     "load",

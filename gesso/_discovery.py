@@ -51,8 +51,9 @@ def module(folder: str, name: str) -> ModuleType:
         UnknownNameError: if there is no such file.
     """
     if name not in files(folder):
-        raise UnknownNameError(f"unknown {folder.rstrip('s')} {name!r}; {suggest(name, files(folder))}")
-    return importlib.import_module(f"gesso.{folder}.{name}")
+        kind = folder.rpartition("/")[2].rstrip("s")
+        raise UnknownNameError(f"unknown {kind} {name!r}; {suggest(name, files(folder))}")
+    return importlib.import_module(f"gesso.{folder.replace('/', '.')}.{name}")
 
 
 def classes(folder: str, base: type) -> dict[str, type]:

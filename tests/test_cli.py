@@ -112,7 +112,7 @@ def test_recipes_of_other_editors_are_read_and_home_is_put_in(tmp_path, monkeypa
     assert read["mix"] == [{"data": f"{tmp_path}/b"}]
 
 
-@pytest.mark.parametrize("kind", ["backbones", "pretexts", "degradations", "sources", "tasks", "recipes"])
+@pytest.mark.parametrize("kind", ["backbones", "pretexts", "degradations", "sources", "layouts", "tasks", "recipes"])
 def test_list_shows_every_kind(kind, capsys):
     assert cli.main(["list", kind]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 1

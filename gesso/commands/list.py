@@ -1,4 +1,4 @@
-"""List backbones, pretexts, degradations, sources of images, tasks, recipes, primed networks; with a name, its options and defaults."""
+"""List what there is of a kind, such as backbones, pretexts or tasks; with a name, its options and defaults."""
 
 import inspect
 import itertools
@@ -12,6 +12,7 @@ from docstring_parser import parse
 from gesso import _discovery
 from gesso.backbones import backbone_classes, create_backbone, list_backbones
 from gesso.commands._parser import checked
+from gesso.data.layouts import list_layouts, open_layout
 from gesso.degradations import degradation_classes
 from gesso.pretext import list_pretexts, pretext_class
 from gesso.primed import list_primed
@@ -19,7 +20,7 @@ from gesso.report.console import say, show_table
 from gesso.sources import list_sources, open_source
 from gesso.tasks import TASKS
 
-Kind = Literal["backbones", "pretexts", "degradations", "sources", "tasks", "recipes", "primed"]
+Kind = Literal["backbones", "pretexts", "degradations", "sources", "layouts", "tasks", "recipes", "primed"]
 
 
 @checked
@@ -27,7 +28,7 @@ def list(kind: Kind, name: str | None = None) -> None:
     """Prints what there is of a kind, or the options of one of them.
 
     Args:
-        kind: "backbones", "pretexts", "degradations", "sources", "tasks", "recipes" or "primed".
+        kind: "backbones", "pretexts", "degradations", "sources", "layouts", "tasks", "recipes" or "primed".
         name: one of that kind, to see its options with their defaults and units; a recipe with or without its verb.
 
     Raises:
@@ -93,11 +94,16 @@ def show_options(name: str, thing: Any) -> None:
     signature = inspect.signature(thing)
     preset = getattr(thing, "variants", {}).get(name, {})
     rows = [
-        (option, repr(preset.get(option, parameter.default)), (documented.get(option) or "").replace("\n", " "))
+        (option, usual_value(preset.get(option, parameter.default)), (documented.get(option) or "").replace("\n", " "))
         for option, parameter in signature.parameters.items()
         if option != "backbone"
     ]
     show_table(("option", "default", "meaning"), rows, words=3)
+
+
+def usual_value(default: Any) -> str:
+    """A default in a table; an option without one has to be given."""
+    return "required" if default is inspect.Parameter.empty else repr(default)
 
 
 def backbones() -> dict[str, Any]:
@@ -117,6 +123,7 @@ CATALOGUES: dict[str, Callable[[], dict[str, Any]]] = {
     "pretexts": lambda: {name: pretext_class(name) for name in list_pretexts()},
     "degradations": lambda: dict(degradation_classes()),
     "sources": lambda: {name: open_source(name) for name in list_sources()},
+    "layouts": lambda: {name: open_layout(name) for name in list_layouts()},
     "tasks": lambda: {name: str(task) for name, task in TASKS.items()},
     "recipes": recipes,
     "primed": lambda: {name: str(one) for name, one in list_primed().items()},

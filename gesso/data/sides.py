@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gesso._discovery import UnknownNameError, suggest
+
 Role = Literal["lq", "gt", "other"]
 
 SPLITS = {
@@ -142,3 +144,13 @@ def scale_of(place: Path, *, bare: bool = False) -> int | None:
         if bare and part in ("2", "3", "4", "8"):
             return int(part)
     return None
+
+
+def check_split(split: str) -> None:
+    """Checks the name of a split.
+
+    Raises:
+        UnknownNameError: for another one, with the nearest match.
+    """
+    if split not in SPLITS:
+        raise UnknownNameError(f"unknown split {split!r}; {suggest(split, SPLITS)}")

@@ -19,6 +19,7 @@ from gesso.data.datasets import CleanDataset, ImageDataset, PairDataset, WholePa
 from gesso.data.generated import GeneratedImages, GeneratedPairs, WholeGenerated
 from gesso.data.io import LeftOutWarning, as_paths, check_white_level
 from gesso.data.layouts import (
+    LayoutSpec,
     LooksLikePairsError,
     NoPairsError,
     Pair,
@@ -27,6 +28,7 @@ from gesso.data.layouts import (
     find_photos,
     find_splits,
     find_unpaired,
+    own_layout,
 )
 from gesso.data.left_out import WhiteLevelWarning, doubt_of_white, left_out
 from gesso.data.origins import Origin, Planes, WithWhite, check_channels, declared_size
@@ -126,7 +128,7 @@ def open_training_data(
     lq: str | Path | None = None,
     gt: str | Path | None = None,
     pair_by: PairBy = "stem",
-    layout: str | None = None,
+    layout: LayoutSpec | None = None,
     degradation: Any = None,
     val: str | Path | None = None,
     holdout: int | None = None,
@@ -157,11 +159,12 @@ def open_training_data(
     if degradation is None:
         how = {"lq": lq, "gt": gt, "pair_by": pair_by, "layout": own or layout, "scale": task.scale}
         pairs = pairs_if_any(data, "train", **how)
-    of_validation = partial(find_validation, pair_by=pair_by, layout=own, scale=task.scale)
+    of_validation = partial(find_validation, pair_by=pair_by, layout=own or own_layout(layout), scale=task.scale)
     if pairs is not None:
         find = of_validation if val is not None else partial(find_pairs, **how)
         whole = check(pairs)
-        train, held = divide(whole, data, val, holdout, seed, lambda *where: check(find(*where)))
+        splits = partial(find_splits, layout=layout)
+        train, held = divide(whole, data, val, holdout, seed, lambda *where: check(find(*where)), splits)
         summary = f"{len(train)} pairs to train, {len(held)} to validate{check}"
         if alone := find_unpaired(pairs):
             summary += f"; images without a partner are left out: {len(alone)}, such as {alone[0]}"
@@ -169,7 +172,7 @@ def open_training_data(
         summary = "; ".join([summary, *left_out(sides, data, lq, gt)])
         check_white(sides)
         train = PairDataset(as_seen(task, train), scale=task.scale, grey=grey, seed=seed)
-        return TrainingData(train, whole_pairs(task, held), summary, is_test(data, val, holdout))
+        return TrainingData(train, whole_pairs(task, held), summary, is_test(data, val, holdout, splits))
     if data is None:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
     spoil = task.degradation if degradation is None else degradation_in(task, degradation)
@@ -288,9 +291,9 @@ def find_validation(root: Path, split: str, *, pair_by: PairBy, **how: Any) -> l
     return find_pairs(root, split, pair_by="stem" if is_list(pair_by) else pair_by, **how)
 
 
-def measured_split(root: Path) -> str:
+def measured_split(root: Path, splits: Callable[[Path], list[str]] = find_splits) -> str:
     """The split of a set that is there to measure on: its own for validation, else that for tests."""
-    return next((split for split in ("val", "test") if split in find_splits(root)), "val")
+    return next((split for split in ("val", "test") if split in splits(root)), "val")
 
 
 def divide(
@@ -300,24 +303,30 @@ def divide(
     holdout: int | None,
     seed: int,
     find: Callable[[Path, str], list[Item]],
+    splits: Callable[[Path], list[str]] = find_splits,
 ) -> tuple[list[Item], list[Item]]:
     """What to train on and what to measure on, see `open_training_data`."""
     if val is not None:
-        return samples, find(val, measured_split(val))
+        return samples, find(val, measured_split(val, splits))
     if data is not None and holdout is None:
         for split in ("val", "test"):
-            if split in find_splits(data):
+            if split in splits(data):
                 return samples, find(data, split)
     return hold_out(samples, holdout, seed)
 
 
-def is_test(data: Path | None, val: Path | None, holdout: int | None) -> bool:
+def is_test(
+    data: Path | None,
+    val: Path | None,
+    holdout: int | None,
+    splits: Callable[[Path], list[str]] = find_splits,
+) -> bool:
     """Whether `divide` takes what to measure on from a test split."""
     root = val or (data if holdout is None else None)
     if root is None:
         return False
-    splits = find_splits(root)
-    return "val" not in splits and ("test" in splits or (val is not None and val.name.lower() in ("test", "testing")))
+    found = splits(root)
+    return "val" not in found and ("test" in found or (val is not None and val.name.lower() in ("test", "testing")))
 
 
 def hold_out(samples: list[Item], count: int | None, seed: int) -> tuple[list[Item], list[Item]]:
