@@ -4,12 +4,15 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
+from gesso.functional.mimetic import AttentionWeights, draw_attention, draw_depthwise
 from gesso.functional.padding import pad, round_up
+
+DEPTHWISE_WIDTHS = (0.5, 1.0)  # pixels, of the first and the last depthwise kernels that are drawn mimetically
 
 
 class Backbone(nn.Module):
@@ -156,6 +159,26 @@ class Backbone(nn.Module):
         self.image_residual = check_residual(image_residual, self.in_channels, out_channels)
         self.options |= {"out_channels": out_channels, "image_residual": image_residual}
 
+    @torch.no_grad()
+    def draw_mimetic(self) -> None:
+        """Draws weights in the shape that trained ones have, see `gesso.functional.mimetic`; all others stay.
+
+        Attention layers are those of PyTorch and those with a method `attention_weights`. Depthwise kernels grow
+        smoother from the first layer to the last, as the paper finds; how much is ours, for its kernels are larger.
+
+        Raises:
+            ValueError: if the network has neither.
+        """
+        attention = [weights for module in self.modules() if (weights := attention_weights(module))]
+        depthwise = [module for module in self.modules() if is_depthwise(module)]
+        if not attention and not depthwise:
+            raise ValueError(f"mimetic: {type(self).__name__} has no attention and no depthwise convolution to draw")
+        for layer in attention:
+            draw_attention(layer)
+        first, last = DEPTHWISE_WIDTHS
+        for number, conv in enumerate(depthwise):
+            draw_depthwise(conv.weight, first + (last - first) * number / max(len(depthwise) - 1, 1))
+
     def encoder_for(self, channels: int) -> "Backbone":
         """The network as the encoder of a model whose next layer takes `channels`, if it can be that; else itself."""
         return self
@@ -206,6 +229,27 @@ class Backbone(nn.Module):
     def twin(self, **changes: Any) -> Self:
         """A freshly initialised network with the same options but for `changes`."""
         return type(self)(**{**self.options, **changes})
+
+
+def attention_weights(module: nn.Module) -> AttentionWeights | None:
+    """The weights of an attention layer; None for other modules, and where keys are of another size."""
+    if isinstance(module, nn.MultiheadAttention):
+        if module.in_proj_weight is None:
+            return None
+        query, key, value = module.in_proj_weight.chunk(3)
+        return AttentionWeights(query, key, value, module.out_proj.weight, module.num_heads)
+    own = getattr(
+        type(module), "attention_weights", None
+    )  # of the class, for a layer may have a parameter of this name
+    return own(module) if own else None
+
+
+def is_depthwise(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether a module is a convolution whose square kernels see one channel each, and neighbours."""
+    if not isinstance(module, nn.Conv2d):
+        return False
+    channels, _, height, width = module.weight.shape
+    return 1 < module.groups == channels and 1 < height == width
 
 
 def own_names() -> list[str]:

@@ -19,6 +19,7 @@ from gesso.backbones._base import Backbone, check_residual
 from gesso.backbones._blocks import DIV2K_MEAN, pixel_shuffles
 from gesso.functional.attention import attention
 from gesso.functional.checks import check_choice
+from gesso.functional.mimetic import AttentionWeights
 from gesso.functional.padding import pad
 from gesso.functional.tiles import spans, weights
 
@@ -48,6 +49,10 @@ class Attention(nn.Module):
             for tokens, weight in zip((query, key, value), self.in_proj_weight.chunk(3), strict=True)
         )
         return self.out_proj(attention(q, k, v).transpose(1, 2).flatten(2))
+
+    def attention_weights(self) -> AttentionWeights:
+        """The weights of this layer, see `Backbone.draw_mimetic`."""
+        return AttentionWeights(*self.in_proj_weight.chunk(3), self.out_proj.weight, self.heads)
 
 
 class EncoderLayer(nn.Module):

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from gesso.backbones._base import Backbone, check_residual
 from gesso.functional.checks import check_choice
 from gesso.functional.gradients import channel_attention, gelu_gate, projections
+from gesso.functional.mimetic import AttentionWeights
 from gesso.functional.padding import round_up
 from gesso.functional.strips import in_strips
 
@@ -91,6 +92,11 @@ class ChannelAttention(nn.Module):
         if self.project_out.bias is not None:
             attended = attended + self.project_out.bias
         return attended.view(x.shape)
+
+    def attention_weights(self) -> AttentionWeights:
+        """The weights of this layer, see `Backbone.draw_mimetic`."""
+        query, key, value = self.qkv.weight.flatten(1).chunk(3)
+        return AttentionWeights(query, key, value, self.project_out.weight.flatten(1), self.heads, across_channels=True)
 
     def fold(self, products: Tensor, q_square: Tensor, k_square: Tensor, temperature: Tensor, weight: Tensor) -> Tensor:
         """Attention and output projection as one matrix for each image, (B, C, C).

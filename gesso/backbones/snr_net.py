@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone, check_residual
 from gesso.functional.attention import attention
+from gesso.functional.mimetic import AttentionWeights
 from gesso.functional.snr import snr_map, snr_peak
 
 PATCH = 4  # side of what is one token, on a map of a quarter of the image's side
@@ -53,17 +54,20 @@ class SelfAttention(nn.Module):
     def forward(self, tokens: Tensor, visible: Tensor) -> Tensor:
         """The tokens, given which are `visible` (B, N); where none is, all count alike."""
         normed = self.layer_norm(tokens)
-        q, k, v = (project(normed).unflatten(2, (-1, HEAD_DIM)).transpose(1, 2) for project in self.projections)
+        q, k, v = (
+            project(normed).unflatten(2, (-1, HEAD_DIM)).transpose(1, 2)
+            for project in (self.w_qs, self.w_ks, self.w_vs)
+        )
         some = visible.any(1)[:, None, None, None]
         hidden = ~(visible[:, None, None, :] | ~some)
         bias = torch.zeros_like(hidden, dtype=q.dtype).masked_fill(hidden, float("-inf"))
         seen = attention(q * some, k, v, bias.expand(-1, 1, tokens.shape[1], -1))
         return tokens + self.fc(seen.transpose(1, 2).flatten(2))
 
-    @property
-    def projections(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
-        """The layers of queries, keys and values."""
-        return self.w_qs, self.w_ks, self.w_vs
+    def attention_weights(self) -> AttentionWeights:
+        """The weights of this layer, see `Backbone.draw_mimetic`."""
+        query, key, value = (layer.weight for layer in (self.w_qs, self.w_ks, self.w_vs))
+        return AttentionWeights(query, key, value, self.fc.weight, len(query) // HEAD_DIM)
 
 
 class FeedForward(nn.Module):

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from gesso.backbones._base import Backbone, check_residual
 from gesso.backbones._blocks import DIV2K_MEAN, pixel_shuffles
 from gesso.functional.checks import check_choice
+from gesso.functional.mimetic import AttentionWeights
 from gesso.functional.random import kept
 from gesso.functional.windows import attend, find_windows, move, relative_position_index, reorder
 
@@ -61,6 +62,10 @@ class WindowAttention(nn.Module):
         q, k, v = F.linear(windows, weight, bias).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
         attended = attend(q, k, v, self.position_bias(), mask, scale=self.head_dim**-0.5)
         return F.linear(attended.flatten(3), widen(self.proj.weight.T, self.head_dim, spare).T, self.proj.bias)
+
+    def attention_weights(self) -> AttentionWeights:
+        """The weights of this layer, see `Backbone.draw_mimetic`."""
+        return AttentionWeights(*self.qkv.weight.chunk(3), self.proj.weight, self.heads)
 
     def position_bias(self) -> Tensor | None:
         """What is added to the logits of every window, (heads, N, N)."""

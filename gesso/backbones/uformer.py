@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone, check_residual
 from gesso.functional.checks import check_choice
+from gesso.functional.mimetic import AttentionWeights
 from gesso.functional.padding import round_up
 from gesso.functional.random import kept
 from gesso.functional.strips import in_strips
@@ -52,6 +53,11 @@ class WindowAttention(nn.Module):
         # Read at every call: a thousandth of a forward pass, for which it is not worth to keep a copy in step.
         bias = F.embedding(self.get_buffer("index"), self.relative_position_bias_table).permute(2, 0, 1).contiguous()
         return self.proj(attend(q, k, v, bias, mask).flatten(3))
+
+    def attention_weights(self) -> AttentionWeights:
+        """The weights of this layer, see `Backbone.draw_mimetic`."""
+        key, value = self.qkv["to_kv"].weight.chunk(2)
+        return AttentionWeights(self.qkv["to_q"].weight, key, value, self.proj.weight, self.heads)
 
 
 class LeFF(nn.Module):

@@ -17,6 +17,7 @@ from gesso.checkpoint.files import with_defaults
 from gesso.commands.finetune import start as starting_network
 from gesso.data.generated import GeneratedImages
 from gesso.data.origins import check_channels
+from gesso.functional.mimetic import MIMETIC
 from gesso.functional.normalise import imagenet_denormalise
 from gesso.functional.random import seed_for
 from gesso.pretext import create_pretext, pretext_class
@@ -153,6 +154,9 @@ def beginning(origin: Origin, seed: int) -> tuple[Backbone, str]:
     words = f"random weights of seed {seed} ({known}), drawn again"
     if init == "random":
         return network, words
+    if init == MIMETIC:
+        network.draw_mimetic()
+        return network, f"mimetic {words}"
     if not Path(init).is_file():
         return network, f"{words}; the run began with {init}, which is not there any more"
     checkpoints.load_features(network, init, keep_head="pretext" in origin.recipe)

@@ -12,6 +12,7 @@ from gesso._discovery import UnknownNameError, suggest
 from gesso.commands._parser import check_call
 from gesso.commands.finetune import finetune
 from gesso.commands.pretrain import pretrain
+from gesso.functional.mimetic import MIMETIC
 from gesso.pretext import list_pretexts
 from gesso.primed import file_of, is_primed
 from gesso.report.comparison import file_stem
@@ -38,6 +39,11 @@ class Start:
     file: Path | None = None
     options: dict[str, Any] | None = None
     transfer: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def init(self) -> str:
+        """What `gesso finetune` takes for `init`, unless the weights are pre-trained first."""
+        return str(self.file) if self.file else MIMETIC if self.name == MIMETIC else "random"
 
     @property
     def folder(self) -> str:
@@ -72,9 +78,9 @@ def find_starts(
 ) -> list[Start]:
     """The starts of these names, random weights first.
 
-    A name is "random", a file of weights or a primed network (`primed:derain`), a pretext or a recipe of
-    `gesso pretrain` (by name or YAML file), or one of these behind the images that it shall see, `leaves-mfm`, or in
-    front of the seed that it draws from, `ifp@1`.
+    A name is "random", "mimetic" (see `gesso finetune`), a file of weights or a primed network (`primed:derain`), a
+    pretext or a recipe of `gesso pretrain` (by name or YAML file), or one of these behind the images that it shall see,
+    `leaves-mfm`, or in front of the seed that it draws from, `ifp@1`.
 
     Args:
         names: of the starts.
@@ -116,13 +122,16 @@ def find_start(
         FileNotFoundError: if it is a file that does not exist.
         ValueError: for an option that it cannot have.
     """
+    if name == MIMETIC:
+        options, transfer = divided(name, own)
+        check_no_pretraining(name, options)
+        return Start(name, transfer=transfer)
     path = file_of(name, network["backbone"])
     if is_primed(name) or (path.suffix and path.suffix not in RECIPES):
         if not path.is_file():
             raise FileNotFoundError(f"starts: there is no file {path}")
         options, transfer = divided(name, own)
-        if options:
-            raise ValueError(f"start_args: {name} is not pre-trained, so it cannot have {', '.join(sorted(options))}")
+        check_no_pretraining(name, options)
         return Start(name, file=path.resolve(), transfer=transfer)
     images, method, seed = split_name(name)
     recipe = read_recipe(method)
@@ -132,6 +141,16 @@ def find_start(
     options |= ({"images": images} if images else {}) | ({} if seed is None else {"seed": seed})
     check_call(pretrain, options, name)
     return Start(name, options=options, transfer=transfer)
+
+
+def check_no_pretraining(name: str, options: Collection[str]) -> None:
+    """Checks that a start without pre-training was given no options for it.
+
+    Raises:
+        ValueError: naming them.
+    """
+    if options:
+        raise ValueError(f"start_args: {name} is not pre-trained, so it cannot have {', '.join(sorted(options))}")
 
 
 def check_unset(what: str, options: Collection[str], own: Collection[str]) -> None:
@@ -186,6 +205,6 @@ def read_recipe(method: str) -> dict[str, Any]:
             raise FileNotFoundError(f"starts: there is no recipe {path}")
         return _recipes.read_recipe(path)
     if method not in list_pretexts():
-        known = {BASELINE, *recipes, *list_pretexts()}
+        known = {BASELINE, MIMETIC, *recipes, *list_pretexts()}
         raise UnknownNameError(f"starts: {method!r} is no pretext, recipe or file of weights; {suggest(method, known)}")
     return {"pretext": method}

@@ -154,7 +154,7 @@ def compare(
             the images of any task are grey, with 4 they are PNG or TIFF files with a fourth channel of data.
         starts: what to start from, separated by commas: "random", a pretext or a recipe of `gesso pretrain` (by name
             or YAML file), one of these behind the images it shall see ("leaves-mfm", "noise-ifp") or in front of the
-            seed of its pre-training ("ifp@1"), a file of weights.
+            seed of its pre-training ("ifp@1"), a file of weights, "mimetic" (see `gesso finetune`).
         seeds: numbers separated by commas, one repetition each; with one, intervals are over images only.
         folds: parts of the pairs, each of which is tested by runs that train on the others; none: the test or
             validation split of `data` where there is one, else 4.
@@ -200,8 +200,8 @@ def compare(
     check_first(splits, goal, spoil)
     counts = check_counts(numbered("pairs", pairs), splits)
     for start in compared:
-        if start.file:  # weights of another network are refused before anything is trained
-            starting_network(create_backbone(backbone, **network["backbone_args"]), str(start.file), transfer)
+        if start.init != "random":  # what does not fit the network is refused before anything is trained
+            starting_network(create_backbone(backbone, **network["backbone_args"]), start.init, transfer)
     options = {
         "task": task, "scale": scale, **network, "transfer": transfer, "crop_size": crop_size, "batch_size": batch_size,
         "steps": steps, "val_every": val_every or max(1, steps // 10), "lr": lr, "schedule": schedule,
@@ -300,7 +300,7 @@ def finetuning(
     run_seed = seed + FOLD_STRIDE * number
     source = link_training(drawn(fold.train, count, run_seed), train)
     link(fold.test, test)
-    init = primed.folder / "backbone.safetensors" if primed else start.file or "random"
+    init = primed.folder / "backbone.safetensors" if primed else start.init
     own = {**source, "val": str(test), "init": str(init), **start.transfer}
     name = f"{start.name}, seed {seed}, fold {number}, {count} pairs"
     job = Job(

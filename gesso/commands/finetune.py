@@ -13,6 +13,7 @@ from gesso.commands._parser import checked
 from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations
 from gesso.data.mixes import Sampling, mixed
 from gesso.degradations import DegradationSpec
+from gesso.functional.mimetic import MIMETIC
 from gesso.functional.random import seed_for
 from gesso.losses import LossSpec
 from gesso.perceptual import open_metrics
@@ -105,8 +106,8 @@ def finetune(
             begins with its own weights.
         backbone_args: options of the network, such as `--backbone_args.dim 32`. With `--backbone_args.image_channels 1`
             the images of any task are grey, with 4 they are PNG or TIFF files with a fourth channel of data.
-        init: "random", or a file to start from (of gesso or of the authors), or "primed:TASK": the network of this name
-            that comes with the package (`gesso list primed`).
+        init: "random"; a file to start from, of gesso or of the authors; "primed:TASK": the network of this name that
+            comes with the package (`gesso list primed`); or "mimetic": random weights in the shape of trained ones.
         transfer: "network" or "paper", see above.
         keep_last: take the last convolution from `init` too, to go on with a network that restores already; none: where
             its file says that it restores this task.
@@ -221,7 +222,9 @@ def start(
         net.replace_last(net.encoder_channels, image_residual=False)
         net = PaperTransfer.around(net, images, enlarge)
     kept = set()
-    if init != "random":
+    if init == MIMETIC:
+        net.draw_mimetic()
+    elif init != "random":
         softened = rescale or shrink != 1
         fresh = {name: parameter.detach().clone() for name, parameter in net.named_parameters() if softened}
         loaded = checkpoint.load_features(net, init, keep_head=keep_last)
@@ -239,7 +242,7 @@ def start(
 
 def restores_already(init: str, tasks: list[str], transfer: str) -> bool:
     """Whether a start restores all of some tasks by what its file says, so that its last layer is kept; says so."""
-    if init == "random" or transfer == "paper":
+    if init in ("random", MIMETIC) or transfer == "paper":
         return False
     header = checkpoint.read_header(init)
     found = all(restores(header, task) for task in tasks)
