@@ -1,37 +1,43 @@
-"""One command on several devices of this machine: a process for each, and the first error of any of them is its end.
+"""One command on several devices of this machine: torch's elastic launcher starts a process for each.
 
 Processes are told who they are by the variables that torchrun sets. Where torchrun or srun has started them already,
-nothing is started here.
+nothing is started here. What is ours is what a command line needs around the launcher: the error of a process is raised
+in the parent as it is, with its type, and a request to stop reaches every process once, whose state it then saves.
 """
 
 import atexit
 import contextlib
 import importlib
+import logging
 import os
 import pickle
 import signal
-import socket
-import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+import psutil
 import torch
 from torch import distributed
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, PContext, SignalException, start_processes
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+from torch.distributed.elastic.utils.distributed import get_free_port
 
+from gesso.data.io import atomic_path
 from gesso.functional.processes import is_joined, place, under_slurm
 
-GRACE = 3.0  # seconds in which the other processes may say what is wrong with them, too
+POLL = 0.1  # seconds between two looks at the processes
+TAKEN = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")  # signals that torch's launcher handles, where a system has them
 
 
 class ProcessError(RuntimeError):
-    """A process died without a word."""
+    """A process died without reporting an error."""
 
 
 def has_to_launch(options: Mapping[str, Any]) -> bool:
@@ -75,118 +81,109 @@ def launch(function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
 
     Raises:
         KeyboardInterrupt: after a requested stop.
-        ProcessError: if a process died without a word.
+        ProcessError: if a process died without reporting an error.
         Exception: whatever the first process to fail has raised.
     """
-    job = pickle.dumps((function.__module__, function.__qualname__, dict(options)))
-    port = free_port()
-    workers: list[Worker] = []
-    try:
-        for rank in range(options["devices"]):
-            workers.append(start(job, rank, options["devices"], port))
-        with passing_signals_on(workers) as received:
-            outcomes = collect(workers)
-    finally:
-        for worker in workers:
-            worker.process.kill()  # without effect on those that have ended
-            worker.process.wait()
-            worker.line.close()
-            if worker.process.stdin is not None:
-                worker.process.stdin.close()
-    if received:
+    world = options["devices"]
+    with tempfile.TemporaryDirectory(prefix="gesso-") as name:
+        folder = Path(name)
+        (folder / "job").write_bytes(pickle.dumps((function.__module__, function.__qualname__, dict(options))))
+        try:
+            with running(folder, world) as (context, requests):
+                result = context.wait(period=POLL)
+        except SignalException:  # while the processes were being started
+            raise KeyboardInterrupt from None
+        files = [folder / f"{rank}.report" for rank in range(world)]
+        reports: list[Report | None] = [pickle.loads(file.read_bytes()) if file.exists() else None for file in files]
+    if requests:
         raise KeyboardInterrupt
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    if failed:
-        # a process that died without a word may be missed by another before its end is seen here
-        cause = min(failed, key=lambda outcome: not isinstance(outcome.error, ProcessError))
-        raise cause.error  # pyright: ignore[reportGeneralTypeIssues]
-    return next(outcome.value for outcome in outcomes if outcome.rank == 0)
+    assert result is not None  # without a time limit
+    if result.failures:
+        raise first_error(result.failures, reports)
+    assert reports[0] is not None
+    if reports[0].error is not None:  # it was asked to stop by another than this process
+        raise reports[0].error
+    return reports[0].value
 
 
-class Outcome(NamedTuple):
-    """What came of one process."""
+class Report(NamedTuple):
+    """What came of one process, in its own words: the value of the function, or the error that it raised, and when."""
 
-    rank: int
     value: Any = None
     error: BaseException | None = None
-
-
-class Worker(NamedTuple):
-    """A process and the line on which it reports."""
-
-    rank: int
-    process: subprocess.Popen[bytes]
-    line: Connection
-
-    def outcome(self) -> Outcome:
-        """What the process reports, or how it ended if it cannot report any more."""
-        try:
-            value, error = self.line.recv()
-            return Outcome(self.rank, value, error)
-        except (EOFError, OSError):
-            code = self.process.wait()
-            how = f"was killed by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exited with {code}"
-            hint = "; it may have wanted more memory than there is" if code == -signal.SIGKILL else ""
-            return Outcome(self.rank, error=ProcessError(f"the process of device {self.rank} {how}{hint}"))
-
-
-def start(job: bytes, rank: int, world: int, port: int) -> Worker:
-    """Starts one process, which waits for nothing but its job."""
-    ours, theirs = Pipe(duplex=False)
-    threads = str(max(1, (os.cpu_count() or 1) // world))
-    about = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
-    variables = {name: str(value) for name, value in about.items()} | {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
-        "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "gesso.training.launch", str(theirs.fileno())],
-        stdin=subprocess.PIPE,
-        env=os.environ | variables,
-        pass_fds=[theirs.fileno()],
-        start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on once
-    )
-    theirs.close()
-    assert process.stdin is not None
-    process.stdin.write(len(job).to_bytes(8, "big") + job)
-    process.stdin.flush()  # and stays open: its end tells the process that its parent is gone
-    return Worker(rank, process, ours)
-
-
-def collect(workers: Sequence[Worker]) -> list[Outcome]:
-    """What came of the processes, in the order in which they ended; soon after a failure the rest is not waited for."""
-    outcomes: list[Outcome] = []
-    waiting = {worker.line: worker for worker in workers}
-    deadline = float("inf")
-    while waiting and time.monotonic() < deadline:
-        for line in wait(list(waiting), timeout=min(1.0, max(0.0, deadline - time.monotonic()))):
-            outcomes.append(waiting.pop(line).outcome())  # pyright: ignore[reportArgumentType]
-            if outcomes[-1].error is not None:
-                deadline = min(deadline, time.monotonic() + GRACE)
-    return outcomes
+    time: float = 0.0
 
 
 @contextlib.contextmanager
-def passing_signals_on(workers: Sequence[Worker]) -> Iterator[list[int]]:
-    """Passes the signals that ask to stop on to all processes instead of obeying; yields those that have come."""
-    received: list[int] = []
+def running(folder: Path, world: int) -> Iterator[tuple[PContext, list[int]]]:
+    """Starts the processes, whose job lies in `folder`; yields the launcher, and the requests to stop as they come.
+
+    A request is passed on to the processes alone, and not, as the launcher would do, to those that load their samples,
+    and there is no limit to the time in which they may save their state. Only a main thread can listen to signals.
+    """
+    requests: list[int] = []
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # an error is raised, not logged
+    alone = threading.current_thread() is not threading.main_thread()
+    taken = [] if alone else [getattr(signal, name) for name in TAKEN if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in taken}
+    listened = stop_signals()
+    context = None
 
     def pass_on(number: int, frame: Any) -> None:
-        received.append(number)
-        for worker in workers:
-            worker.process.send_signal(number)
+        requests.append(number)
+        assert context is not None
+        for process in context.pids().values():
+            with contextlib.suppress(OSError):  # it has ended
+                os.kill(process, number)
 
-    before = {}
-    with contextlib.suppress(ValueError):  # only a main thread may listen
-        for number in stop_signals():
-            before[number] = signal.signal(number, pass_on)
     try:
-        yield received
+        context = start(folder, world)
+        for number, handler in before.items():
+            signal.signal(number, pass_on if number in listened else handler)
+        yield context, requests
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if context is not None:
+            context.close()
+
+
+def start(folder: Path, world: int) -> PContext:
+    """Starts the processes, whose job lies in `folder`."""
+    shared = {
+        "WORLD_SIZE": str(world),
+        "LOCAL_WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(get_free_port()),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // world))),
+        "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+    }
+    command = ("-P", "-m", "gesso.training.launch", str(folder), str(os.getpid()))
+    return start_processes(
+        name="gesso",
+        entrypoint=sys.executable,
+        args=dict.fromkeys(range(world), command),
+        envs={rank: {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)},
+        logs_specs=DefaultLogsSpecs(str(folder / "logs")),
+    )
+
+
+def first_error(failures: Mapping[int, ProcessFailure], reports: Sequence[Report | None]) -> BaseException:
+    """The error that ended the run: a death without a report, which others may have reported to miss, or the first.
+
+    But of those that were left, the launcher itself ends each with SIGTERM.
+    """
+    raised = sorted((report.time, rank) for rank in failures if (report := reports[rank]) is not None)
+    died = [failed for rank, failed in failures.items() if reports[rank] is None]
+    died.sort(key=lambda failed: failed.exitcode == -signal.SIGTERM)
+    if died and not (raised and died[0].exitcode == -signal.SIGTERM):
+        code = died[0].exitcode
+        how = f"was killed by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exited with {code}"
+        hint = "; it may have wanted more memory than there is" if "SIGKILL" in how else ""
+        return ProcessError(f"the process of device {died[0].local_rank} {how}{hint}")
+    report = reports[raised[0][1]]
+    assert report is not None
+    return cast(BaseException, report.error)
 
 
 def stop_signals() -> list[int]:
@@ -198,13 +195,6 @@ def stop_signals() -> list[int]:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     return numbers
-
-
-def free_port() -> int:
-    """A port of this machine on which nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def join() -> None:
@@ -235,25 +225,33 @@ def leave_at_exit() -> None:
 # --------------------------------------------------------------------------------------------- in the process
 
 
-def work(line: Connection) -> None:
-    """Does the job that stands on the standard input and reports what came of it."""
-    size = int.from_bytes(sys.stdin.buffer.read(8), "big")
-    module, name, options = pickle.loads(sys.stdin.buffer.read(size))
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def work(folder: Path, parent: int) -> None:
+    """Does the job that lies in `folder`, leaves a report of what came of it there, and ends this process.
+
+    A process whose error can be reported ends with 1, which ends the others; one that was asked to stop ends with 0,
+    for the others have been asked, too, and may not have saved their state yet.
+    """
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    module, name, options = pickle.loads((folder / "job").read_bytes())
+    code = 0
     try:
-        line.send((getattr(importlib.import_module(module), name)(**options), None))
+        report = Report(getattr(importlib.import_module(module), name)(**options))
+    except KeyboardInterrupt as error:
+        report = Report(error=error)
     except BaseException as error:
         error.add_note(f"on device {place().rank}:\n{traceback.format_exc()}")
-        line.send((None, portable(error)))
-    line.close()
+        report, code = Report(error=portable(error), time=time.time()), 1
+    with atomic_path(folder / f"{place().rank}.report") as temporary:
+        temporary.write_bytes(pickle.dumps(report))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # at once: other processes may be gone, and nothing shall wait for them
+    os._exit(code)  # at once: other processes may be gone, and nothing shall wait for them
 
 
-def end_with_parent() -> None:
+def end_with(parent: int) -> None:
     """Ends this process when the one that has started it is gone."""
-    sys.stdin.buffer.read(1)
+    while os.getppid() == parent and psutil.pid_exists(parent):
+        time.sleep(1)
     os._exit(1)
 
 
@@ -266,4 +264,6 @@ def portable(error: BaseException) -> BaseException:
 
 
 if __name__ == "__main__":
-    work(Connection(int(sys.argv[1]), readable=False))
+    from gesso.training import launch as imported  # whose classes the parent knows
+
+    imported.work(Path(sys.argv[1]), int(sys.argv[2]))

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 from gesso.functional.processes import place
+from gesso.training.launch import stop_signals
 
 
 def fail_on_the_second(devices: int) -> None:
@@ -26,3 +28,17 @@ def wait_for_ever(devices: int, folder: Path) -> None:
     """Leaves its process number in `folder` and waits."""
     (folder / f"{place().rank}.pid").write_text(str(os.getpid()))
     time.sleep(600)
+
+
+def save_when_asked(devices: int, folder: Path) -> None:
+    """Waits to be asked to stop, and saves then; the first process takes its time."""
+    asked = threading.Event()
+    for number in stop_signals():
+        signal.signal(number, lambda *_: asked.set())
+    rank = place().rank
+    (folder / f"{rank}.pid").write_text(str(os.getpid()))
+    while not asked.wait(0.01):
+        pass
+    time.sleep(0 if rank else 0.5)
+    (folder / f"{rank}.saved").touch()
+    raise KeyboardInterrupt

@@ -1,5 +1,6 @@
 """Processes for several devices: who they are, and how they end."""
 
+import signal
 import sys
 import threading
 
@@ -9,7 +10,7 @@ import pytest
 import gesso
 from gesso.functional.processes import Place, place, share_of
 from gesso.training.launch import ProcessError, has_to_launch, launch, portable
-from tests._processes import end, is_alive, wait_until
+from tests._processes import HANGS, end, is_alive, wait_until
 from tests.training._launched import fail_on_the_second, vanish_on_the_second
 
 TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
@@ -79,7 +80,7 @@ def test_processes_do_not_outlive_the_one_that_started_them(tmp_path, start):
     code = f"""
 from pathlib import Path
 from gesso.training.launch import launch
-from tests._processes import end, is_alive, wait_until
+from tests._processes import HANGS, end, is_alive, wait_until
 from tests.training._launched import wait_for_ever
 launch(wait_for_ever, {{"devices": 2, "folder": Path({str(tmp_path)!r})}})
 """
@@ -90,6 +91,28 @@ launch(wait_for_ever, {{"devices": 2, "folder": Path({str(tmp_path)!r})}})
     parent.kill()
     parent.wait()
     wait_until(lambda: not any(is_alive(child) for child in children))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_stop_reaches_every_process_and_all_are_waited_for(tmp_path, start, number):
+    code = f"""
+import signal
+from pathlib import Path
+from gesso.training.launch import launch
+from tests.training._launched import save_when_asked
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)]
+try:
+    launch(save_when_asked, {{"devices": 2, "folder": Path({str(tmp_path)!r})}})
+except KeyboardInterrupt:
+    after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)]
+    raise SystemExit(130 if after == before else "the signals are not given back")
+"""
+    parent = start([sys.executable, "-c", code])
+    wait_until(lambda: all((tmp_path / f"{rank}.pid").exists() for rank in range(2)), parent)
+    parent.send_signal(number)
+    assert parent.wait(timeout=HANGS) == 130
+    assert all((tmp_path / f"{rank}.saved").exists() for rank in range(2))
 
 
 def test_an_error_that_cannot_travel_is_told_in_words():
