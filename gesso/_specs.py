@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     BackboneSpec = str | nn.Module | type[nn.Module]
     PretextSpec = str | type[Pretext] | Callable[..., Pretext]
-    DegradationSpec = str | dict[str, Any] | list[Any] | Degradation
+    DegradationSpec = str | dict[str, Any] | list[Any] | Degradation | Callable[..., Any]
     SourceSpec = str | Path | Source
     LayoutSpec = str | Layout
     TaskSpec = str | Task
     LossSpec = str | dict[str, Any] | Loss
-    FeatureLossSpec = str | Path | FeatureLoss
+    FeatureLossSpec = str | Path | dict[str, Any] | FeatureLoss
     PriorSpec = str | Path | nn.Module
     RefinerSpec = str | type[nn.Module]
     ScheduleSpec = str | MakeSchedule
@@ -41,9 +41,7 @@ else:
     PretextSpec = Annotated[str, InPython(CALLABLE, "a subclass of gesso.Pretext")]
     """A pretext: a name of `gesso.list_pretexts()`, `module:Class`, or the class."""
 
-    DegradationSpec = Annotated[
-        str | dict[str, Any] | list[Any], InPython("gesso.degradations._base:Degradation", "a Degradation")
-    ]
+    DegradationSpec = Annotated[str | dict[str, Any] | list[Any], InPython(CALLABLE, "a Degradation or a function")]
     """A degradation as YAML writes it: a name, `{name: ..., option: ...}`, or a list of these in order; or the value.
 
     The name may be `module:Class`, or `module:function` of a function (image, generator) -> image.
@@ -61,8 +59,8 @@ else:
     LossSpec = Annotated[str | dict[str, Any], InPython(CALLABLE, "a function (restored, gt) -> scalar")]
     """A loss: a name of `gesso.list_losses()`, one with options, `module:function`, or the function."""
 
-    FeatureLossSpec = Annotated[str | Path, InPython("gesso.losses:FeatureLoss", "a FeatureLoss")]
-    """A loss on feature maps: DCPT's file of a classifier, `module:Class`, or the module."""
+    FeatureLossSpec = Annotated[str | Path | dict[str, Any], InPython("gesso.losses:FeatureLoss", "a FeatureLoss")]
+    """A loss on feature maps: DCPT's file of a classifier, `module:Class`, one with options, or the module."""
 
     PriorSpec = Annotated[str | Path, InPython("torch.nn:Module", "an nn.Module")]
     """A prior: see `gesso.refiner.priors`; or the module."""

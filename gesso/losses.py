@@ -1,20 +1,46 @@
-"""Losses of supervised restoration, each a function of (restored, gt), images (B, C, H, W), that gives a scalar."""
+"""Losses of supervised restoration, each a function of (restored, gt), images (B, C, H, W), that gives a scalar.
 
+And `FeatureLoss`, which sees the feature maps of the network as well.
+"""
+
+import functools
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gesso._discovery import UnknownNameError, check_options, suggest
+from gesso._discovery import UnknownNameError, check_options, load_object, suggest
+from gesso._specs import LossSpec
 from gesso.functional.color import as_rgb
 
+if TYPE_CHECKING:
+    from gesso.backbones import Backbone
+
 Loss = Callable[[Tensor, Tensor], Tensor]
-LossSpec = str | dict[str, Any]
-"""A loss as YAML writes it: a name, or `{name: ..., vgg: FILE, vgg_weight: ...}`, see `open_loss`."""
+SIDE = 64  # of the images that a loss of the user's is tried with
+
+
+class FeatureLoss(nn.Module):
+    """A loss on what a network sees in its input, added to that of the restored image in fine-tuning (`critic`).
+
+    Subclasses write `forward`. DCPT's critic is one; a class of yours is given as `module:Class`, or built, in Python.
+    Its parameters are trained only if they require gradients and the run's optimiser knows them, so freeze them.
+    """
+
+    def forward(self, backbone: "Backbone", features: list[Tensor], lq: Tensor) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            backbone: the network that is trained.
+            features: what `backbone.features` returned, coarse to fine.
+            lq: the degraded image (B, C, H, W), padded, that it returned them for.
+        """
+        raise NotImplementedError
 
 
 def l1(restored: Tensor, gt: Tensor) -> Tensor:
@@ -48,22 +74,64 @@ LOSSES: dict[str, Loss] = {
 }  # fmt: skip
 
 
-def find_loss(name: str) -> Loss:
-    """The loss of this name.
+def list_losses() -> list[str]:
+    """Names that `--loss` takes."""
+    return sorted(LOSSES)
+
+
+def find_loss(name: str, **options: Any) -> Loss:
+    """The loss of this name, with its own options; `module:function` or `module:Class` names one of the user's.
 
     Raises:
-        UnknownNameError: for an unknown name, with the nearest match.
+        UnknownNameError: for an unknown name or option, with the nearest match.
+        ValueError: if it is no function of two images that returns a scalar.
+
+    Example:
+        >>> find_loss("charbonnier", eps=1.0)(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)).item()
+        1.0
     """
-    if name not in LOSSES:
+    if name in LOSSES:
+        check_options(LOSSES[name], options, f"loss {name}")
+        return functools.partial(LOSSES[name], **options) if options else LOSSES[name]
+    if ":" not in name:
         raise UnknownNameError(f"unknown loss {name!r}; {suggest(name, LOSSES)}")
-    return LOSSES[name]
+    found = load_object(name, "loss", LOSSES)
+    if isinstance(found, type):
+        check_options(found, options, f"loss {name}")
+        found = found(**options)
+    elif options:
+        check_options(found, options, f"loss {name}")
+        found = functools.partial(found, **options)
+    return check_loss(found, name)
+
+
+def check_loss(loss: Any, name: str) -> Loss:
+    """A loss of the user's, tried on two images.
+
+    Raises:
+        ValueError: if it is no function of two images that returns a scalar.
+    """
+    wanted = f"loss {name}: expected a function (restored, gt) -> scalar"
+    if not callable(loss):
+        raise ValueError(f"{wanted}, got a {type(loss).__name__}")
+    like = next(iter(loss.parameters() if isinstance(loss, nn.Module) else ()), torch.zeros(()))
+    images = torch.rand(2, 2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(like.device)
+    with torch.no_grad():
+        try:
+            value = loss(*images)
+        except Exception as error:  # whatever a function of the user's says to images
+            raise ValueError(f"{wanted}; on two images {tuple(images.shape[1:])} it says {error}") from error
+    if not isinstance(value, Tensor) or value.ndim:
+        seen = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ValueError(f"{wanted}, it returned {seen}")
+    return cast("Loss", loss)
 
 
 def open_loss(spec: LossSpec, load: Callable[[nn.Module, Path], nn.Module]) -> Loss:
-    """The loss that a YAML value means: one by name, or with a perceptual loss beside it.
+    """The loss that an option means: one by name, with options of its own or a perceptual loss added; or a function.
 
     Args:
-        spec: a name, or a name with the options of `PerceptualLoss`.
+        spec: a name, `{name: ..., option: ...}` with options of `find_loss` and `perceptual_loss`, or a function.
         load: fills a module from a file and freezes it.
 
     Raises:
@@ -73,8 +141,14 @@ def open_loss(spec: LossSpec, load: Callable[[nn.Module, Path], nn.Module]) -> L
     """
     if isinstance(spec, str):
         return find_loss(spec)
+    if not isinstance(spec, Mapping):
+        return check_loss(spec, getattr(spec, "__name__", type(spec).__name__))
+    name = spec.get("name", "l1")
     options = {key: value for key, value in spec.items() if key != "name"}
-    pixel = find_loss(spec.get("name", "l1"))
+    perceptual = {"vgg", "vgg_weight"} & options.keys()
+    own = name not in LOSSES or options.keys() & inspect.signature(LOSSES[name]).parameters.keys()
+    pixel = find_loss(name, **{key: value for key, value in options.items() if key not in perceptual} if own else {})
+    options = {key: value for key, value in options.items() if not own or key in perceptual}
     check_options(perceptual_loss, {"pixel": pixel, "load": load, **options}, "loss")
     return perceptual_loss(pixel, load, **options) if options else pixel
 

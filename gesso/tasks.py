@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any, Literal
 
-from gesso._discovery import UnknownNameError, suggest
+from gesso._discovery import CODE, UnknownNameError, load_object, suggest
+from gesso._specs import LossSpec, TaskSpec
 from gesso.degradations import Degradation, parse_degradation
 from gesso.degradations.bicubic import Bicubic
 from gesso.degradations.blur import Defocus, MotionBlur
@@ -31,7 +32,7 @@ class Task:
         goal: what it does, in a few words.
         protocol: how its published numbers are measured.
         degradation: makes degraded images where only clean photos are given.
-        loss: what networks are trained with, a name of `gesso.losses.LOSSES`.
+        loss: what networks are trained with, see `gesso.losses.open_loss`.
         scale: side of the output divided by that of the input.
         white_level: what white is stored as in files of 16 bits; None: 65535, or what they say themselves.
         sees: what the network is given: "rgb", "grey", "planes", four channels of data such as RGB and infrared, or
@@ -42,7 +43,7 @@ class Task:
     goal: str
     protocol: Protocol
     degradation: Degradation
-    loss: str = "l1"
+    loss: LossSpec = "l1"
     scale: int = 1
     sees: Sees = "rgb"
     white_level: int | None = None
@@ -119,17 +120,33 @@ TASKS: dict[str, Task] = {
 }
 
 
-def find_task(name: str, scale: int = 1) -> Task:
-    """The task of this name; super-resolution for this scale.
+def list_tasks() -> list[str]:
+    """Names that `--task` takes, beside all-in-one."""
+    return sorted(TASKS)
+
+
+def spell_task(spec: TaskSpec) -> str:
+    """What a task is called in lines for people."""
+    return spec.name if isinstance(spec, Task) else spec
+
+
+def find_task(spec: TaskSpec, scale: int = 1) -> Task:
+    """The task of this name; super-resolution for this scale; or the one that `module:NAME` names, or is given.
 
     Raises:
         UnknownNameError: for an unknown name, with the nearest match.
-        ValueError: if `sr` is asked for without a scale, or another task with one.
+        ValueError: if `sr` is asked for without a scale, or another task with one; if `module:NAME` is no task.
 
     Example:
         >>> find_task("sr", scale=2).protocol.border
         2
     """
+    task = own_task(spec)
+    if task is not None:
+        if scale not in (1, task.scale):
+            raise ValueError(f"scale: {task.name} enlarges {task.scale} times, got {scale}")
+        return task
+    name = str(spec)
     if name not in TASKS:
         raise UnknownNameError(f"unknown task {name!r}; {suggest(name, TASKS)}")
     if name == "sr":
@@ -139,6 +156,20 @@ def find_task(name: str, scale: int = 1) -> Task:
     if scale != 1:
         raise ValueError(f"scale: {name} keeps the size of the image, expected 1, got {scale}; sr enlarges")
     return TASKS[name]
+
+
+def own_task(spec: TaskSpec) -> Task | None:
+    """A task of the user's, given as it is or as `module:NAME`; None for a name.
+
+    Raises:
+        ValueError: if there is no such module or name, or it is no task.
+    """
+    task = load_object(spec, "task", TASKS) if isinstance(spec, str) and CODE.fullmatch(spec) else spec
+    if isinstance(task, str):
+        return None
+    if not isinstance(task, Task):
+        raise ValueError(f"task {spec}: expected a gesso.Task, got a {type(task).__name__}")
+    return task
 
 
 def seen_with(task: Task, channels: int) -> Task:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gesso import metrics
-from gesso.losses import LOSSES, TAPS, VGG19, find_loss, open_loss
+from gesso.losses import LOSSES, TAPS, VGG19, find_loss, list_losses, open_loss
 from gesso.pretext._critics import load_frozen
 
 
@@ -110,3 +110,62 @@ def test_a_file_without_vgg_is_refused(tmp_path):
     torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="25 of 26 tensors are missing"):
         open_loss({"name": "l1", "vgg": tmp_path / "other.pth"}, load_frozen)
+
+
+# --------------------------------------------------------------------------------------------------- a user's own loss
+
+
+def huber(restored, gt, delta=0.1):
+    return torch.nn.functional.huber_loss(restored, gt, delta=delta)
+
+
+class Edges(torch.nn.Module):
+    def __init__(self, weight=1.0):
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, restored, gt):
+        return self.weight * (restored - gt).diff(dim=-1).abs().mean()
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (huber, 0.005),
+        (f"{__name__}:huber", 0.005),
+        ({"name": f"{__name__}:huber", "delta": 0.2}, 0.005),
+        ({"name": f"{__name__}:huber", "delta": 0.05}, 0.05 * 0.075),
+        (Edges(3.0), 0.0),
+        (f"{__name__}:Edges", 0.0),
+        ({"name": f"{__name__}:Edges", "weight": 2.0}, 0.0),
+        ({"name": "charbonnier", "eps": 0.1}, math.sqrt(0.02)),
+    ],
+)
+def test_functions_and_modules_are_losses_and_options_are_theirs(spec, expected):
+    assert open_loss(spec, load_frozen)(*batch(0.1)).item() == pytest.approx(expected, abs=1e-6)
+    assert list_losses() == sorted(LOSSES)
+
+
+def test_a_loss_of_ones_own_takes_perceptual_features_too(vgg):
+    spec = {"name": f"{__name__}:huber", "delta": 0.05, "vgg": vgg, "vgg_weight": 0.0}
+    restored, gt = torch.rand(2, 1, 3, 32, 32)
+    assert open_loss(spec, load_frozen)(restored, gt).item() == pytest.approx(huber(restored, gt, 0.05).item())
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (f"{__name__}:hubert", "has no 'hubert'; did you mean huber"),
+        (f"{__name__}:__name__", "expected a function .*, got a str"),
+        ({"name": f"{__name__}:huber", "gamma": 1}, "has no option 'gamma'"),
+        ({"name": f"{__name__}:Edges", "wait": 1}, "has no option 'wait'; did you mean weight"),
+        ({"name": "l1", "eps": 1}, "has no option 'eps'"),
+        (lambda restored, gt: restored - gt, r"returned a tensor \(2, 3, 64, 64\)"),
+        (lambda restored, gt: 3.0, "returned a float"),
+        (lambda restored: restored.mean(), "it says"),
+        (Edges, "expected a function .* it says|returned a"),
+    ],
+)
+def test_what_is_no_loss_is_refused_at_once(spec, message):
+    with pytest.raises(ValueError, match=message):
+        open_loss(spec, load_frozen)

@@ -3,7 +3,8 @@ import torch
 
 from gesso.functional.color import to_grey
 from gesso.losses import LOSSES
-from gesso.tasks import MIXED, TASKS, degradation_in, find_task
+from gesso.metrics import Protocol
+from gesso.tasks import GAUSSIAN_NOISE, MIXED, TASKS, Task, degradation_in, find_task, list_tasks, spell_task
 from tests._networks import photo_like
 
 
@@ -83,3 +84,31 @@ NOISE = {"name": "gaussian_noise", "sigma": 25}
 )  # fmt: skip
 def test_what_a_degradation_leaves_open_is_that_of_the_task(task, given, expected):
     assert expected in str(degradation_in(find_task(task, scale=3 if task == "sr" else 1), given))
+
+
+# --------------------------------------------------------------------------------------------------- a user's own task
+
+DEHALFTONE = Task("dehalftone", "continuous tones from dots", Protocol(channel="y"), GAUSSIAN_NOISE, loss="psnr")
+
+
+@pytest.mark.parametrize("spec", [DEHALFTONE, f"{__name__}:DEHALFTONE"])
+def test_an_object_is_a_task(spec):
+    assert find_task(spec) is DEHALFTONE
+    assert spell_task(find_task(spec)) == "dehalftone"
+    assert "derain" in list_tasks()
+    with pytest.raises(ValueError, match="scale: dehalftone enlarges 1 times, got 2"):
+        find_task(spec, scale=2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (f"{__name__}:DEHALFTON", "has no 'DEHALFTON'; did you mean DEHALFTONE"),
+        (f"{__name__}:pytest", "expected a gesso.Task, got a module"),
+        (3, "expected a gesso.Task, got a int"),
+        ("nowhere_at_all:TASK", "cannot import nowhere_at_all"),
+    ],
+)
+def test_what_is_no_task_is_refused(spec, message):
+    with pytest.raises(ValueError, match=message):
+        find_task(spec)

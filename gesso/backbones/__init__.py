@@ -82,7 +82,10 @@ def spell_backbone(spec: BackboneSpec) -> str:
     return spec if isinstance(spec, str) else type(getattr(spec, "module", spec)).__name__
 
 
-def spell_object(thing: nn.Module) -> str:
+def spell_object(thing: Any) -> str:
     """What a record says of an object, which it cannot hold."""
-    kind = type(getattr(thing, "module", thing))  # what `gesso.wrap` has wrapped
+    wrapped = (
+        getattr(thing, "module", thing) if isinstance(thing, nn.Module) else thing
+    )  # what `gesso.wrap` has wrapped
+    kind = wrapped if hasattr(wrapped, "__qualname__") else type(wrapped)
     return f"{OBJECT} {kind.__module__}.{kind.__qualname__} given in Python; this record alone cannot make it again"

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from gesso import __version__
+from gesso._discovery import spell_code
 from gesso.backbones import Backbone, spell_object
 from gesso.checkpoint.file_types import identify_foreign, is_safetensors
 from gesso.checkpoint.inert import HarmfulError, Inert, read_inert
@@ -106,7 +107,8 @@ def with_defaults(network: type[Backbone], options: Mapping[str, Any]) -> dict[s
 def plain(value: Any) -> Any:
     """`value` in the types that JSON and YAML have, at any depth: tuples become lists, paths text.
 
-    Degradations become their options; of a module stands there what it was, for no file holds it.
+    Degradations become their options, classes and functions `module:name`; of any other object it says what it was,
+    for no file holds it.
     """
     if isinstance(value, Mapping):
         return {k: plain(v) for k, v in value.items()}
@@ -116,9 +118,13 @@ def plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, Degradation):
         return value.as_yaml()
-    if isinstance(value, nn.Module):
-        return spell_object(value)
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, str | bytes | bool | int | float):
+        return value
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
+        return spell_code(value) or spell_object(value)
+    return spell_object(value)
 
 
 def untied(state: State) -> State:

@@ -1,24 +1,27 @@
 """What spoils images, one family a file; the folder is the registry (see `gesso._discovery`)."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, cast
 
 from gesso import _discovery
 from gesso._options import check_values, declared
 from gesso._specs import DegradationSpec
 from gesso.degradations._base import Degradation
+from gesso.degradations._function import FromFunction
 from gesso.functional.building import building
 
 __all__ = [
     "Degradation",
     "DegradationSpec",
+    "FromFunction",
     "create_degradation",
     "degradation_classes",
     "list_degradations",
     "parse_degradation",
 ]
 
-PARTS = {"compose": "steps", "mix": "choices", "random_order": "choices"}
+PARTS = tuple[Degradation, ...]  # type of a field of degradations, which YAML writes as a list
 
 
 def degradation_classes() -> dict[str, type[Degradation]]:
@@ -36,7 +39,7 @@ def create_degradation(name: str, **options: Any) -> Degradation:
     """A degradation by name, its defaults or those of the variant, `options` on top.
 
     A range may be a list, and what `compose`, `mix` and `random_order` are made of whatever `parse_degradation` takes:
-    what YAML can write.
+    what YAML can write. `module:Class` names one of the user's, `module:function` a function, see `FromFunction`.
 
     Raises:
         UnknownNameError: for an unknown name or option, with the nearest match.
@@ -46,20 +49,39 @@ def create_degradation(name: str, **options: Any) -> Degradation:
         >>> create_degradation("gaussian_noise", sigma=[0, 50])
         GaussianNoise(sigma=(0, 50), clip=True, numpy_seed=None)
     """
-    kinds = degradation_classes()
-    if name not in kinds:
-        raise _discovery.UnknownNameError(f"unknown degradation {name!r}; {_discovery.suggest(name, kinds)}")
-    _discovery.check_names(options, [field.name for field in dataclasses.fields(kinds[name])], name)
+    kind = _find(name)
+    if not isinstance(kind, type):
+        _discovery.check_names(options, [], name)
+        return FromFunction(kind)
+    _discovery.check_names(options, [field.name for field in dataclasses.fields(kind)], name)
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-    if isinstance(values.get(parts := PARTS.get(name, "")), tuple):
-        values[parts] = tuple(parse_degradation(part) for part in values[parts])
-    check_values(declared(kinds[name]), values, f"{name}.")
+    for field, declared_kind in declared(kind).items():
+        if declared_kind == PARTS and isinstance(values.get(field), tuple):
+            values[field] = tuple(parse_degradation(part) for part in values[field])
+    check_values(declared(kind), values, f"{name}.")
     with building(name, options, f"`gesso list degradations {name}` shows what they mean"):
-        return kinds[name](**kinds[name].variants.get(name, {}) | values)
+        return kind(**kind.variants.get(name, {}) | values)
+
+
+def _find(name: str) -> type[Degradation] | Callable[..., Any]:
+    """The class of a degradation, or a function of the user's."""
+    kinds = degradation_classes()
+    if name in kinds:
+        return kinds[name]
+    if not _discovery.CODE.fullmatch(name):
+        raise _discovery.UnknownNameError(f"unknown degradation {name!r}; {_discovery.suggest(name, kinds)}")
+    found = _discovery.load_object(name, "degradation", kinds)
+    if not callable(found) or (isinstance(found, type) and not issubclass(found, Degradation)):
+        seen = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+        expected = "a subclass of gesso.Degradation or a function (image, generator) -> image"
+        raise ValueError(f"degradation {name}: expected {expected}, got {seen}")
+    return found
 
 
 def parse_degradation(value: Any) -> Degradation:
-    """The degradation that a YAML value means: a name, a name with options, or a list of them applied in order.
+    """The degradation that an option means: a name, a name with options, or a list of them applied in order.
+
+    In Python also the degradation itself, its class, or a function (image, generator) -> image, see `FromFunction`.
 
     Raises:
         UnknownNameError: for an unknown name or option, with the nearest match.
@@ -71,11 +93,15 @@ def parse_degradation(value: Any) -> Degradation:
     """
     if isinstance(value, Degradation):
         return value
+    if isinstance(value, type) and issubclass(value, Degradation):
+        return value()
     if isinstance(value, str):
         return create_degradation(value)
     if isinstance(value, list | tuple):
         return create_degradation("compose", steps=list(value))
     if isinstance(value, dict) and isinstance(value.get("name"), str):
         return create_degradation(**value)
+    if callable(value) and not isinstance(value, type):
+        return FromFunction(cast("Callable[..., Any]", value))
     expected = "a name, a name with options ({name: rain, density: 0.3}) or a list of them"
     raise ValueError(f"degradation: expected {expected}, got {value!r}")

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from gesso._discovery import spell_code
 from gesso.functional.random import Draws, rand
 
 Range = float | tuple[float, float]
@@ -68,7 +69,12 @@ class Degradation:
         """
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         given = {name: value for name, value in fields.items() if value is not None}
-        return {"name": self.name, **{name: _spelled(value) for name, value in given.items()}}
+        return {"name": self._name(), **{name: _spelled(value) for name, value in given.items()}}
+
+    def _name(self) -> str:
+        """What YAML calls it: a degradation of gesso by its name, one of the user's by `module:Class`."""
+        ours = type(self).__module__.startswith("gesso.degradations.")
+        return self.name if ours else spell_code(type(self)) or self.name
 
     def _apply(self, image: Tensor, generator: Draws) -> Tensor:
         """What `__call__` returns, for an image whose shape has been checked."""

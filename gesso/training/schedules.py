@@ -4,13 +4,21 @@ Steps count from 0: `rate(step)` is in force while optimiser step number `step +
 """
 
 import bisect
+import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
+
+from gesso._discovery import load_object
+from gesso._specs import ScheduleSpec
 
 ScheduleName = Literal["constant", "cosine", "two_phase", "step"]
 
 Schedule = Callable[[int], float]
+
+MakeSchedule = Callable[..., Schedule]
+"""What makes a schedule: a function of the peak rate `lr`, and by keyword of those among `steps`, `warmup_steps`,
+`min_lr`, `milestones` and `gamma` that it takes."""
 
 
 def constant(lr: float, *, warmup_steps: int = 0) -> Schedule:
@@ -85,8 +93,13 @@ def step_decay(lr: float, *, milestones: Sequence[int], gamma: float = 0.5, warm
     return lambda step: begin(step) * gamma ** bisect.bisect_right(milestones, step)
 
 
+def list_schedules() -> list[str]:
+    """Names that `--schedule` takes."""
+    return sorted(get_args(ScheduleName))
+
+
 def schedule(
-    name: str,
+    name: ScheduleSpec,
     lr: float,
     *,
     steps: int,
@@ -95,12 +108,15 @@ def schedule(
     milestones: Sequence[int] | None = None,
     gamma: float = 0.5,
 ) -> Schedule:
-    """A learning-rate schedule by name: "constant", "cosine", "two_phase" or "step".
+    """A learning-rate schedule: "constant", "cosine", "two_phase" or "step"; one of the user's, see `MakeSchedule`.
 
     Raises:
         ValueError: for another name, a warm-up with "two_phase", or milestones that do not rise, are missing for "step"
-            or are given for another schedule.
+            or are given for another schedule; if a function of the user's returns no rates.
     """
+    if not isinstance(name, str) or ":" in name:
+        options = {"warmup_steps": warmup_steps, "min_lr": min_lr, "milestones": milestones, "gamma": gamma}
+        return own_schedule(name, lr, steps=steps, **options)
     if milestones and name != "step":
         raise ValueError(f"milestones: they are for schedule step, got schedule {name}")
     if name == "step":
@@ -114,3 +130,28 @@ def schedule(
             raise ValueError("schedule two_phase has no warm-up; set warmup_steps to 0 or use schedule cosine")
         return two_phase(lr, steps=steps, min_lr=min_lr)
     raise ValueError(f"schedule: expected one of {', '.join(get_args(ScheduleName))}, got {name!r}")
+
+
+def own_schedule(make: ScheduleSpec, lr: float, *, steps: int, **options: Any) -> Schedule:
+    """A schedule of the user's, made by a function or by the one that `module:function` names, and tried.
+
+    Raises:
+        ValueError: if it is no such function, or its rates are no numbers from 0.
+    """
+    name = make if isinstance(make, str) else getattr(make, "__name__", type(make).__name__)
+    found = load_object(make, "schedule", list_schedules()) if isinstance(make, str) else make
+    wanted = f"schedule {name}: expected a function (lr, *, steps) that returns a function step -> rate"
+    if not callable(found):
+        raise ValueError(f"{wanted}, got a {type(found).__name__}")
+    parameters = inspect.signature(found).parameters
+    taken = {option: value for option, value in {"steps": steps, **options}.items() if option in parameters}
+    try:
+        rates = cast("MakeSchedule", found)(lr, **taken)
+        ends = [rates(step) for step in (0, steps - 1)]
+    except TypeError as error:
+        raise ValueError(f"{wanted}; it says {error}") from error
+    if any(isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < math.inf for rate in ends):
+        raise ValueError(
+            f"{wanted}, a number from 0; it gives {ends[0]!r} at the first step and {ends[1]!r} at the last"
+        )
+    return rates

@@ -43,7 +43,9 @@ def bursts(root: Path, split: str) -> list[Pair]:
 
 
 def undivided(root: Path, split: str, pair_by: str = "stem", scale: int = 1) -> list[Pair]:
-    return [Pair(f"{pair_by}{scale}-{path.parent.name}/{path.stem}", path, path) for path in sorted(root.rglob("*.lq.png"))]
+    return [
+        Pair(f"{pair_by}{scale}-{path.parent.name}/{path.stem}", path, path) for path in sorted(root.rglob("*.lq.png"))
+    ]
 
 
 @pytest.fixture

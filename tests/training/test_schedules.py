@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gesso.training.schedules import cosine, cyclic_cosine, schedule, step_decay, two_phase
+from gesso.training.schedules import cosine, cyclic_cosine, list_schedules, schedule, step_decay, two_phase
 from tests._golden import case_id, cases
 
 
@@ -60,3 +60,31 @@ def test_steps_may_begin_with_a_warm_up():
 def test_what_is_no_schedule_is_said(options, message):
     with pytest.raises(ValueError, match=message):
         schedule(lr=1e-3, steps=10, **options)
+
+
+def linear(lr, *, steps, min_lr=0.0):
+    return lambda step: lr + (min_lr - lr) * step / steps
+
+
+@pytest.mark.parametrize("make", [linear, f"{__name__}:linear"])
+def test_a_function_of_the_users_makes_a_schedule_of_the_options_that_it_takes(make):
+    rate = schedule(make, 1.0, steps=4, warmup_steps=2, min_lr=0.2)
+    assert [rate(step) for step in range(4)] == pytest.approx([1.0, 0.8, 0.6, 0.4])
+    assert list_schedules() == ["constant", "cosine", "step", "two_phase"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (f"{__name__}:linnear", "has no 'linnear'; did you mean linear"),
+        (f"{__name__}:__name__", "expected a function .*, got a str"),
+        (lambda: None, "it says"),
+        (lambda lr: lr, "it says"),
+        (lambda lr: lambda step: -lr, "a number from 0; it gives -1.0 at the first step"),
+        (lambda lr: lambda step: float("nan"), "a number from 0; it gives nan"),
+        (lambda lr: lambda step: "much", "a number from 0; it gives 'much'"),
+    ],
+)
+def test_what_makes_no_schedule_is_refused_at_once(make, message):
+    with pytest.raises(ValueError, match=message):
+        schedule(make, 1.0, steps=4)
