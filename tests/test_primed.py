@@ -137,6 +137,34 @@ def test_restore_takes_the_primed_network_of_the_task_and_says_which(there, tmp_
         assert message in capsys.readouterr().err
 
 
+def lowered(there: Path, place: Path, monkeypatch: pytest.MonkeyPatch, task: str) -> None:
+    """The network of `there` as one that ends below its input, for `task`, in a folder of its own."""
+    (place / task).mkdir(parents=True)
+    file = there / "derain/nafnet_tiny.safetensors"
+    row = {"set": "Rain", "images": 3, "psnr": 12.0, "ssim": 0.3, "input_psnr": 13.5, "input_ssim": 0.4}
+    facts = read_header(file) | {"task": task, "tasks": [task], "measured": [row]}
+    gesso.checkpoint.save_state(read_state(file), place / task / "nafnet_tiny.safetensors", **facts)
+    monkeypatch.setenv(primed.FOLDER, str(place))
+    monkeypatch.setattr(primed, "folders", lambda: [place])
+
+
+def test_one_that_ends_below_its_input_is_a_start_and_restores_only_by_its_full_name(
+    there, tmp_path, monkeypatch, capsys
+):
+    lowered(there, tmp_path / "primed", monkeypatch, "deblur")
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((16, 16, 3), np.uint8))
+    words = ["restore", str(tmp_path / "photo.png"), str(tmp_path / "out.png")]
+    assert cli.main([*words, "--task", "deblur"]) == cli.BAD_INPUT
+    said = capsys.readouterr().err
+    assert "on real pairs it ends 1.50 dB below its input" in said
+    assert "--checkpoint primed:deblur/nafnet_tiny" in said
+    assert cli.main([*words, "--checkpoint", "primed:deblur/nafnet_tiny"]) == 0
+    assert "BELOW ITS INPUT" in capsys.readouterr().out
+    assert find_primed("deblur").worsens  # --init primed:deblur takes it
+    page = command("cards", out=tmp_path / "page.md").read_text()
+    assert "- below its input: by 1.50 dB on real pairs: a start to fine-tune from" in page
+
+
 def test_what_is_not_there_is_explained(there):
     with pytest.raises(UnknownNameError, match="for derain there are nafnet_tiny; make one by `gesso pretrain"):
         find_primed("primed:derain", "restormer_tiny")
@@ -147,7 +175,7 @@ def test_what_is_not_there_is_explained(there):
 @pytest.mark.usefixtures("none")
 def test_an_installation_without_any_says_so(capsys):
     with pytest.raises(
-        UnknownNameError, match="this installation has none; make one by `gesso pretrain --config gesso_"
+        UnknownNameError, match="this installation has none; make one by `gesso pretrain --config restore"
     ):
         gesso.load("primed:derain")
     assert cli.main(["list", "primed"]) == 0
@@ -230,3 +258,37 @@ def test_the_page_of_the_documentation_is_that_of_the_package(monkeypatch):
     monkeypatch.delenv(primed.FOLDER, raising=False)
     ours = [one for one in list_primed().values() if one.path.is_relative_to(Path(primed.__file__).parent)]
     assert (Path(__file__).parents[1] / PAGE).read_text() == cards(ours)
+
+
+# ------------------------------------------------------------------------------------------ those of the package
+
+
+PACKAGE = Path(primed.__file__).parent
+SHIPPED = sorted(f"{path.parent.name}/{path.stem}" for path in PACKAGE.glob("*/*.safetensors"))
+LIMIT = 16_000_000  # bytes, of all together
+
+
+def test_those_of_the_package_are_small():
+    assert sum(path.stat().st_size for path in PACKAGE.glob("*/*.safetensors")) <= LIMIT
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_each_of_the_package_is_what_its_header_says(name):
+    one = list_primed()[name]
+    assert one.path.parent.parent == PACKAGE
+    assert {"recipe", "command", "seed", "commit", "step", "minutes", "parameters", "tasks"} <= one.header.keys()
+    assert one.measured
+    assert all(row["images"] > 0 and row["input_psnr"] > 0 for row in one.measured)
+    network = gesso.load(f"primed:{name}")
+    assert sum(parameter.numel() for parameter in network.parameters()) == one.header["parameters"]
+    with torch.no_grad():
+        assert network(torch.rand(1, 3, 40, 56)).isfinite().all()
+    if name.split("/")[0] in one.header["tasks"]:
+        assert restores(one.header, name.split("/")[0])
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_recipe_of_each_of_the_package_still_runs(name, tmp_path):
+    recipe = list_primed()[name].header["recipe"]
+    made = gesso.pretrain(out=tmp_path / "run", **recipe | {"steps": 1, "crop_size": 16, "batch_size": 1, "workers": 0})
+    assert read_state(made).keys() == read_state(f"primed:{name}").keys()

@@ -312,6 +312,10 @@ def card(one: Primed) -> str:
         "seed, commit, version": f"{header.get('seed')}, {header.get('commit')}, gesso {header.get('gesso')}",
         "SHA-256": f"`{digest}`",
     }
+    if one.worsens:
+        facts["below its input"] = (
+            f"by {-one.gain:.2f} dB on real pairs: a start to fine-tune from, to restore by name only"
+        )
     lines = [f"## {one.name}\n", *(f"- {key}: {value}" for key, value in facts.items()), ""]
     lines += ["| real pairs | images | input PSNR, SSIM | restored PSNR, SSIM |", "|---|---:|---:|---:|"]
     for row in one.measured:

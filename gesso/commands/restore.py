@@ -19,7 +19,7 @@ from gesso.data.metadata import LeftOutWarning
 from gesso.data.origins import check_channels
 from gesso.functional.processes import all_shares, from_all, share_of
 from gesso.functional.resize import imresize
-from gesso.primed import PREFIX, find_primed, is_primed
+from gesso.primed import PREFIX, find_restorer, is_primed
 from gesso.report.console import say, track, warn
 from gesso.restorer import Blend, Precision, Restorer, Watch
 from gesso.training.launch import has_to_launch, join, launch
@@ -130,7 +130,7 @@ def chosen_network(checkpoint: str | Path, task: str | None) -> str | Path:
     elif task is not None:
         raise ValueError(f"task: it chooses a primed network, but there is a checkpoint, {checkpoint}; leave one out")
     if is_primed(checkpoint):
-        one = find_primed(str(checkpoint))
+        one = find_restorer(str(checkpoint))
         say(f"{PREFIX}{one.name}: {one}")
         return f"{PREFIX}{one.name}"
     return checkpoint

@@ -66,6 +66,11 @@ class Primed:
         gains = [row["psnr"] - row["input_psnr"] for row in self.measured if row.get("input_psnr") is not None]
         return sum(gains) / len(gains) if gains else -math.inf
 
+    @property
+    def worsens(self) -> bool:
+        """Whether it was measured on real pairs and ends below its inputs, in the mean over the sets."""
+        return -math.inf < self.gain < 0
+
     def __str__(self) -> str:
         """One line: what it is, and what it reaches."""
         number = self.header.get("parameters")
@@ -76,7 +81,8 @@ class Primed:
             else f"{row['set']} {row['psnr']:.2f} dB"
             for row in self.measured
         )
-        return f"{self.network}{size}, trained without a photo or a pair; {sets or 'not measured on real pairs'}"
+        below = "; on real pairs BELOW ITS INPUT, a start to fine-tune from" if self.worsens else ""
+        return f"{self.network}{size}, trained without a photo or a pair; {sets or 'not measured on real pairs'}{below}"
 
 
 def folders() -> list[Path]:
@@ -125,6 +131,22 @@ def find_primed(name: str, network: str | None = None) -> Primed:
     make += f" --backbone {network} --out RUN" if network else " --out RUN"
     raise UnknownNameError(f"no primed network {PREFIX}{name}{f' for {network}' if network and not slash else ''}; "
                            f"{there}; make one by `{make}` and give RUN/backbone.safetensors")  # fmt: skip
+
+
+def find_restorer(name: str) -> Primed:
+    """The primed network that restores: as `find_primed`, but one that ends below its input has to be named in full.
+
+    Raises:
+        UnknownNameError: if there is none.
+        ValueError: if the best of the task makes real images worse, and only the task was given.
+    """
+    one = find_primed(name)
+    if one.worsens and "/" not in name:
+        raise ValueError(
+            f"{PREFIX}{one.name}: on real pairs it ends {-one.gain:.2f} dB below its input, so it is a start "
+            f"to fine-tune from (--init {PREFIX}{one.task}); to restore with it: --checkpoint {PREFIX}{one.name}"
+        )
+    return one
 
 
 def is_primed(name: object) -> bool:
