@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-isa test-min test-newest check docs format clean
+.PHONY: demo test test-isa test-min test-newest check docs primed-wheel format clean
 
 # pip installs exactly what was tested; the stamp is renewed when the lists of packages change
 .venv/installed: pyproject.toml constraints.txt
@@ -53,6 +53,12 @@ check: .venv/installed
 # the site, into build/site; a broken link or reference is an error
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# larger primed networks, from a folder that `gesso primed add --out` fills, as a wheel of their own: build/primed/*.whl
+PRIMED ?= runs/primed
+
+primed-wheel: .venv/installed
+	$(BIN)/python research/primed_wheel.py $(PRIMED) build/primed
 
 format: .venv/installed
 	$(BIN)/ruff format .

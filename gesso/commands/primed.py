@@ -288,6 +288,9 @@ gesso finetune --task derain --data PAIRS --backbone nafnet_tiny --init primed:d
 gesso primed verify derain/nafnet_tiny
 ```
 
+Networks of your own come by the same names: `gesso primed add TASK/NETWORK --run RUN --out FOLDER` makes one of a run, the
+variable `GESSO_PRIMED` names their folder, and `make primed-wheel PRIMED=FOLDER` packs them as a wheel, `gesso_primed`.
+
 A fine-tuning that begins with a network that restores the task already keeps its last convolution, and says so.
 """
 
