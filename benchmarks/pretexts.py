@@ -39,7 +39,7 @@ from gesso.training.callbacks import Keep
 
 # DegAE's networks are far larger than these backbones; a quarter of their width keeps the table comparable.
 SMALL_DEGAE = {"representor_width": 16, "representor_blocks": 4, "decoder_width": 16, "feature_channels": 16}
-# What spoils detail and leaves brightness and contrast, which a crop of leaves does not tell; see docs/pretexts.md.
+# What degrades detail and leaves brightness and contrast, which a crop of leaves does not tell; see docs/pretexts.md.
 DETAIL = {"name": "mix", "choices": ["rings", "gaussian_noise", "gaussian_blur", "rain", "jpeg"]}
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "ifp": ("ifp", {}),

@@ -1,7 +1,7 @@
 """Links the real pairs of the evidence into train and test folders, the same for every run.
 
 Pairs are taken in natural order, first those to train on: Rain100H's copies 5 and 14 then fall on one side. For camera
-noise both sides show scenes of their own. Made pairs are clean photos that were spoilt once. Beside them lies one image
+noise both sides show scenes of their own. Made pairs are clean photos that were degraded once. There is also one image
 of noise with the mean and the deviation of the one in IFP's official code.
 
 usage: python research/prepare.py DATA OUT

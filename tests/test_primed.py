@@ -54,7 +54,7 @@ def there(folder, monkeypatch):
 
 @pytest.fixture
 def none(monkeypatch, tmp_path):
-    monkeypatch.setattr(primed, "folders", lambda: [tmp_path])
+    monkeypatch.setattr(primed, "find_folders", lambda: [tmp_path])
 
 
 def test_a_primed_file_holds_the_run_in_half_precision_and_says_how_it_was_made(run, there):
@@ -145,7 +145,7 @@ def lowered(there: Path, place: Path, monkeypatch: pytest.MonkeyPatch, task: str
     facts = read_header(file) | {"task": task, "tasks": [task], "measured": [row]}
     gesso.checkpoint.save_state(read_state(file), place / task / "nafnet_tiny.safetensors", **facts)
     monkeypatch.setenv(primed.FOLDER, str(place))
-    monkeypatch.setattr(primed, "folders", lambda: [place])
+    monkeypatch.setattr(primed, "find_folders", lambda: [place])
 
 
 def test_one_that_ends_below_its_input_is_a_start_and_restores_only_by_its_full_name(
@@ -183,7 +183,7 @@ def test_an_installation_without_any_says_so(capsys):
 
 
 def test_one_of_any_stands_in_for_a_task_that_has_none(run, there, tmp_path, monkeypatch):
-    monkeypatch.setattr(primed, "folders", lambda: [tmp_path])
+    monkeypatch.setattr(primed, "find_folders", lambda: [tmp_path])
     (tmp_path / "any").mkdir()
     header = read_header(there / "derain/nafnet_tiny.safetensors") | {"task": "any", "tasks": ["derain", "dehaze"]}
     gesso.checkpoint.save_state(

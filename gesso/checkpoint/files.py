@@ -24,7 +24,7 @@ from gesso.checkpoint.file_types import identify_foreign, is_safetensors
 from gesso.checkpoint.inert import HarmfulError, Inert, read_inert
 from gesso.data.io import atomic_path
 from gesso.degradations import Degradation
-from gesso.primed import file_of
+from gesso.primed import resolve_file
 
 FORMAT = 1
 
@@ -219,7 +219,7 @@ def existing(path: str | Path) -> Path:
         FileNotFoundError: if not.
         UnknownNameError: if there is no such primed network.
     """
-    path = file_of(path)
+    path = resolve_file(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: {'a folder, expected a file' if path.is_dir() else 'no such file'}")
     return path

@@ -14,7 +14,7 @@ from gesso.commands.finetune import finetune
 from gesso.commands.pretrain import pretrain
 from gesso.functional.mimetic import MIMETIC
 from gesso.pretext import list_pretexts
-from gesso.primed import file_of, is_primed
+from gesso.primed import is_primed, resolve_file
 from gesso.report.comparison import file_stem
 from gesso.report.statistics import BASELINE
 from gesso.sources import list_sources
@@ -126,7 +126,7 @@ def find_start(
         options, transfer = divided(name, own)
         check_no_pretraining(name, options)
         return Start(name, transfer=transfer)
-    path = file_of(name, network["backbone"])
+    path = resolve_file(name, network["backbone"])
     if is_primed(name) or (path.suffix and path.suffix not in RECIPES):
         if not path.is_file():
             raise FileNotFoundError(f"starts: there is no file {path}")

@@ -20,7 +20,7 @@ from gesso.perceptual import open_metrics
 from gesso.pretext._base import stage_positions
 from gesso.pretext._classifier import DegradationClassifier
 from gesso.pretext.dcpt import DegradationCritic, target_of
-from gesso.primed import in_full, restores
+from gesso.primed import resolve_name, restores
 from gesso.report.console import say
 from gesso.training.finetune_module import FinetuneModule
 from gesso.training.launch import has_to_launch, launch
@@ -158,7 +158,7 @@ def finetune(
     batches, sets = [stage.batch_size for stage in plan], [part.samples.train for part in parts]
     train = mixed(parts, sets, seed=seed, sampling=sampling, batch_sizes=batches)
     enlarge = scale if net.scale == 1 else 1
-    init = in_full(init, spell_backbone(backbone))
+    init = resolve_name(init, spell_backbone(backbone))
     if keep_last is None:
         keep_last = restores_already(init, [part.task.name for part in parts], transfer)
     if not (keep_last and init == "random" and not isinstance(backbone, str)):  # an object goes on as it is

@@ -12,7 +12,7 @@ from gesso.data.mixes import MixDataset, open_mix
 from gesso.data.training_data import open_images
 from gesso.functional.random import seed_for
 from gesso.pretext import create_pretext
-from gesso.primed import in_full
+from gesso.primed import resolve_name
 from gesso.report.console import say
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.pretrain_module import PretrainModule
@@ -92,7 +92,7 @@ def pretrain(
     torch.manual_seed(seed_for(seed, "weights"))
     network = open_backbone(backbone, backbone_args)
     if init is not None:
-        init = in_full(str(init), spell_backbone(backbone))
+        init = resolve_name(str(init), spell_backbone(backbone))
         say(f"{init}: {checkpoint.load_features(network, init, keep_head=True)}")
     method = create_pretext(pretext, network, **(pretext_args or {}))
     if batch_size < method.least_batch:

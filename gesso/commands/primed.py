@@ -184,7 +184,7 @@ def add(
         raise ValueError(f"{name}: expected TASK/{recipe['backbone']}, the network of {run}")
     if args.get("task", task) != task:
         raise ValueError(f"{name}: {run} was trained for {args['task']}")
-    target = Path(out or kept.folders()[0]) / task / f"{network}.safetensors"
+    target = Path(out or kept.find_folders()[0]) / task / f"{network}.safetensors"
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists; --overwrite replaces it")
     state = checkpoint.read_state(weights)
@@ -288,8 +288,8 @@ gesso finetune --task derain --data PAIRS --backbone nafnet_tiny --init primed:d
 gesso primed verify derain/nafnet_tiny
 ```
 
-Networks of your own come by the same names: `gesso primed add TASK/NETWORK --run RUN --out FOLDER` makes one of a run, the
-variable `GESSO_PRIMED` names their folder, and `make primed-wheel PRIMED=FOLDER` packs them as a wheel, `gesso_primed`.
+Networks of your own come by the same names: `gesso primed add TASK/NETWORK --run RUN --out FOLDER` makes one of a run,
+the variable `GESSO_PRIMED` names their folder, and `make primed-wheel PRIMED=FOLDER` packs them as a wheel.
 
 A fine-tuning that begins with a network that restores the task already keeps its last convolution, and says so.
 """

@@ -85,7 +85,7 @@ class Primed:
         return f"{self.network}{size}, trained without a photo or a pair; {sets or 'not measured on real pairs'}{below}"
 
 
-def folders() -> list[Path]:
+def find_folders() -> list[Path]:
     """Where primed networks lie, those that count first."""
     own = [Path(os.environ[FOLDER])] if os.environ.get(FOLDER) else []
     companion = importlib.util.find_spec(COMPANION)
@@ -96,7 +96,7 @@ def folders() -> list[Path]:
 def list_primed() -> dict[str, Primed]:
     """All primed networks by name."""
     found: dict[str, Primed] = {}
-    for folder in folders():
+    for folder in find_folders():
         for path in folder.glob("*/*.safetensors"):
             one = Primed(path.parent.name, path.stem, path)
             found.setdefault(one.name, one)
@@ -154,7 +154,7 @@ def is_primed(name: object) -> bool:
     return str(name).startswith(PREFIX)
 
 
-def file_of(name: str | Path, network: str | None = None) -> Path:
+def resolve_file(name: str | Path, network: str | None = None) -> Path:
     """The file that a name of a primed network means; any other path as it is.
 
     Raises:
@@ -163,7 +163,7 @@ def file_of(name: str | Path, network: str | None = None) -> Path:
     return find_primed(str(name), network).path if is_primed(name) else Path(name)
 
 
-def in_full(name: str, network: str) -> str:
+def resolve_name(name: str, network: str) -> str:
     """`primed:TASK` as `primed:TASK/NETWORK`; anything else as it is.
 
     Raises:
