@@ -35,7 +35,7 @@ from gesso.data.generated import GeneratedImages
 from gesso.functional.random import generator_for, seed_for
 from gesso.pretext import Pretext, create_pretext
 from gesso.sources.leaves import leaves
-from gesso.training.callbacks import Keep
+from gesso.training.callbacks import SaveCheckpoint
 
 # DegAE's networks are far larger than these backbones; a quarter of their width keeps the table comparable.
 SMALL_DEGAE = {"representor_width": 16, "representor_blocks": 4, "decoder_width": 16, "feature_channels": 16}
@@ -140,16 +140,16 @@ def cost(label: str, backbone: str, recipe: dict[str, Any]) -> tuple[float, floa
 @contextlib.contextmanager
 def keeping_a_copy(folder: Path, step: int) -> Any:
     """Copies a run's folder right after it has saved this step: what a run killed then would leave."""
-    save: Callable[..., None] = Keep.save
+    save: Callable[..., None] = SaveCheckpoint.save
 
-    def save_and_copy(self: Keep, trainer: Any, module: Any) -> None:
+    def save_and_copy(self: SaveCheckpoint, trainer: Any, module: Any) -> None:
         save(self, trainer, module)
         if module.step == step and not folder.exists():
             shutil.copytree(self.out, folder)
 
-    Keep.save = save_and_copy
+    SaveCheckpoint.save = save_and_copy
     yield
-    Keep.save = save
+    SaveCheckpoint.save = save
 
 
 def finetunes(file: Path, backbone: str, folder: Path) -> str:

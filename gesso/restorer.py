@@ -19,7 +19,7 @@ from gesso.functional.checks import check_choice
 from gesso.functional.dihedral import dihedral, undo_dihedral
 from gesso.functional.memory import free_memory, is_out_of_memory, peak_bytes
 from gesso.functional.padding import round_up
-from gesso.functional.processes import sharers
+from gesso.functional.processes import local_processes
 
 Precision = Literal["auto", "float32", "bf16", "float64"]
 Blend = Literal["smooth", "uniform"]
@@ -267,7 +267,7 @@ def in_words(tile: int | None, overlap: int = 32) -> str:
 def free_bytes(device: torch.device) -> float:
     """Bytes that a computation may take: half of what is free, torch's reserve included, and on a CPU a fair share."""
     if device.type != "cuda":
-        return free_memory() / 2 / sharers()
+        return free_memory() / 2 / local_processes()
     reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return (torch.cuda.mem_get_info(device)[0] + reserve) / 2
 

@@ -36,7 +36,8 @@ class Backbone(nn.Module):
         input_option: the constructor's word for the channels of the input image; the output's is `out_channels`.
         constant_keys: state-dict prefixes of constants that depend on the channels of the image alone.
         last_by_channel: whether each output channel has last kernels of its own.
-        idle_parameters: whether a pass may leave parameters unused: heads of other tasks, or parts of a user's module.
+        find_unused_parameters: whether a step may leave parameters unused: heads of other tasks, or parts of a user's
+            module.
         encoder_channels: output channels where IFP and DegAE take the whole network for an encoder.
         options: constructor options of this very network; `type(net)(**net.options)` builds its twin.
     """
@@ -45,7 +46,7 @@ class Backbone(nn.Module):
     input_option: ClassVar[str] = "in_channels"
     constant_keys: tuple[str, ...] = ()
     last_by_channel: bool = True
-    idle_parameters: bool = False
+    find_unused_parameters: bool = False
     first_keys: tuple[str, ...] = ()
     head_keys: tuple[str, ...] = ()
     stages: tuple[int, ...] = ()

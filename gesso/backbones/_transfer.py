@@ -77,7 +77,7 @@ class PaperTransfer(Backbone):
         self.first_keys = tuple(f"backbone.{key}" for key in backbone.first_keys)
         self.constant_keys = tuple(f"backbone.{key}" for key in backbone.constant_keys)
         self.size_multiple, self.pad_mode = backbone.size_multiple, backbone.pad_mode
-        self.idle_parameters = backbone.idle_parameters
+        self.find_unused_parameters = backbone.find_unused_parameters
         self.scale = backbone.scale * enlarge
 
     @classmethod

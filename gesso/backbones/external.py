@@ -87,7 +87,7 @@ class External(Backbone):
     """
 
     pad_mode = "reflect"
-    idle_parameters = True
+    find_unused_parameters = True
 
     def __init__(
         self,

@@ -296,7 +296,7 @@ class IPT(Backbone):
     stages = (0,)
     input_option = "n_colors"
     constant_keys = ("sub_mean.", "add_mean.")
-    idle_parameters = True
+    find_unused_parameters = True
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from gesso.checkpoint.export import export
 from gesso.checkpoint.files import CheckpointError, read_header, read_state, read_states, save, save_state
 from gesso.checkpoint.loading import Recognised, Report, load, load_features, recognise
 from gesso.checkpoint.parts import read_part
-from gesso.checkpoint.softening import soften
+from gesso.checkpoint.warm_start import shrink_and_perturb
 
 __all__ = [
     "CheckpointError",
@@ -20,5 +20,5 @@ __all__ = [
     "recognise",
     "save",
     "save_state",
-    "soften",
+    "shrink_and_perturb",
 ]

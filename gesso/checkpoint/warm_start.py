@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 @torch.no_grad()
-def soften(
+def shrink_and_perturb(
     net: nn.Module, fresh: Mapping[str, Tensor], names: Iterable[str], *, shrink: float = 1.0, rescale: bool = False
 ) -> None:
     """Rescales the parameters `names` of `net` to the norms of `fresh` ones, then mixes these in; in place.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gesso.data.io import atomic_path
-from gesso.functional.processes import RUNS_BESIDE
+from gesso.functional.processes import PARALLEL_RUNS
 from gesso.report.console import say, warn
 from gesso.training.launch import stop_signals
 from gesso.training.recipe import change
@@ -188,7 +188,7 @@ def environment(device: int, devices: int) -> dict[str, str]:
     """Variables that give a process its share of the memory, and a GPU of its own or else its share of the cores."""
     import torch
 
-    inherited = {**os.environ, RUNS_BESIDE: str(devices)}
+    inherited = {**os.environ, PARALLEL_RUNS: str(devices)}
     if torch.cuda.is_available():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         gpus = visible if visible != [""] else [str(number) for number in range(torch.cuda.device_count())]

@@ -18,14 +18,14 @@ from gesso.data.io import as_paths, write_image
 from gesso.data.training_data import largest
 from gesso.degradations import DegradationSpec
 from gesso.functional.color import as_rgb
-from gesso.functional.processes import all_shares, place, share_of
+from gesso.functional.processes import gather_in_order, rank_info, shard
 from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol
 from gesso.perceptual import Perceptual, open_metrics
 from gesso.refiner import Refined
 from gesso.report.console import say, track, warn
 from gesso.restorer import Precision, Restorer, in_words
-from gesso.training.launch import has_to_launch, join, launch
+from gesso.training.launch import has_to_launch, init_process_group, launch
 
 
 @checked
@@ -143,14 +143,14 @@ def evaluate(
     say(f"restored by {restored_by}")
     check_memory(restorer, sets)
 
-    join()
+    init_process_group()
     rows, failed = measure(sets, restorer, out if save_images else None, overwrite=overwrite, perceptual=perceptual)
     scores = Scores(task, how, restored_by, tuple(rows), tuple(failed), find_beside(sets), whole=count_whole(sets))
     for what, other in instead.items():
         rows, _ = measure(sets, other, None, what=what)
         scores.instead[what] = Scores(task, how, what, tuple(rows), ()).mean
     show(scores, sets)
-    if out is not None and place().rank == 0:
+    if out is not None and rank_info().rank == 0:
         write(scores, out)
     return scores
 
@@ -181,7 +181,7 @@ def measure(
     failed: list[str] = []
     for one in sets:
         done: list[Row | str] = []
-        for i in track(share_of(range(len(one.images))), f"measuring {one.name} {what}".rstrip()):
+        for i in track(shard(range(len(one.images))), f"measuring {one.name} {what}".rstrip()):
             try:
                 sample = one.images[i]
                 restored = restorer(sample["lq"]) if restorer else as_it_is(sample["lq"], one)
@@ -191,7 +191,7 @@ def measure(
                 done.append(measured(one, sample, restored, others))
             except (ValueError, OSError, MemoryError) as error:
                 done.append(str(error))
-        for outcome in all_shares(done, len(one.images)):
+        for outcome in gather_in_order(done, len(one.images)):
             if isinstance(outcome, Row):
                 rows.append(outcome)
             else:

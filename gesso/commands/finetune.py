@@ -230,7 +230,7 @@ def start(
         loaded = checkpoint.load_features(net, init, keep_head=keep_last)
         say(f"{init}: {loaded}")
         if softened:
-            checkpoint.soften(net, fresh, loaded.loaded, shrink=shrink, rescale=rescale)
+            checkpoint.shrink_and_perturb(net, fresh, loaded.loaded, shrink=shrink, rescale=rescale)
         kept = set(loaded.loaded)
     if net.image_residual:
         last = {id(parameter) for layer in net.head_convs for parameter in layer.parameters()}

@@ -23,7 +23,7 @@ from gesso.data.origins import Origin, WithWhite, files_of, in_matlab, read_imag
 from gesso.degradations import DegradationSpec
 from gesso.functional.checks import check_choice
 from gesso.functional.color import to_grey
-from gesso.functional.processes import all_shares, from_all, place, share_of
+from gesso.functional.processes import all_gather, gather_in_order, rank_info, shard
 from gesso.functional.random import seed_for
 from gesso.losses import LossSpec
 from gesso.perceptual import open_metrics
@@ -299,14 +299,14 @@ def look_at_images(prior: Prior, samples: PriorDataset, cache: Path) -> None:
     known = checkpoints.read_state(path) if path.exists() else {}
     names = {pair.lq: signature(pair.lq) + " grey" * grey for pair in samples.pairs.pairs}
     lacking = {number for number, name in enumerate(names.values()) if name not in known}
-    lacking_anywhere = set[int]().union(*from_all(lacking))  # other machines may have other caches
+    lacking_anywhere = set[int]().union(*all_gather(lacking))  # other machines may have other caches
     new = [image for number, image in enumerate(names) if number in lacking_anywhere]
     seen: list[Tensor] = []
-    for image in track(share_of(new), "looking at whole images"):
+    for image in track(shard(new), "looking at whole images"):
         whole = read_image(image)
         seen.append(look(prior, (to_grey(whole) if grey else whole)[None])[0])
-    known |= {names[image]: feature for image, feature in zip(new, all_shares(seen, len(new)), strict=True)}
-    if lacking and place().local_rank == 0:
+    known |= {names[image]: feature for image, feature in zip(new, gather_in_order(seen, len(new)), strict=True)}
+    if lacking and rank_info().local_rank == 0:
         with atomic_path(path) as temporary:
             save_file(known, temporary)
     samples.features = {image: known[name] for image, name in names.items()}
@@ -323,7 +323,7 @@ def signature(origin: Origin) -> str:
 def mean_feature(net: Refined, train: Dataset[dict[str, Any]], crop_size: int) -> Tensor:
     """The mean of what the prior says of the first training crops (D,), of length 1 again."""
     firsts, sums = range(0, MEAN_OF, AT_ONCE), []
-    for first in track(share_of(firsts), "mean of the prior"):
+    for first in track(shard(firsts), "mean of the prior"):
         samples = [train[(i, crop_size)] for i in range(first, first + AT_ONCE)]
         if "prior" in samples[0]:
             features = torch.stack([sample["prior"] for sample in samples])
@@ -331,7 +331,7 @@ def mean_feature(net: Refined, train: Dataset[dict[str, Any]], crop_size: int) -
             assert net.prior is not None
             features = net.look(torch.stack([sample["lq"] for sample in samples]).to(net.prior.device)).cpu()
         sums.append(features.flatten(2).mean(2).sum(0) if features.ndim == 4 else features.sum(0))
-    return F.normalize(torch.stack(all_shares(sums, len(firsts))).sum(0), dim=0)
+    return F.normalize(torch.stack(gather_in_order(sums, len(firsts))).sum(0), dim=0)
 
 
 def look(prior: Prior, images: Tensor) -> Tensor:

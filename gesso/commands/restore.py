@@ -17,12 +17,12 @@ from gesso.data.io import SUFFIXES, Picture, check_white_level, read_picture, wr
 from gesso.data.left_out import doubt_of_white, left_out, other_files
 from gesso.data.metadata import LeftOutWarning
 from gesso.data.origins import check_channels
-from gesso.functional.processes import all_shares, from_all, share_of
+from gesso.functional.processes import all_gather, gather_in_order, shard
 from gesso.functional.resize import imresize
 from gesso.primed import PREFIX, find_restorer, is_primed
 from gesso.report.console import say, track, warn
 from gesso.restorer import Blend, Precision, Restorer, Watch
-from gesso.training.launch import has_to_launch, join, launch
+from gesso.training.launch import has_to_launch, init_process_group, launch
 
 
 @checked
@@ -93,15 +93,15 @@ def restore(
     check_formats(targets, planes=channels == 4)
     if white_level is None and (doubt := doubt_of_white(list(targets))):
         warn(doubt)
-    join()
+    init_process_group()
     for folder in dict.fromkeys(target.parent for target in targets.values()):
         check_folder(folder)
     if not overwrite:
         check_free(list(targets.values()))
-    from_all(None)  # nobody writes before everybody has looked
-    share = share_of(list(targets.items()))
+    all_gather(None)  # nobody writes before everybody has looked
+    share = shard(list(targets.items()))
     mine, notes = restore_all(restorer, share, overwrite=overwrite, white_level=white_level, alone=len(targets) == 1)
-    why = dict(zip(targets, all_shares(mine, len(targets)), strict=True))
+    why = dict(zip(targets, gather_in_order(mine, len(targets)), strict=True))
     failed = {path: reason for path, reason in why.items() if reason is not None}
     written = [target for path, target in targets.items() if path not in failed]
     for path in failed.keys() - dict(share).keys():

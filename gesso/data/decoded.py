@@ -12,7 +12,7 @@ import numpy as np
 from gesso.data.mapped import Mapped, cache_folder
 from gesso.data.origins import Origin, declared, in_matlab, read_pixels
 from gesso.functional.memory import free_memory
-from gesso.functional.processes import place, sharers
+from gesso.functional.processes import local_processes, rank_info
 
 
 class KeptOnDiskWarning(UserWarning):
@@ -49,7 +49,7 @@ class Decoded:
         if by_itself:
             folder = cache_folder()
         if budget is None:
-            budget = free_memory() // (4 * sharers()) - sum(other.in_memory for other in _living)
+            budget = free_memory() // (4 * local_processes()) - sum(other.in_memory for other in _living)
         mapped = Mapped(folder) if folder else None
         room = mapped.room() - sum(other.on_disk for other in _living) if mapped else 0
         layout = _lay_out(self._origins, max(budget, room))
@@ -60,7 +60,7 @@ class Decoded:
         elif layout and mapped:
             self._mapped, self.on_disk = mapped, size
             mapped.make_room(self._origins, size)
-            if by_itself and place().rank == 0:
+            if by_itself and rank_info().rank == 0:
                 warnings.warn(_explained(size, mapped.folder), KeptOnDiskWarning, stacklevel=3)
         _living.add(self)
 

@@ -34,7 +34,7 @@ from gesso.data.left_out import WhiteLevelWarning, doubt_of_white, left_out
 from gesso.data.origins import Origin, Planes, WithWhite, check_channels, declared_size
 from gesso.data.pairing import is_list, is_template
 from gesso.degradations import Degradation
-from gesso.functional.processes import place
+from gesso.functional.processes import rank_info
 from gesso.functional.random import generator_for, seed_for
 from gesso.sources import SourceSpec, is_source, list_sources, spell_source
 from gesso.tasks import Task, degradation_in
@@ -214,7 +214,7 @@ def check_white(origins: Sequence[Origin]) -> None:
 
 def warn_once(told: str, kind: type[Warning]) -> None:
     """Warns in the first process of a run."""
-    if place().rank == 0:
+    if rank_info().rank == 0:
         warnings.warn(told, kind, stacklevel=3)
 
 

@@ -1,6 +1,6 @@
-"""Which of several processes this one is, and what all of them have together.
+"""The rank of this process among those of its run, and what all of them gather.
 
-Processes are told apart by the variables that torchrun sets, or else by those of SLURM's srun.
+Ranks are read from the variables that torchrun sets, or else from those of SLURM's srun.
 """
 
 import os
@@ -12,48 +12,51 @@ from torch import Tensor, distributed
 
 Item = TypeVar("Item")
 
-RUNS_BESIDE = "GESSO_RUNS_BESIDE"  # variable: how many runs are side by side on this machine
+PARALLEL_RUNS = "GESSO_PARALLEL_RUNS"  # variable: how many runs share this machine
 
 
 @dataclass(frozen=True)
-class Place:
-    """This process among those of its run.
+class RankInfo:
+    """This process among those of its run, in the words of torch.distributed.
 
     Attributes:
         rank: its number, from 0.
-        world: processes in all.
+        world_size: processes in all.
         local_rank: its number on this machine.
-        local_world: processes on this machine.
+        local_world_size: processes on this machine.
     """
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     local_rank: int = 0
-    local_world: int = 1
+    local_world_size: int = 1
 
     @property
     def nodes(self) -> int:
         """Machines."""
-        return self.world // self.local_world
+        return self.world_size // self.local_world_size
 
 
-def place() -> Place:
-    """Where this process stands; alone where no launcher says otherwise."""
+def rank_info() -> RankInfo:
+    """The rank of this process; 0 of 1 where no launcher says otherwise."""
     seen = os.environ
     if "RANK" in seen and "WORLD_SIZE" in seen:
-        world = int(seen["WORLD_SIZE"])
-        return Place(
-            int(seen["RANK"]), world, int(seen.get("LOCAL_RANK", "0")), int(seen.get("LOCAL_WORLD_SIZE", world))
+        world_size = int(seen["WORLD_SIZE"])
+        return RankInfo(
+            int(seen["RANK"]),
+            world_size,
+            int(seen.get("LOCAL_RANK", "0")),
+            int(seen.get("LOCAL_WORLD_SIZE", world_size)),
         )
     if under_slurm():
-        world, nodes = int(seen["SLURM_NTASKS"]), int(seen.get("SLURM_NNODES", "1"))
-        return Place(int(seen["SLURM_PROCID"]), world, int(seen["SLURM_LOCALID"]), world // nodes)
-    return Place()
+        world_size, nodes = int(seen["SLURM_NTASKS"]), int(seen.get("SLURM_NNODES", "1"))
+        return RankInfo(int(seen["SLURM_PROCID"]), world_size, int(seen["SLURM_LOCALID"]), world_size // nodes)
+    return RankInfo()
 
 
-def sharers() -> int:
-    """How many processes share this machine's memory and cores: those of the run on it, times runs side by side."""
-    return place().local_world * int(os.environ.get(RUNS_BESIDE, "1"))
+def local_processes() -> int:
+    """How many processes share this machine's memory and cores: those of the run on it, times the parallel runs."""
+    return rank_info().local_world_size * int(os.environ.get(PARALLEL_RUNS, "1"))
 
 
 def under_slurm() -> bool:
@@ -62,42 +65,42 @@ def under_slurm() -> bool:
     return told and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
 
 
-def share_of(items: Sequence[Item]) -> Sequence[Item]:
-    """What this process does of a list of things: every `world`-th, from its own number on."""
-    here = place()
-    return items[here.rank :: here.world]
+def shard(items: Sequence[Item]) -> Sequence[Item]:
+    """This rank's items of a list: every `world_size`-th, beginning with its own number."""
+    here = rank_info()
+    return items[here.rank :: here.world_size]
 
 
-def all_shares(done: list[Item], count: int) -> list[Item]:
-    """What all processes have made of the `count` things of a list, in its order, from what each made of its share.
+def gather_in_order(done: list[Item], count: int) -> list[Item]:
+    """The results for the `count` items of a list, in its order, from what each rank has made of its shard.
 
     Raises:
-        ValueError: if they have not made one thing of each.
+        ValueError: if the ranks have not made one result of each item.
     """
-    parts = from_all(done)
+    parts = all_gather(done)
     if sum(map(len, parts)) != count:
         raise ValueError(f"expected {count} results of {len(parts)} processes, got {[len(part) for part in parts]}")
     return [parts[position % len(parts)][position // len(parts)] for position in range(count)]
 
 
-def from_all(value: Item) -> list[Item]:
-    """What each process has for `value`, by rank; all of them must ask for it."""
-    if not is_joined():
+def all_gather(value: Item) -> list[Item]:
+    """The `value` of every rank, by rank; all of them must call this."""
+    if not has_process_group():
         return [value]
     values: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(values, value)
     return values
 
 
-def is_joined() -> bool:
-    """Whether this process speaks with others."""
+def has_process_group() -> bool:
+    """Whether this process can communicate with the others."""
     return distributed.is_available() and distributed.is_initialized()
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of a tensor over all processes that train together, without gradient; all of them must ask for it."""
+    """The mean of a tensor over all ranks, without gradient; all of them must call this."""
     value = value.detach()
-    if not is_joined():
+    if not has_process_group():
         return value
     total = value.clone()
     distributed.all_reduce(total)

@@ -25,7 +25,7 @@ class Pretext(nn.Module):
         coupling: what ties the images of a batch together in the loss, in words; empty where nothing does, so that
             the mean of the losses of parts of a batch is the loss of the batch.
         presets: option values by name, for departures from the defaults that belong together.
-        idle_parameters: whether a step may leave parameters without gradient.
+        find_unused_parameters: whether a step may leave parameters without gradient.
     """
 
     images: ClassVar[str] = "noise"
@@ -34,7 +34,7 @@ class Pretext(nn.Module):
     classes: int | None = None
     least_batch: int = 1
     coupling: str = ""
-    idle_parameters: bool = False
+    find_unused_parameters: bool = False
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Pretext(nn.Module):
         """The backbone's output (B, C, H, W) at the size of its input; a super-resolver's is averaged down to it."""
         return self.shrink(self.backbone(image))
 
-    def keepsakes(self) -> dict[str, nn.Module]:
+    def extra_modules(self) -> dict[str, nn.Module]:
         """What else is worth keeping of a run, by file name: DCPT's classifier. Most pretexts throw all away."""
         return {}
 

@@ -86,7 +86,7 @@ class DegradationClassification(Pretext):
             )
         return batch["gt"], batch["lq"], label
 
-    def keepsakes(self) -> dict[str, nn.Module]:
+    def extra_modules(self) -> dict[str, nn.Module]:
         """The classifier, which DC-guided training takes for its critic."""
         return {"classifier": self.classifier}
 

@@ -98,7 +98,7 @@ class DCPT(DegradationClassification):
         self.mode: Mode = check_choice("mode", mode, Mode)
         if self.generation == "masked" and self.mode != "joint":
             raise ValueError(f"mode: generation='masked' classifies and restores in one forward, so not {mode!r}")
-        self.idle_parameters = self.mode != "joint"
+        self.find_unused_parameters = self.mode != "joint"
         self.generation_steps = generation_steps
         self.mask_ratio = check_between("mask_ratio", mask_ratio, 0, 1)
         self.mask_size = mask_size

@@ -134,7 +134,7 @@ class DegAE(Pretext):
                 f"{generator_every} and {head_start}"
             )
         self.generator_every, self.head_start = generator_every, head_start
-        self.idle_parameters = self.rests
+        self.find_unused_parameters = self.rests
 
     def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Losses of one step: `loss`, and its terms before weighting; `discriminator` where there is one."""

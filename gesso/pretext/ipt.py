@@ -70,7 +70,7 @@ class IPT(Pretext):
     """
 
     images: ClassVar[str] = "leaves"
-    idle_parameters = True  # the last convolutions of the tasks that are not drawn
+    find_unused_parameters = True  # the last convolutions of the tasks that are not drawn
 
     def __init__(
         self,

@@ -62,7 +62,7 @@ class MaskDCPT(DegradationClassification):
 
     images: ClassVar[str] = "leaves"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"ten": {"degradations": TEN}}
-    idle_parameters = True  # the network's last convolution
+    find_unused_parameters = True  # the network's last convolution
 
     def __init__(
         self,

@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gesso._names import in_one_line, readable
-from gesso.functional.processes import place
+from gesso.functional.processes import rank_info
 
 Item = TypeVar("Item")
 MINUTE = 60.0  # seconds between two signs of life
-console = Console(highlight=False, soft_wrap=True, quiet=place().rank > 0)  # of several processes, the first speaks
+console = Console(highlight=False, soft_wrap=True, quiet=rank_info().rank > 0)  # of several processes, the first speaks
 
 
 def say(text: str, style: str = "") -> None:

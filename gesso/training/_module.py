@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gesso.backbones._base import Backbone
 from gesso.functional.memory import is_out_of_memory
-from gesso.functional.processes import from_all, mean_over_processes, place
+from gesso.functional.processes import all_gather, mean_over_processes, rank_info
 from gesso.functional.random import Draws, Generators, generator_for, part_of_batch, seed_for
 from gesso.report.console import warn
 from gesso.training.sampling import StepSampler
@@ -62,7 +62,7 @@ class TrainingModule(LightningModule):
         *,
         sampler: StepSampler,
         optimizer: Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer],
-        decay_vectors: bool,
+        decay_norm_bias: bool,
         schedule: Schedule,
         clip_norm: float | None,
         accumulate: int,
@@ -72,7 +72,7 @@ class TrainingModule(LightningModule):
     ) -> None:
         """Sets how to optimise; `gesso.training.run.fit` calls it, so no module repeats these options."""
         self.make_optimizer, self.schedule, self.clip_norm = optimizer, schedule, clip_norm
-        self.decay_vectors = decay_vectors
+        self.decay_norm_bias = decay_norm_bias
         self.sampler, self.accumulate, self.log_every, self.seed = sampler, accumulate, log_every, seed
         if ema_decay:
             self.average = AveragedModel(self.backbone, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
@@ -104,11 +104,11 @@ class TrainingModule(LightningModule):
         return ""
 
     @property
-    def idle_parameters(self) -> bool:
+    def find_unused_parameters(self) -> bool:
         """Whether a step may leave parameters without gradient."""
-        return self.backbone.idle_parameters
+        return self.backbone.find_unused_parameters
 
-    def keepsakes(self) -> dict[str, nn.Module]:
+    def extra_modules(self) -> dict[str, nn.Module]:
         """What else is worth keeping of a run, by file name."""
         return {}
 
@@ -134,7 +134,7 @@ class TrainingModule(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser of the plan, over everything that is trained."""
         groups = self.groups()
-        return self.make_optimizer(groups if self.decay_vectors else sparing_vectors(groups))
+        return self.make_optimizer(groups if self.decay_norm_bias else split_weight_decay(groups))
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
         """Forward and backward of one batch, and the optimiser step when enough batches have been accumulated."""
@@ -180,7 +180,7 @@ class TrainingModule(LightningModule):
             share = (rows.stop - begin) / count
             losses = self.losses_of(number, batch, rows)
             loss = losses["loss"] * (share / self.accumulate)
-            if self.idle_parameters or (agree and rows.stop == count):
+            if self.find_unused_parameters or (agree and rows.stop == count):
                 self.manual_backward(loss)  # devices average their gradients here, and only here
             else:
                 loss.backward()
@@ -212,8 +212,8 @@ class TrainingModule(LightningModule):
         keys = self.sampler.part(number).keys
         size = min(self.at_a_time or len(keys), len(keys))
         advice = f"lower crop_size (now {keys[0][1]}), or batch_size and raise accumulate. --resume goes on"
-        if place().world > 1:
-            raise TrainingError(f"out of memory on device {place().rank} with {size} images; {advice}")
+        if rank_info().world_size > 1:
+            raise TrainingError(f"out of memory on device {rank_info().rank} with {size} images; {advice}")
         if size == 1:
             raise TrainingError(f"out of memory with one image at a time; {advice}")
         if self.coupling:
@@ -277,7 +277,7 @@ class TrainingModule(LightningModule):
         Raises:
             TrainingError: after `MAX_SKIPPED_IN_A_ROW` skipped steps in a row.
         """
-        names = [name for share in from_all(names) for name in share]
+        names = [name for share in all_gather(names) for name in share]
         self.skipped.update(names)
         self.skipped_in_a_row += 1
         self.running, self.summed = {}, 0
@@ -297,7 +297,7 @@ class TrainingModule(LightningModule):
             "skipped": dict(self.skipped),
             "skipped_in_a_row": self.skipped_in_a_row,
             # of each device, for their sums are rounded apart
-            "running": from_all({name: float(value) for name, value in self.running.items()}),
+            "running": all_gather({name: float(value) for name, value in self.running.items()}),
             "summed": self.summed,
             "images": self.images,
         }
@@ -318,15 +318,15 @@ class TrainingModule(LightningModule):
 
 def own_running(all_devices: Sequence[Mapping[str, float]]) -> dict[str, Tensor]:
     """This device's sums of losses from those of all devices, or their mean where there were others."""
-    here = place()
-    if len(all_devices) == here.world:
+    here = rank_info()
+    if len(all_devices) == here.world_size:
         own = all_devices[here.rank]
     else:
         own = {name: fmean(sums[name] for sums in all_devices) for name in (all_devices[0] if all_devices else {})}
     return {name: torch.tensor(value, dtype=torch.float32) for name, value in own.items()}
 
 
-def sparing_vectors(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def split_weight_decay(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Groups for an optimiser in two parts each: what has two axes or more, and what has fewer and does not decay."""
     parted = []
     for group in groups:

@@ -52,7 +52,7 @@ def on_device(batch: dict[str, Any], trainer: Trainer, module: TrainingModule) -
     return trainer.precision_plugin.convert_input(module.transfer_batch_to_device(batch, module.device, 0))
 
 
-class Keep(Callback):
+class SaveCheckpoint(Callback):
     """Writes `last.ckpt`, which `--resume` reads, and `backbone.safetensors`, which everything else reads.
 
     Both at every `save_every` steps, at the end, before a requested stop, and on a single device where an error ends
@@ -107,7 +107,7 @@ class Keep(Callback):
             temporary.replace(self.out / "last.ckpt")
             facts = module.facts | {"step": module.step}
             checkpoint.save(module.deliverable, self.out / "backbone.safetensors", **facts)
-            for name, part in module.keepsakes().items():
+            for name, part in module.extra_modules().items():
                 checkpoint.save_state(part.state_dict(), self.out / f"{name}.safetensors", **facts)
 
 
@@ -134,7 +134,7 @@ class Measure(Callback):
     resumed, it is made up for.
     """
 
-    def __init__(self, val_every: int, stop: "StopRequest") -> None:
+    def __init__(self, val_every: int, stop: "GracefulStop") -> None:
         self.val_every, self.stop = val_every, stop
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -198,7 +198,7 @@ class Samples(Callback):
 class Recorded(Callback):
     """Notes in the module that all that was due is on record, and ends a run that was asked to stop."""
 
-    def __init__(self, stop: "StopRequest") -> None:
+    def __init__(self, stop: "GracefulStop") -> None:
         self.stop = stop
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -262,18 +262,18 @@ class ProgressLine(Callback):
         return ", ".join(part for part in parts if part)
 
 
-class StoppedError(Exception):
+class Interrupted(Exception):  # noqa: N818 (InterruptedError is Python's own)
     """Ends a run that was asked to stop, its state saved."""
 
 
-class StopRequest(Callback):
+class GracefulStop(Callback):
     """Ctrl-C, SIGTERM or SIGHUP ends the run after the present step, its state saved; a second one ends it at once.
 
     The run ends by an exception: what Lightning saves after `trainer.should_stop` counts as a finished epoch, from
     which nothing can go on.
     """
 
-    def __init__(self, keep: Keep) -> None:
+    def __init__(self, keep: SaveCheckpoint) -> None:
         self.keep, self.requested = keep, False
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -294,11 +294,11 @@ class StopRequest(Callback):
         """Saves the state and ends the run on all devices if one was asked to, unless a step is half done.
 
         Raises:
-            StoppedError: if so.
+            Interrupted: if so.
         """
         if trainer.strategy.reduce_boolean_decision(self.requested, all=False) and steps_done(module, 1):
             self.keep.save(trainer, module)
-            raise StoppedError
+            raise Interrupted
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """A run that fails gives the signals back, too; Lightning tears no callback down then."""
@@ -310,7 +310,7 @@ class StopRequest(Callback):
             signal.signal(number, handler)
 
 
-class Estimate(Callback):
+class CostEstimate(Callback):
     """Says before the first step what a step costs in time and memory, from two rehearsals that change nothing.
 
     What does not fit into memory is found out before them, on smaller images.

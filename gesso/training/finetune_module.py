@@ -16,7 +16,7 @@ from gesso import checkpoint
 from gesso.backbones._base import Backbone
 from gesso.data.augment import mixup
 from gesso.functional.color import as_rgb
-from gesso.functional.processes import all_shares, share_of
+from gesso.functional.processes import gather_in_order, shard
 from gesso.functional.random import Draws, shared
 from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol, beside, mean_psnr
@@ -160,14 +160,14 @@ class FinetuneModule(TrainingModule):
         """What each image of a set reaches, in their order; the devices share them out."""
         count = len(validation.pictures)  # pyright: ignore[reportArgumentType]
         rows = []
-        for number in watch(share_of(range(count))):
+        for number in watch(shard(range(count))):
             sample = validation.pictures[number]
             restored = restorer(sample["lq"])
             rows.append({"name": sample["name"], **self.measure_image(restored, sample["gt"], validation.protocol)})
             if number < self.val_images:
                 path = self.out / "val_images" / f"{self.step:06d}" / validation.name / f"{number:04d}.png"
                 write_triple(path, sample, restored, validation.protocol, rows[-1]["psnr"])
-        return all_shares(rows, count)
+        return gather_in_order(rows, count)
 
     def measure_image(self, restored: Tensor, gt: Tensor, protocol: Protocol) -> dict[str, float]:
         """PSNR, SSIM, and whatever else is asked for, of one restored image."""

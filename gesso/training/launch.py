@@ -30,7 +30,7 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from torch.distributed.elastic.utils.distributed import get_free_port
 
 from gesso.data.io import atomic_path
-from gesso.functional.processes import is_joined, place, under_slurm
+from gesso.functional.processes import has_process_group, rank_info, under_slurm
 
 POLL = 0.1  # seconds between two looks at the processes
 TAKEN = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")  # signals that torch's launcher handles, where a system has them
@@ -51,14 +51,14 @@ def has_to_launch(options: Mapping[str, Any]) -> bool:
             machines are asked for and no launcher has started any.
     """
     devices, num_nodes = options.get("devices", 1), options.get("num_nodes", 1)
-    accelerator, here = options.get("accelerator", "auto"), place()
+    accelerator, here = options.get("accelerator", "auto"), rank_info()
     if min(devices, num_nodes) < 1:
         raise ValueError(f"devices, num_nodes: expected positive numbers, got {devices} and {num_nodes}")
-    if here.world > 1:
-        if devices * num_nodes not in (1, here.world):
+    if here.world_size > 1:
+        if devices * num_nodes not in (1, here.world_size):
             raise ValueError(
-                f"devices, num_nodes: asked for {devices} on each of {num_nodes} machines, but {here.world} processes "
-                "have been started; leave both out, or say the same as torchrun or srun"
+                f"devices, num_nodes: asked for {devices} on each of {num_nodes} machines, but {here.world_size} "
+                "processes have been started; leave both out, or say the same as torchrun or srun"
             )
         return False
     if num_nodes > 1:
@@ -197,10 +197,10 @@ def stop_signals() -> list[int]:
     return numbers
 
 
-def join() -> None:
-    """Makes this process speak with the others of a launcher, for commands that do not train; alone, does nothing."""
-    here = place()
-    if here.world == 1 or is_joined():
+def init_process_group() -> None:
+    """Joins the process group of a launcher, for commands that do not train; does nothing in a single process."""
+    here = rank_info()
+    if here.world_size == 1 or has_process_group():
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(here.local_rank)
@@ -209,7 +209,7 @@ def join() -> None:
 
         cluster = SLURMEnvironment(auto_requeue=False)
         os.environ |= {"MASTER_ADDR": cluster.main_address, "MASTER_PORT": str(cluster.main_port)}
-    distributed.init_process_group("gloo", rank=here.rank, world_size=here.world)
+    distributed.init_process_group("gloo", rank=here.rank, world_size=here.world_size)
     leave_at_exit()
 
 
@@ -219,7 +219,7 @@ def leave_at_exit() -> None:
 
     Lightning sees to that for NCCL alone.
     """
-    atexit.register(lambda: distributed.destroy_process_group() if is_joined() else None)
+    atexit.register(lambda: distributed.destroy_process_group() if has_process_group() else None)
 
 
 # --------------------------------------------------------------------------------------------- in the process
@@ -239,9 +239,9 @@ def work(folder: Path, parent: int) -> None:
     except KeyboardInterrupt as error:
         report = Report(error=error)
     except BaseException as error:
-        error.add_note(f"on device {place().rank}:\n{traceback.format_exc()}")
+        error.add_note(f"on device {rank_info().rank}:\n{traceback.format_exc()}")
         report, code = Report(error=portable(error), time=time.time()), 1
-    with atomic_path(folder / f"{place().rank}.report") as temporary:
+    with atomic_path(folder / f"{rank_info().rank}.report") as temporary:
         temporary.write_bytes(pickle.dumps(report))
     sys.stdout.flush()
     sys.stderr.flush()

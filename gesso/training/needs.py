@@ -15,7 +15,7 @@ from gesso.backbones._base import Backbone
 from gesso.data.decoded import reserved
 from gesso.functional.memory import free_memory, is_out_of_memory, peak_bytes
 from gesso.functional.padding import round_up
-from gesso.functional.processes import place, sharers
+from gesso.functional.processes import local_processes, rank_info
 from gesso.report.console import warn
 from gesso.training._module import TrainingModule
 from gesso.training.sampling import Stage
@@ -55,7 +55,7 @@ class Line:
 def free_bytes(device: torch.device) -> float:
     """Bytes that this process may still take on a device, its fair share where it is the CPU."""
     if device.type != "cuda":
-        return free_memory() / sharers()
+        return free_memory() / local_processes()
     reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + reserve
 
@@ -78,7 +78,7 @@ def check_steps(module: TrainingModule, load: Load, stages: Sequence[Stage], fre
     Raises:
         ValueError: if a batch cannot be cut, or one image is too much; it says what would fit.
     """
-    net, world = module.backbone, place().world
+    net, world = module.backbone, rank_info().world_size
     stage = max(stages, key=lambda one: one.batch_size * padded(net, one.crop_size) ** 2)
     images, side = stage.batch_size // world, padded(net, stage.crop_size)
     if images * side**2 <= SMALL:
@@ -109,11 +109,11 @@ def what_fits(net: Backbone, pixels: float, images: int, fewest: int, crop: int)
     sizes = range((crop - 1) // 8 * 8, 15, -8)
     options = []
     if fewest > 1 and (fewer := int(pixels // padded(net, crop) ** 2)):
-        options.append(f"--batch_size {min(fewer, images - 1) * place().world}")
+        options.append(f"--batch_size {min(fewer, images - 1) * rank_info().world_size}")
     if smaller := next((side for side in sizes if fewest * padded(net, side) ** 2 <= pixels), None):
         options.append(f"--crop_size {smaller}")
     if not options and (alone := next((side for side in sizes if padded(net, side) ** 2 <= pixels), None)):
-        options.append(f"--batch_size {place().world} --crop_size {alone}")
+        options.append(f"--batch_size {rank_info().world_size} --crop_size {alone}")
     return f"what would fit: {' or '.join(options)}" if options else "take a smaller network (gesso list backbones)"
 
 

@@ -22,9 +22,9 @@ class PretrainModule(TrainingModule):
         return self.pretext.coupling
 
     @property
-    def idle_parameters(self) -> bool:
+    def find_unused_parameters(self) -> bool:
         """Those of the network, or what the pretext has at rest: tasks not drawn, a loss whose turn it is not."""
-        return self.pretext.idle_parameters or super().idle_parameters
+        return self.pretext.find_unused_parameters or super().find_unused_parameters
 
     def groups(self) -> list[dict[str, Any]]:
         """The pretext's."""
@@ -34,9 +34,9 @@ class PretrainModule(TrainingModule):
         """The pretext's losses."""
         return self.pretext(batch, generator)
 
-    def keepsakes(self) -> dict[str, nn.Module]:
+    def extra_modules(self) -> dict[str, nn.Module]:
         """The pretext's."""
-        return self.pretext.keepsakes()
+        return self.pretext.extra_modules()
 
     def preview(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
         """The pretext at work."""

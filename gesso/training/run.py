@@ -23,20 +23,20 @@ from gesso.checkpoint.files import read_pickle
 from gesso.data.generated import GeneratedImages
 from gesso.functional.checks import check_choice
 from gesso.functional.memory import is_out_of_memory
-from gesso.functional.processes import place, sharers, under_slurm
+from gesso.functional.processes import local_processes, rank_info, under_slurm
 from gesso.report.console import say
 from gesso.restorer import computes_in_bf16
 from gesso.training._module import TrainingError, TrainingModule
 from gesso.training.callbacks import (
-    Estimate,
-    Keep,
+    CostEstimate,
+    GracefulStop,
+    Interrupted,
     Measure,
     ProgressLine,
     Recorded,
     Samples,
+    SaveCheckpoint,
     Snapshots,
-    StoppedError,
-    StopRequest,
 )
 from gesso.training.compiling import Mode, compile_features
 from gesso.training.launch import leave_at_exit
@@ -171,12 +171,12 @@ def fit(
     """
     quieten()
     out = out.absolute()  # Lightning would take a leading ~ for the home folder
-    here = place()
-    sampler = StepSampler(stages, steps * accumulate, rank=here.rank, world=here.world)
+    here = rank_info()
+    sampler = StepSampler(stages, steps * accumulate, rank=here.rank, world=here.world_size)
     module.plan(
         sampler=sampler,
         optimizer=partial(OPTIMIZERS[optimizer], lr=lr, betas=betas, weight_decay=weight_decay, fused=True),
-        decay_vectors=decay_vectors,
+        decay_norm_bias=decay_vectors,
         schedule=schedule_by_name(
             schedule,
             lr,
@@ -193,7 +193,7 @@ def fit(
         seed=seed,
     )
     module.val_images = val_images
-    if here.world > 1:
+    if here.world_size > 1:
         leave_at_exit()
     module.images["training"] = list_names(train)
     data = RunData(train, sampler, workers_for(train, accelerator) if workers is None else workers)
@@ -209,11 +209,11 @@ def fit(
             skip = bool(recipe.options.get("skip_damaged"))
             check_same_images(before.get("images"), module.images, advice_to_go_on(out, recipe.verb), skip=skip)
             say(f"going on at step {sampler.first // accumulate} of {steps}")
-        keep = Keep(out, save_every)
-        stop = StopRequest(keep)
+        keep = SaveCheckpoint(out, save_every)
+        stop = GracefulStop(keep)
         trainer = Trainer(
             accelerator=accelerator,
-            devices=here.local_world,
+            devices=here.local_world_size,
             num_nodes=here.nodes,
             strategy=together,
             plugins=[*launcher(), *([DoublePrecision()] if precision == "float64" else [])],
@@ -223,7 +223,7 @@ def fit(
             logger=loggers(out, sampler.first // accumulate),
             callbacks=[
                 stop,
-                Estimate(data.example, data.stages(), steps),
+                CostEstimate(data.example, data.stages(), steps),
                 ProgressLine(what, steps),
                 Snapshots(out, snapshot_every),
                 keep,
@@ -240,7 +240,7 @@ def fit(
             compile_features(module.backbone, compile, trainer.strategy.root_device)
         try:
             trainer.fit(module, data, ckpt_path=state, weights_only=True)
-        except StoppedError:
+        except Interrupted:
             with contextlib.suppress(OSError):  # the terminal may be gone
                 say(f"stopped at step {module.step}; --resume goes on from here")
             raise KeyboardInterrupt from None
@@ -276,7 +276,7 @@ def workers_for(train: Dataset[Any], accelerator: str) -> int:
     """Processes that load samples, for each device: none beside a CPU, or where there is nothing to load."""
     if not torch.cuda.is_available() or accelerator == "cpu" or (isinstance(train, GeneratedImages) and train.are_few):
         return 0
-    return min(8, (os.cpu_count() or 1) // sharers())
+    return min(8, (os.cpu_count() or 1) // local_processes())
 
 
 def parallel(strategy: Strategy, module: TrainingModule) -> Any:
@@ -288,15 +288,15 @@ def parallel(strategy: Strategy, module: TrainingModule) -> Any:
         ValueError: for other strategies.
     """
     check_choice("strategy", strategy, Strategy)
-    if place().world == 1:
+    if rank_info().world_size == 1:
         return "auto"
-    idle = module.idle_parameters
+    idle = module.find_unused_parameters
     return DDPStrategy(find_unused_parameters=idle, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def launcher() -> list[Any]:
     """How Lightning learns where this process stands among others; nothing where it is alone."""
-    if place().world == 1:
+    if rank_info().world_size == 1:
         return []
     # A job that SLURM stops is saved like any other, so Lightning's own way of requeueing is not needed.
     return [SLURMEnvironment(auto_requeue=False) if under_slurm() else TorchElasticEnvironment()]
@@ -329,7 +329,7 @@ def claimed(out: Path) -> Iterator[None]:
     if out.is_file():
         raise FileExistsError(f"{out}: expected a folder for the run, this is a file")
     out.mkdir(parents=True, exist_ok=True)
-    if place().rank > 0:  # processes of one run share the folder; the first holds it
+    if rank_info().rank > 0:  # processes of one run share the folder; the first holds it
         yield
         return
     try:
@@ -359,7 +359,7 @@ def prepare_folder(out: Path, recipe: Recipe, *, resume: bool, overwrite: bool, 
             is another command's, or its recipe differs.
     """
     state, config = out / "last.ckpt", out / "config.yaml"
-    if place().rank > 0:  # the first process readies the folder
+    if rank_info().rank > 0:  # the first process readies the folder
         return state if resume and state.exists() else None
     if resume and state.exists():
         check_same_recipe(recipe, config, longer=longer)

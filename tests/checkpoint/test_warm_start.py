@@ -5,7 +5,7 @@ import torch
 
 import gesso
 from gesso.backbones import create_backbone
-from gesso.checkpoint import soften
+from gesso.checkpoint import shrink_and_perturb
 from gesso.commands.finetune import start
 
 
@@ -49,7 +49,7 @@ def test_kernels_get_the_norms_of_random_ones_and_factors_stay(primed):
 
 def test_as_loaded_when_nothing_is_asked(primed):
     fresh, loaded = nafnet(0), gesso.load(primed)
-    soften(loaded, dict(fresh.named_parameters()), [name for name, _ in loaded.named_parameters()])
+    shrink_and_perturb(loaded, dict(fresh.named_parameters()), [name for name, _ in loaded.named_parameters()])
     assert all(
         torch.equal(tensor, gesso.load(primed).state_dict()[name]) for name, tensor in loaded.state_dict().items()
     )

@@ -26,7 +26,7 @@ from gesso.commands._starts import find_start, find_starts, read_recipe, split_n
 from gesso.commands.compare import compare, listed
 from gesso.commands.finetune import start as starting_network
 from gesso.data.layouts import Pair, find_pairs
-from gesso.functional.processes import sharers
+from gesso.functional.processes import local_processes
 from gesso.functional.random import generator_for
 from gesso.training.finetune_module import FinetuneModule
 from tests._processes import wait_for_child
@@ -569,9 +569,9 @@ def test_jobs_run_side_by_side_in_processes_of_their_own(tmp_path):
 
 
 def test_jobs_share_the_processor_and_the_memory(monkeypatch):
-    environment, alone = _jobs.environment(1, 2), sharers()
+    environment, alone = _jobs.environment(1, 2), local_processes()
     monkeypatch.setattr(os, "environ", environment)
-    assert sharers() == 2 * alone
+    assert local_processes() == 2 * alone
     if torch.cuda.is_available():
         assert environment["CUDA_VISIBLE_DEVICES"]
     else:

@@ -20,7 +20,7 @@ from gesso.data.decoded import Decoded, KeptOnDiskWarning
 from gesso.data.io import read_array, write_image
 from gesso.data.mapped import Mapped, cache_folder
 from gesso.data.origins import Planes, Views, read_pixels
-from gesso.functional.processes import RUNS_BESIDE
+from gesso.functional.processes import PARALLEL_RUNS
 
 
 def write(path: Path, height: int = 16, width: int = 24, *, bits: int = 8, channels: int = 3, seed: int = 0) -> Path:
@@ -180,7 +180,7 @@ def test_sets_of_one_process_share_its_room(photos, no_memory, monkeypatch):
 TWO_OF_A_RUN = {"RANK": 1, "WORLD_SIZE": 4, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}
 
 
-@pytest.mark.parametrize("variables", [TWO_OF_A_RUN, {RUNS_BESIDE: 2}])
+@pytest.mark.parametrize("variables", [TWO_OF_A_RUN, {PARALLEL_RUNS: 2}])
 def test_the_processes_of_a_run_and_runs_side_by_side_share_the_memory(photos, no_memory, monkeypatch, variables):
     monkeypatch.setattr(decoded_module, "free_memory", lambda: 4 * 5000)
     monkeypatch.setenv("GESSO_CACHE", "")

@@ -190,8 +190,8 @@ def test_what_the_loss_of_the_turn_does_not_reach_stays_as_it_is(mode, generatio
         assert any(name.startswith("classifier.") for name in moved) is classify
         assert ("backbone.output.weight" in moved) is generate
         assert "backbone.down.weight" in moved
-    assert dcpt.idle_parameters
-    assert not DCPT(Plain()).idle_parameters
+    assert dcpt.find_unused_parameters
+    assert not DCPT(Plain()).find_unused_parameters
 
 
 def test_classification_reaches_the_features_but_not_the_head():

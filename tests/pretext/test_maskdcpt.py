@@ -89,7 +89,7 @@ def test_the_decoders_have_a_rate_and_a_decay_of_their_own():
     pretext(batch(), generator_for(0))["loss"].backward()
     assert pretext.backbone.output.weight.grad is None
     assert all(parameter.grad is not None for parameter in decoders["params"])
-    assert pretext.keepsakes().keys() == {"classifier"}
+    assert pretext.extra_modules().keys() == {"classifier"}
 
 
 def test_a_hidden_patch_is_within_reach_of_the_cnn_and_not_of_one_convolution():

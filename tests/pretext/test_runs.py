@@ -11,7 +11,7 @@ from gesso import cli
 from gesso.functional.random import kept, part_of_batch
 from gesso.pretext import list_pretexts
 from gesso.sources import list_sources
-from gesso.training.callbacks import Keep
+from gesso.training.callbacks import SaveCheckpoint
 
 NETWORK = {"width": 8, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
 SMALL = {"backbone": "nafnet_tiny", "backbone_args": NETWORK, "precision": "float32", "sample_every": 0}
@@ -30,12 +30,12 @@ OPTIONS = {
 
 @pytest.mark.parametrize("name", list_pretexts())
 def test_killed_and_resumed_it_ends_with_the_same_bits_and_can_be_finetuned(name, tmp_path, monkeypatch, capsys):
-    def save_and_copy(self, trainer, module, save=Keep.save):
+    def save_and_copy(self, trainer, module, save=SaveCheckpoint.save):
         save(self, trainer, module)
         if module.step == 2 and not (tmp_path / "killed").exists():
             shutil.copytree(self.out, tmp_path / "killed")  # what a kill after this step leaves
 
-    monkeypatch.setattr(Keep, "save", save_and_copy)
+    monkeypatch.setattr(SaveCheckpoint, "save", save_and_copy)
     recipe = {"pretext": name, "pretext_args": OPTIONS.get(name, {}), "images": "leaves", "crop_size": 24}
     recipe |= {"batch_size": 2, "steps": 3, "save_every": 2} | SMALL
     path = gesso.pretrain(out=tmp_path / "run", **recipe)

@@ -19,7 +19,7 @@ from gesso.backbones import create_backbone
 from gesso.commands.evaluate import evaluate
 from gesso.commands.refine import refine
 from gesso.commands.restore import restore
-from gesso.functional.processes import place
+from gesso.functional.processes import rank_info
 from gesso.training.callbacks import Samples
 from tests._networks import photo_like
 
@@ -56,7 +56,7 @@ def refine_by_images(data: Path, out: Path, **more: Any) -> None:
     read = gesso.read_image
 
     def noted(image: Path) -> torch.Tensor:
-        with (out / f"looked_at_{place().rank}").open("a") as file:
+        with (out / f"looked_at_{rank_info().rank}").open("a") as file:
             file.write(f"{image.name}\n")
         return read(image)
 

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 import gesso
-from gesso.functional.processes import Place, place, share_of
+from gesso.functional.processes import RankInfo, rank_info, shard
 from gesso.training.launch import ProcessError, has_to_launch, launch, portable
 from tests._processes import HANGS, end, is_alive, wait_until
 from tests.training._launched import fail_on_the_second, vanish_on_the_second
@@ -21,9 +21,9 @@ SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_
 def test_launchers_say_where_a_process_stands(monkeypatch, variables):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert place() == Place(rank=5, world=8, local_rank=1, local_world=4)
-    assert place().nodes == 2
-    assert share_of(range(20)) == range(5, 20, 8)
+    assert rank_info() == RankInfo(rank=5, world_size=8, local_rank=1, local_world_size=4)
+    assert rank_info().nodes == 2
+    assert shard(range(20)) == range(5, 20, 8)
     assert not has_to_launch({})
     assert not has_to_launch({"devices": 4, "num_nodes": 2})
     with pytest.raises(ValueError, match="asked for 3 on each of 2 machines, but 8 processes have been started"):
@@ -33,7 +33,7 @@ def test_launchers_say_where_a_process_stands(monkeypatch, variables):
 def test_a_shell_inside_an_allocation_is_alone(monkeypatch):
     for name, value in (SLURM | {"SLURM_JOB_NAME": "interactive"}).items():
         monkeypatch.setenv(name, value)
-    assert place() == Place()
+    assert rank_info() == RankInfo()
     assert has_to_launch({"devices": 2, "accelerator": "cpu"})
 
 

@@ -18,7 +18,7 @@ from gesso import checkpoint
 from gesso.backbones import create_backbone
 from gesso.commands.refine import refine
 from gesso.training import callbacks, finetune_module, table
-from gesso.training.callbacks import Keep, Samples
+from gesso.training.callbacks import Samples, SaveCheckpoint
 from gesso.training.launch import stop_signals
 from tests._networks import photo_like
 from tests._processes import wait_for_child
@@ -150,8 +150,8 @@ def named(name: str, count: int = 1) -> Callable[..., bool]:
 
 Tuned = finetune_module.FinetuneModule
 MOMENTS: dict[str, Callable[[], tuple[Any, str, Any]]] = {
-    "before the state is written": lambda: killing(Keep, "save", at(2)),
-    "behind the state, before anything that is due": lambda: killing(Keep, "save", at(2), after=True),
+    "before the state is written": lambda: killing(SaveCheckpoint, "save", at(2)),
+    "behind the state, before anything that is due": lambda: killing(SaveCheckpoint, "save", at(2), after=True),
     "before validation": lambda: killing(Tuned, "measure", of_module(2)),
     "within validation": lambda: killing(Tuned, "score", of_module(4)),
     "within a picture of validation": lambda: killing(finetune_module, "write_sheet", named("0000.png", 2)),
@@ -168,8 +168,8 @@ MOMENTS: dict[str, Callable[[], tuple[Any, str, Any]]] = {
     "before the last validation": lambda: killing(Tuned, "measure", of_module(4)),
     "behind the last validation": lambda: killing(Tuned, "measure", of_module(4), after=True),
     "within the last sheet": lambda: killing(callbacks, "write_sheet", named("000004.png")),
-    "before the last state": lambda: killing(Keep, "on_train_end", at(4)),
-    "behind the last state": lambda: killing(Keep, "on_train_end", at(4), after=True),
+    "before the last state": lambda: killing(SaveCheckpoint, "on_train_end", at(4)),
+    "behind the last state": lambda: killing(SaveCheckpoint, "on_train_end", at(4), after=True),
 }
 OF_PRETRAINING = [name for name in MOMENTS if not any(word in name for word in ("valid", "best", "images.csv"))]
 
