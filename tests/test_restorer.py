@@ -143,7 +143,7 @@ def test_bf16_does_not_round_the_image_itself():
 def test_bf16_of_a_paper_transfer():
     torch.manual_seed(0)
     inner = create_backbone("restormer_tiny", dim=8, out_channels=64, image_residual=False)
-    net, image = PaperTransfer.around(inner), photo_like(3, 40, 50)
+    net, image = PaperTransfer(inner), photo_like(3, 40, 50)
     assert psnr(Restorer(net, precision="bf16")(image), Restorer(net, precision="float32")(image)) > 45
 
 

@@ -11,7 +11,7 @@ from gesso.backbones._base import Backbone
 from gesso.functional.building import building
 
 __all__ = ["Backbone", "BackboneSpec", "backbone_classes", "create_backbone", "list_backbones", "open_backbone"]
-__all__ += ["spell_backbone", "spell_object"]
+__all__ += ["network_class", "spell_backbone", "spell_object"]
 
 OBJECT = "an object of"  # begins what records say of a network that was no name
 
@@ -19,6 +19,23 @@ OBJECT = "an object of"  # begins what records say of a network that was no name
 def backbone_classes() -> dict[str, type[Backbone]]:
     """Every backbone class of the folder by class name."""
     return cast("dict[str, type[Backbone]]", _discovery.classes("backbones", Backbone))
+
+
+def network_class(name: str) -> type[Backbone]:
+    """The class that a file calls by this name, of gesso or, as `module:Class`, the user's; importing that runs it.
+
+    Raises:
+        UnknownNameError: if gesso has no such class.
+        ValueError: if there is no such module, or no `Backbone` of the name in it.
+    """
+    from gesso.backbones._transfer import PaperTransfer
+
+    known: dict[str, type[Backbone]] = {**backbone_classes(), PaperTransfer.__name__: PaperTransfer}
+    if name in known:
+        return known[name]
+    if not _discovery.CODE.fullmatch(name):
+        raise _discovery.UnknownNameError(f"unknown network {name!r}; {_discovery.suggest(name, known)}")
+    return cast("type[Backbone]", _discovery.load_class(name, Backbone, "backbone"))
 
 
 def list_backbones() -> list[str]:
@@ -32,7 +49,8 @@ def create_backbone(name: str, **options: Any) -> Backbone:
     `image_channels` says for every network how many channels its images have, in and out: 1 for grey, 4 for the planes
     of a RAW file or for RGB with infrared. Its own option for that is another word in each.
 
-    A name like `package.module:Class` builds a module of your own with these options, see `gesso.wrap`.
+    A name like `package.module:Class` builds a class of your own with these options: a subclass of `Backbone`, or any
+    module, see `gesso.wrap`.
 
     Raises:
         UnknownNameError: for an unknown name or option, with the nearest match.
@@ -46,7 +64,7 @@ def create_backbone(name: str, **options: Any) -> Backbone:
         4
     """
     if ":" in name:
-        return backbone_classes()["External"](target=name, arguments=options)
+        return build_own(_discovery.load_class(name, nn.Module, "backbone"), options, name)
     for network in backbone_classes().values():
         if name in network.variants:
             given, options = options, network.variants[name] | options
@@ -59,7 +77,7 @@ def create_backbone(name: str, **options: Any) -> Backbone:
 
 
 def open_backbone(spec: BackboneSpec, options: dict[str, Any] | None = None) -> Backbone:
-    """The network that a verb is given: built by its name, or a copy of an object, which stays as it is.
+    """The network that a verb is given: built by name or class, or a copy of an object, which stays as it is.
 
     Raises:
         UnfitModuleError: if the object has no seam between features and a last convolution, see `gesso.wrap`.
@@ -69,17 +87,41 @@ def open_backbone(spec: BackboneSpec, options: dict[str, Any] | None = None) -> 
         if spec.startswith(OBJECT):
             raise ValueError(f"backbone: {spec}; give the object again, in Python")
         return create_backbone(spec, **(options or {}))
+    if isinstance(spec, type):
+        return build_own(spec, options or {}, spec.__name__)
     if options:
         raise ValueError(f"backbone_args: options are for a name; the {type(spec).__name__} given is built already")
+    if not isinstance(spec, nn.Module):
+        raise ValueError(f"backbone: expected a name, an nn.Module or its class, got a {type(spec).__name__}")
     from gesso.backbones.external import wrap
 
     module = copy.deepcopy(spec)
     return module if isinstance(module, Backbone) else wrap(module)
 
 
+def build_own(kind: type[nn.Module], options: dict[str, Any], name: str) -> Backbone:
+    """A network of a class of the user's: a `Backbone` as it is, any other module wrapped.
+
+    Raises:
+        ValueError: if it is no class of modules, or does not take the options.
+    """
+    from gesso.backbones.external import External
+
+    if not issubclass(kind, nn.Module):
+        raise ValueError(f"backbone {name}: expected a subclass of nn.Module, got the class {kind.__name__}")
+    if not issubclass(kind, Backbone):
+        target = _discovery.spell_code(kind)
+        return External(target, options) if target else External(kind(**options))
+    _discovery.check_options(kind.__init__, options, name)
+    with building(name, options, "its constructor says what it takes"):
+        return kind(**options)
+
+
 def spell_backbone(spec: BackboneSpec) -> str:
     """What a network is called in lines for people: its name, or the class of an object."""
-    return spec if isinstance(spec, str) else type(getattr(spec, "module", spec)).__name__
+    if isinstance(spec, str | type):
+        return spec if isinstance(spec, str) else spec.__name__
+    return type(getattr(spec, "module", spec)).__name__
 
 
 def spell_object(thing: Any) -> str:

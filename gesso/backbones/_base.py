@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from gesso._discovery import spell_code
 from gesso.functional.mimetic import AttentionWeights, draw_attention, draw_depthwise
 from gesso.functional.padding import pad, round_up
 
@@ -74,9 +75,20 @@ class Backbone(nn.Module):
             bound.apply_defaults()
             build(self, *args, **kwargs)
             if type(self) is cls:
-                self.options = {name: value for name, value in bound.arguments.items() if name != "self"}
+                given = {name: value for name, value in bound.arguments.items() if name != "self"}
+                self.options = self.spell_options(given)
 
         cls.__init__ = remember
+
+    @classmethod
+    def spell_class(cls) -> str:
+        """What a file calls this class: a network of gesso by its name, one of the user's `module:Class`."""
+        ours = cls.__module__.startswith("gesso.")
+        return cls.__name__ if ours else spell_code(cls) or cls.__name__
+
+    def spell_options(self, given: dict[str, Any]) -> dict[str, Any]:
+        """What `options` records of the constructor's arguments: for networks that take one that no file can hold."""
+        return given
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuses a layer by a name that this class needs: PyTorch would keep it where nobody finds it again."""

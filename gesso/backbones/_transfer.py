@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,31 +41,25 @@ class PaperTransfer(Backbone):
     super-resolution, layers that enlarge stand before it, as in DegAE's class.
 
     Args:
-        network: class of the pre-trained network, as `Restormer`.
-        options: its constructor options, 64 output channels and no image residual among them.
+        network: class of the pre-trained network, as `Restormer`; or the network itself, whose weights are shared.
+        options: the constructor options of the class, 64 output channels and no image residual among them.
         out_channels: channels of the image.
         enlarge: output side / output side of the network: 1, 2, 3 or 4.
     """
 
     head_keys = ("conv_last.",)
 
-    def __init__(self, network: str, options: Mapping[str, Any], out_channels: int = 3, enlarge: int = 1) -> None:
+    def __init__(
+        self,
+        network: str | Backbone,
+        options: Mapping[str, Any] | None = None,
+        out_channels: int = 3,
+        enlarge: int = 1,
+    ) -> None:
         super().__init__()
-        from gesso.backbones import backbone_classes  # the folder is complete only after this file
+        from gesso.backbones import network_class  # the folder is complete only after this file
 
-        self._adopt(backbone_classes()[network](**options), out_channels, enlarge)
-
-    @classmethod
-    def around(cls, backbone: Backbone, out_channels: int = 3, enlarge: int = 1) -> Self:
-        """The model around a network that exists already; its weights are shared, not copied."""
-        net = cls.__new__(cls)
-        nn.Module.__init__(net)
-        net._adopt(backbone, out_channels, enlarge)
-        network, options = type(backbone).__name__, backbone.options
-        net.options = {"network": network, "options": options, "out_channels": out_channels, "enlarge": enlarge}
-        return net
-
-    def _adopt(self, backbone: Backbone, out_channels: int, enlarge: int) -> None:
+        backbone = network if isinstance(network, Backbone) else network_class(network)(**(options or {}))
         if enlarge not in (1, 2, 3, 4):
             raise ValueError(f"enlarge: expected 1, 2, 3 or 4, got {enlarge}")
         self.backbone = backbone
@@ -80,12 +74,16 @@ class PaperTransfer(Backbone):
         self.find_unused_parameters = backbone.find_unused_parameters
         self.scale = backbone.scale * enlarge
 
+    def spell_options(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The class and the options of a network that was given itself."""
+        return given | {"network": self.backbone.spell_class(), "options": self.backbone.options}
+
     @classmethod
     def for_images(cls, options: Mapping[str, Any], channels: int) -> dict[str, Any]:
         """Constructor options of the same model for images with so many channels, see `Backbone.for_images`."""
-        from gesso.backbones import backbone_classes
+        from gesso.backbones import network_class
 
-        network = backbone_classes()[options["network"]]
+        network = network_class(options["network"])
         inner = network.for_images(options["options"], channels)
         had, out = options["options"][network.input_option], options["out_channels"]
         return {**options, "options": inner, "out_channels": channels if out == had else out}

@@ -5,7 +5,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -72,11 +72,12 @@ class External(Backbone):
     """A module of the user's own. Its one feature map is what enters its last convolution.
 
     Where that is, whether the image is added, the scale and the sides that the module takes are found by running it on
-    random images. A file of it holds the module's own state dict. The module's parameters are shared, not copied.
+    random images. Its parameters have the names that they have in the module, in files and in memory; they are shared,
+    not copied.
 
     Args:
-        target: the module's class, as `package.module:Class`.
-        arguments: what to build it with.
+        target: the module's class, as `package.module:Class`; or the module itself.
+        arguments: what to build the class with.
         last: name of its last convolution; none: the last one to run that explains the output.
         out_channels: channels of a new last convolution; none: it keeps its own.
         image_residual: whether the image is added to the output; none: as the module does.
@@ -91,41 +92,47 @@ class External(Backbone):
 
     def __init__(
         self,
-        target: str,
+        target: str | nn.Module,
         arguments: Mapping[str, Any] | None = None,
         last: str | None = None,
         out_channels: int | None = None,
         image_residual: bool | None = None,
     ) -> None:
         super().__init__()
-        self.options = {}
-        self._adopt(build(target, arguments or {}), last)
-        if out_channels is not None:
-            self.replace_last(out_channels, image_residual=bool(image_residual))
-        elif image_residual is not None:
-            self.image_residual = image_residual
-
-    @classmethod
-    def around(cls, module: nn.Module, last: str | None = None) -> Self:
-        """The backbone around a module that exists already."""
-        net = cls.__new__(cls)
-        nn.Module.__init__(net)
-        net._adopt(module, last)
-        kind = type(module)
-        net.options = {"target": f"{kind.__module__}:{kind.__qualname__}", "arguments": None, "last": last}
-        return net
-
-    def _adopt(self, module: nn.Module, last: str | None) -> None:
-        """Finds the seam, and takes over the module's parameters under their own names."""
+        module = target if isinstance(target, nn.Module) else build(target, arguments or {})
         self.seam = seam = find_seam(module, last)
         self.head_keys, self.channels = (f"{seam.last}.",), [convolution_of(module, seam.last).in_channels]
         self.first_keys = (f"{seam.first}.",) if seam.first else ()
         self.in_channels, self.out_channels = seam.in_channels, seam.out_channels
         self.scale, self.size_multiple, self.image_residual = seam.scale, seam.size_multiple, seam.skip != "none"
-        self.training = module.training
-        self.hidden = (module,)  # a tuple, so that it is no child whose names would get a prefix
-        for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
-            self.__dict__[name] = module.__dict__[name]
+        self.module, self.training, self.options = module, module.training, {}
+        self.register_state_dict_post_hook(drop_prefix)
+        self.register_load_state_dict_pre_hook(add_prefix)
+        if out_channels is not None:
+            self.replace_last(out_channels, image_residual=bool(image_residual))
+        elif image_residual is not None:
+            self.image_residual = image_residual
+
+    def spell_options(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The class of a module that was given itself."""
+        kind = type(given["target"])
+        return given if kind is str else given | {"target": f"{kind.__module__}:{kind.__qualname__}"}
+
+    def __getattr__(self, name: str) -> Any:
+        """The module's parts by their own names: `functional_call` looks parameters up so."""
+        if name != "module" and name in (parts := dict(self.module.named_children())):
+            return parts[name]
+        return super().__getattr__(name)
+
+    def named_modules(
+        self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Module]]:
+        """All parts, by the names that they have in the module: those of the parameters follow from them."""
+        memo = set() if memo is None else memo
+        if self not in memo:
+            memo |= {self} if remove_duplicate else set()
+            yield prefix, self
+            yield from self.module.named_modules(memo, prefix, remove_duplicate)
 
     @classmethod
     def for_images(cls, options: Mapping[str, Any], channels: int) -> dict[str, Any]:
@@ -133,11 +140,6 @@ class External(Backbone):
         raise ValueError(
             f"image_channels: {options['target']} has a word of its own for its {channels} channels; give that"
         )
-
-    @property
-    def module(self) -> nn.Module:
-        """The module itself."""
-        return self.hidden[0]
 
     @property
     def report(self) -> str:
@@ -173,7 +175,6 @@ class External(Backbone):
 
     def features(self, image: Tensor) -> list[Tensor]:
         """What enters the last convolution, alone; the module runs no further than that."""
-        self.module.training = self.training
         return [before(self.module, self.head_conv, image.clone() if self.seam.writes else image)]
 
     def reconstruct(self, feature: Tensor, image: Tensor) -> Tensor:
@@ -215,7 +216,20 @@ def wrap(module: nn.Module, last: str | None = None) -> External:
         >>> net.seam.last, net.image_residual, net.scale, net.size_multiple
         ('2', False, 1, 1)
     """
-    return External.around(module, last)
+    return External(module, last=last)
+
+
+def drop_prefix(net: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
+    """Gives the entries of an `External`'s state dict the names that they have in its module."""
+    inside = f"{prefix}module."
+    for key in [key for key in state if key.startswith(inside)]:
+        state[prefix + key.removeprefix(inside)] = state.pop(key)
+
+
+def add_prefix(net: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Gives the entries of such a state dict the names under which PyTorch looks for them in an `External`."""
+    for key in [key for key in state if key.startswith(prefix)]:
+        state[f"{prefix}module.{key.removeprefix(prefix)}"] = state.pop(key)
 
 
 def build(target: str, arguments: Mapping[str, Any]) -> nn.Module:

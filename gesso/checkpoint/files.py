@@ -95,7 +95,7 @@ def description(backbone: Backbone) -> dict[str, Any]:
     """What a header says of a network: its class, the name of the published size that it is, and its options."""
     network, options = type(backbone), plain(backbone.options)
     names = [name for name, variant in network.variants.items() if plain(with_defaults(network, variant)) == options]
-    return {"backbone": network.__name__, "variant": names[0] if names else None, "options": options}
+    return {"backbone": network.spell_class(), "variant": names[0] if names else None, "options": options}
 
 
 def with_defaults(network: type[Backbone], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from gesso import _discovery
-from gesso.backbones import Backbone, backbone_classes
+from gesso.backbones import Backbone, backbone_classes, network_class
 from gesso.backbones._channels import Adapted, adapt
 from gesso.backbones._transfer import PaperTransfer
 from gesso.checkpoint.files import CheckpointError, State, description, read_header, read_states, with_defaults
@@ -214,11 +214,12 @@ def _by_header(
     state = next(iter(states.values()))
     known = {**backbone_classes(), PaperTransfer.__name__: PaperTransfer, Refined.__name__: Refined}
     name, options = header.get("backbone", "none"), header.get("options", {})
-    if name not in known:
+    own = bool(_discovery.CODE.fullmatch(name))
+    if name not in known and not own:
         hint = _discovery.suggest(name, known)
         raise CheckpointError(f"{path}: its network is {name}, which this gesso does not have; {hint}")
-    network = known[name]
-    _check_trust(options, facts, path)
+    _check_trust(name, options, facts, path)
+    network = network_class(name) if own else known[name]
     with within(state, path, f"header of a {name} with {options}"):
         options, facts = for_images(network, options, facts)
         _discovery.check_options(network.__init__, facts, network.__name__)
@@ -240,18 +241,23 @@ def for_images(
     return network.for_images(options, facts["image_channels"]), others
 
 
-def _check_trust(options: dict[str, Any], facts: dict[str, Any], path: str | Path) -> None:
+def _check_trust(name: str, options: dict[str, Any], facts: dict[str, Any], path: str | Path) -> None:
     """Checks that a class of the user's own, which runs as code, is named by the user and not by the file alone.
+
+    It is a `Backbone` of the user's, or a module that one of gesso's wraps (`target`), at the top or inside a transfer
+    or a refined model. The fact `target` is taken out unless the network itself has an option of this name.
 
     Raises:
         CheckpointError: if the file names one and the fact `target` does not.
     """
-    inner = options
-    while "target" not in inner and isinstance(inner.get("options"), dict):
-        inner = inner["options"]  # a network inside a transfer or a refined model
-    target = inner.get("target")
-    if target is None or facts.get("target") == target:
-        if inner is not options:
+    targets, inner = [name], options
+    while isinstance(inner, dict):
+        targets += [inner.get("network"), inner.get("target")]
+        inner = inner.get("options")
+    targets = [one for one in targets if isinstance(one, str) and _discovery.CODE.fullmatch(one)]
+    target = next((one for one in targets if facts.get("target") != one), None)
+    if target is None:
+        if targets and "target" not in options:
             facts.pop("target", None)
         return
     raise CheckpointError(
@@ -348,7 +354,7 @@ def _with_decoder(backbone: Backbone, path: str | Path) -> PaperTransfer:
         state = {key: tensor for key, tensor in state.items() if not key.startswith("HRconv.")}  # there, but unused
     first = state["conv_last.weight" if enlarge == 1 else "conv_first.weight"]
     backbone = backbone.encoder_for(first.shape[1])
-    net = PaperTransfer.around(backbone, out_channels=len(state["conv_last.weight"]), enlarge=enlarge)
+    net = PaperTransfer(backbone, out_channels=len(state["conv_last.weight"]), enlarge=enlarge)
     names = {key: key if key.startswith("conv_last.") else f"enlarge.{key}" for key in state}
     head = {names[key]: tensor for key, tensor in state.items()}
     fit = Fit.of(net, {f"backbone.{key}": tensor for key, tensor in backbone.state_dict().items()} | head)

@@ -220,7 +220,7 @@ def start(
     if transfer == "paper":
         images = net.in_channels
         net.replace_last(net.encoder_channels, image_residual=False)
-        net = PaperTransfer.around(net, images, enlarge)
+        net = PaperTransfer(net, out_channels=images, enlarge=enlarge)
     kept = set()
     if init == MIMETIC:
         net.draw_mimetic()

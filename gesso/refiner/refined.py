@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gesso.backbones import Backbone, backbone_classes
-from gesso.backbones._transfer import PaperTransfer
+from gesso.backbones import Backbone, network_class
 from gesso.functional.checks import check_choice
 from gesso.functional.snr import snr_peak
 from gesso.refiner.priors import Load, Prior, is_code, open_prior
@@ -27,8 +26,8 @@ class Refined(Backbone):
     feature that was stored in training.
 
     Args:
-        network: class of the restorer, as `Restormer`.
-        options: its constructor options.
+        network: class of the restorer, as `Restormer`; or the restorer itself, which is shared, not copied.
+        options: the constructor options of the class.
         refiner: options of `PTGRM`.
         prior: where the prior comes from (see `gesso.refiner.priors`); "mean": its stored mean feature; "none": none.
         fingerprint: what tells the prior from others, `Prior.fingerprint`.
@@ -39,17 +38,21 @@ class Refined(Backbone):
 
     def __init__(
         self,
-        network: str,
-        options: Mapping[str, Any],
-        refiner: Mapping[str, Any],
+        network: str | Backbone,
+        options: Mapping[str, Any] | None = None,
+        refiner: Mapping[str, Any] | None = None,
         prior: str = "mean",
         fingerprint: str = "",
         prior_view: View = "crop",
         level: Level = "image",
     ) -> None:
         super().__init__()
-        known = {**backbone_classes(), PaperTransfer.__name__: PaperTransfer}
-        self._adopt(known[network](**options), PTGRM(**refiner), prior_view, level)
+        backbone = network if isinstance(network, Backbone) else network_class(network)(**(options or {}))
+        self._adopt(backbone, PTGRM(**(refiner or {})), prior_view, level)
+
+    def spell_options(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The class and the options of a restorer that was given itself."""
+        return given | {"network": self.backbone.spell_class(), "options": self.backbone.options}
 
     @classmethod
     def around(
@@ -76,18 +79,8 @@ class Refined(Backbone):
         if refiner.get("prior_dim", prior_dim) != prior_dim:
             raise ValueError(f"prior_dim: {refiner['prior_dim']}, but the prior says {prior_dim} numbers of an image")
         refiner |= {"prior_dim": prior_dim, **channels}
-        net = cls.__new__(cls)
-        nn.Module.__init__(net)
-        net._adopt(backbone, PTGRM(**refiner), prior_view, level)
-        net.options = {
-            "network": type(backbone).__name__,
-            "options": backbone.options,
-            "refiner": refiner,
-            "prior": "none" if prior is None else prior.source,
-            "fingerprint": "" if prior is None else prior.fingerprint(),
-            "prior_view": prior_view,
-            "level": level,
-        }
+        source, digits = ("none", "") if prior is None else (prior.source, prior.fingerprint())
+        net = cls(backbone, None, refiner, source, digits, prior_view, level)
         if prior is not None and net.refiner.concat == "map":
             prior.map(torch.full((1, 3, 64, 64), 0.5, device=prior.device))  # can it?
         net.prior = prior

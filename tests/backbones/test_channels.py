@@ -122,7 +122,7 @@ def test_features_of_rgb_prime_other_channels_and_the_report_says_so(tmp_path, c
     assert "intro.weight" in str(report)
     head = create_backbone("nafnet_tiny", image_channels=channels)
     head.replace_last(64, image_residual=False)
-    paper = PaperTransfer.around(head, channels)
+    paper = PaperTransfer(head, None, channels)
     assert "backbone.intro.weight" in load_features(paper, tmp_path / "ifp.safetensors").loaded
     assert torch.equal(paper.backbone.intro.weight, net.intro.weight)
 
@@ -139,7 +139,7 @@ def test_the_last_convolution_is_kept_where_asked(tmp_path):
 def test_the_model_of_the_papers_is_adapted_too(tmp_path):
     encoder = trained("restormer_tiny")
     encoder.replace_last(16, image_residual=False)
-    net = PaperTransfer.around(encoder).eval()
+    net = PaperTransfer(encoder).eval()
     save(net, tmp_path / "paper.safetensors")
     net, grey = net.double(), load(tmp_path / "paper.safetensors", image_channels=1).double().eval()
     image = torch.rand(1, 1, 16, 16, dtype=torch.float64)

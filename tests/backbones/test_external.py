@@ -188,7 +188,7 @@ def test_a_class_is_named_like_a_backbone(package, tmp_path):
 
 def test_a_file_alone_runs_no_code(package, tmp_path):
     checkpoint.save(create_backbone(package), tmp_path / "own.safetensors")
-    checkpoint.save(PaperTransfer.around(create_backbone(package)), tmp_path / "paper.safetensors")
+    checkpoint.save(PaperTransfer(create_backbone(package)), tmp_path / "paper.safetensors")
     sys.modules.pop("ownnets")
     for name in ("own", "paper"):
         with pytest.raises(

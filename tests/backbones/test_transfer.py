@@ -19,7 +19,7 @@ class Nothing(Backbone):
 
 
 def head(channels, scale, out_channels=3):
-    return PaperTransfer.around(Nothing(channels), out_channels, scale)
+    return PaperTransfer(Nothing(channels), None, out_channels, scale)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
@@ -49,7 +49,7 @@ def test_both_files_of_degae_open_and_are_written_again(tmp_path, name, scale):
     swinir = {"body_only": True, "img_size": 16, "depths": (2,), "num_heads": (4,)}
     options = swinir if name == "swinir_tiny" else {"out_channels": 64, "image_residual": False}
     encoder = create_backbone(name, **options)
-    net = PaperTransfer.around(encoder, enlarge=scale).eval()
+    net = PaperTransfer(encoder, enlarge=scale).eval()
     first, second = export(net, tmp_path / "official.pth", "degae")
     facts = {"depths": (2,), "num_heads": (4,)} if name == "swinir_tiny" else {}
     again = load(first, decoder=second, **facts).eval()

@@ -37,7 +37,7 @@ def test_a_pretrained_network_goes_back_to_ifp_and_mfm(tmp_path, pretrained, net
 
 
 def test_degae_gets_two_flat_files_with_the_layer_it_never_uses(tmp_path, pretrained):
-    net = PaperTransfer.around(pretrained)
+    net = PaperTransfer(pretrained)
     encoder, decoder = export(net, tmp_path / "400.pth", "degae")
     assert (encoder.name, decoder.name) == ("400_E.pth", "400_De1.pth")
     assert same(torch.load(encoder, weights_only=True), pretrained.state_dict())
@@ -76,7 +76,7 @@ def test_formats_that_a_network_does_not_have_are_refused(tmp_path, net, pretrai
         export(net, tmp_path / "x.pth", "degae")
     for format in ("official", "basicsr"):
         with pytest.raises(CheckpointError, match="use degae, encoder, onnx or safetensors"):
-            export(PaperTransfer.around(pretrained), tmp_path / "x.pth", format)
+            export(PaperTransfer(pretrained), tmp_path / "x.pth", format)
     with pytest.raises(ValueError, match="format: expected official, basicsr"):
         export(net, tmp_path / "x.pth", "caffe")
     assert list(tmp_path.iterdir()) == []

@@ -214,7 +214,7 @@ def test_tensors_of_nothing_known_are_refused(tmp_path, net):
 
 def test_a_paper_transfer_keeps_the_whole_pretrained_network(tmp_path, pretrained):
     save(pretrained, tmp_path / "ifp.safetensors")
-    net = PaperTransfer.around(pretrained.twin())
+    net = PaperTransfer(pretrained.twin())
     report = load_features(net, tmp_path / "ifp.safetensors")
     assert report.relearned == ["conv_last.weight", "conv_last.bias"]
     assert same(net.backbone.state_dict(), pretrained.state_dict())
@@ -222,30 +222,30 @@ def test_a_paper_transfer_keeps_the_whole_pretrained_network(tmp_path, pretraine
 
 def test_a_paper_transfer_from_official_weights_learns_the_64_channels_too(tmp_path, net, pretrained):
     torch.save({"params": net.state_dict()}, tmp_path / "official.pth")
-    report = load_features(PaperTransfer.around(pretrained), tmp_path / "official.pth")
+    report = load_features(PaperTransfer(pretrained), tmp_path / "official.pth")
     assert report.relearned == ["backbone.output.weight", "conv_last.weight", "conv_last.bias"]
 
 
 def test_a_paper_transfer_opens_by_its_header(tmp_path, pretrained):
-    net = PaperTransfer.around(pretrained)
+    net = PaperTransfer(pretrained)
     save(net, tmp_path / "paper.safetensors", transfer="paper")
     again = load(tmp_path / "paper.safetensors")
     image = torch.rand(1, 3, 21, 30)
     with torch.no_grad():
         assert torch.equal(again(image), net(image))
-    other = PaperTransfer.around(pretrained.twin())
+    other = PaperTransfer(pretrained.twin())
     assert load_features(other, tmp_path / "paper.safetensors").relearned == ["conv_last.weight", "conv_last.bias"]
 
 
 def test_the_network_inside_a_paper_transfer_primes_a_plain_one(tmp_path, net, pretrained):
-    save(PaperTransfer.around(pretrained), tmp_path / "paper.safetensors")
+    save(PaperTransfer(pretrained), tmp_path / "paper.safetensors")
     report = load_features(net, tmp_path / "paper.safetensors")
     assert report.relearned == ["output.weight"]
     assert report.left == ["conv_last.bias", "conv_last.weight", "output.weight"]
 
 
 def test_the_two_files_of_degae_make_one_model(tmp_path, pretrained):
-    net = PaperTransfer.around(pretrained)
+    net = PaperTransfer(pretrained)
     head = wrapped(net.conv_last.state_dict(), "conv_last.")
     unused = {"HRconv.weight": torch.zeros(64, 64, 3, 3), "HRconv.bias": torch.zeros(64)}
     torch.save(pretrained.state_dict(), tmp_path / "E.pth")

@@ -122,7 +122,7 @@ def test_behind_grey_dual_pixel_and_transferred_networks():
     prior = Prior(Brightness(), BRIGHTNESS)
     grey = small_restormer(inp_channels=1, out_channels=1)
     dual = small_restormer(inp_channels=6, dual_pixel_task=True)
-    transferred = PaperTransfer.around(small_restormer(out_channels=64, image_residual=False))
+    transferred = PaperTransfer(small_restormer(out_channels=64, image_residual=False))
     for backbone in (grey, dual, transferred):
         image = torch.rand(1, backbone.in_channels, 16, 24)
         assert refined(backbone, prior)(image).shape == (1, backbone.out_channels, 16, 24)
