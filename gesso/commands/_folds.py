@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from gesso._names import fitting
-from gesso.data.damage import IntegrityCheck
+from gesso.data.integrity import IntegrityCheck
 from gesso.data.io import Picture, atomic_path, write_image, write_picture
 from gesso.data.layouts import Pair, PairBy, find_pairs, find_photos, find_splits
 from gesso.data.origins import declared, read_image

@@ -41,7 +41,7 @@ from gesso.commands._starts import Start, check_unset, find_starts
 from gesso.commands._supervised import check_images
 from gesso.commands.finetune import finetune
 from gesso.commands.finetune import start as starting_network
-from gesso.data.damage import IntegrityCheck
+from gesso.data.integrity import IntegrityCheck
 from gesso.data.io import write_image
 from gesso.data.training_data import whole_pairs
 from gesso.degradations import DegradationSpec

@@ -10,12 +10,12 @@ from typing import Any, Literal
 from gesso import checkpoint as checkpoints
 from gesso.commands._parser import checked
 from gesso.commands._written import Written, check_folder, check_free
+from gesso.data.decoding import read_header
 from gesso.data.encoding import KINDS, check_holds, kind_of
 from gesso.data.folders import find_images
-from gesso.data.headers import ImageError, read_header
 from gesso.data.io import SUFFIXES, Picture, check_white_level, read_picture, write_pages
 from gesso.data.left_out import doubt_of_white, left_out, other_files
-from gesso.data.metadata import LeftOutWarning
+from gesso.data.metadata import ImageError, LeftOutWarning
 from gesso.data.origins import check_channels
 from gesso.functional.processes import all_gather, gather_in_order, shard
 from gesso.functional.resize import imresize

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from gesso.data.decoding import read_header
 from gesso.data.folders import examples, find_images, subfolders
-from gesso.data.headers import read_header
 from gesso.data.io import read_array, to_float
 from gesso.data.names import EXACT, longest_prefix, match
 from gesso.data.sides import Side, side_of, split_of

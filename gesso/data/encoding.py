@@ -11,8 +11,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gesso.data.headers import Header
-from gesso.data.metadata import DESCRIPTIVE, EXIF_IFD, GPS_IFD, LeftOutWarning, Metadata, is_standard, profile_name
+from gesso.data.metadata import (
+    DESCRIPTIVE,
+    EXIF_IFD,
+    GPS_IFD,
+    Header,
+    LeftOutWarning,
+    Metadata,
+    is_standard,
+    profile_name,
+)
 from gesso.data.rasters import encode_pnm
 
 Kind = Literal["png", "jpeg", "tiff", "bmp", "webp", "pnm"]

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from gesso._names import fitting
-from gesso.data.decoding import DEPTHS, decode, decode_bytes
+from gesso.data.decoding import decode
 from gesso.data.encoding import KINDS, check_holds, encode, encode_tiff, kind_of
-from gesso.data.headers import Header, ImageError, tiff_pages
-from gesso.data.metadata import LeftOutWarning, Metadata, read_metadata
+from gesso.data.metadata import DEPTHS, Header, ImageError, LeftOutWarning, Metadata, read_metadata
 
 __all__ = [
     "ImageError",
@@ -104,11 +103,10 @@ def read_picture(
     check_white_level(white_level)
     path = Path(path)
     data = path.read_bytes()
-    array, header = decode_bytes(data, path, max_pixels, page, planes=planes)
+    array, header = decode(data, path, max_pixels, page, planes=planes)
     if planes:
         check_planes(array, header, path)
-    tags = tiff_pages(data)[page] if data[:2] in (b"II", b"MM") else None
-    about = read_metadata(data, tags)
+    about = read_metadata(data, header)
     if about.icc is not None and (header.ink or about.icc[16:20] == b"CMYK"):
         warnings.warn("its CMYK became RGB without its colour profile, which is left out", LeftOutWarning, stacklevel=2)
         about = dataclasses.replace(about, icc=None)
@@ -132,7 +130,7 @@ def read_array(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
     Integers whose white is not the largest of their bits become floats in [0, 1].
     """
-    array, header = decode(Path(path), max_pixels)
+    array, header = decode(Path(path).read_bytes(), Path(path), max_pixels)
     array = array if header.white is None else to_float(array, header.white)
     if array.ndim == 2:
         return np.repeat(array[..., None], 3, axis=2)
@@ -147,7 +145,7 @@ def read_planes(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         FileNotFoundError, ImageError: as `read_picture`, and if the file has not four channels.
     """
-    array, header = decode(Path(path), max_pixels, planes=True)
+    array, header = decode(Path(path).read_bytes(), Path(path), max_pixels, planes=True)
     check_planes(array, header, Path(path))
     return array if header.white is None else to_float(array, header.white)
 

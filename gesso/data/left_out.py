@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
+from gesso.data.decoding import read_header
 from gesso.data.encoding import KINDS
-from gesso.data.headers import ImageError, read_header
+from gesso.data.metadata import ImageError
 from gesso.data.origins import Origin, files_of, in_matlab, read_pixels
 
 LOOKED_AT = 32  # files of 16 bits that are decoded, at most, to see how far their values go

@@ -1,16 +1,15 @@
-"""What an image file says beside its pixels: which way is up, what its colours mean, how large it is on paper, EXIF."""
+"""What an image file says of its pixels: size, depth, which way is up, what colours mean, how large it is on paper."""
 
 import io
 import re
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from gesso.data.headers import Tags, jpeg_segments, png_chunks, tiff_entries, tiff_layout, webp_chunks
-
+DEPTHS = {8: np.uint8, 16: np.uint16, 32: np.float32}
 ORIENTATION = 274
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 316, 33432)  # what EXIF says in a TIFF's own directory
@@ -20,8 +19,41 @@ SIZES = (40962, 40963)  # of the picture, by EXIF
 COLOUR_CHUNKS = (b"cICP", b"gAMA", b"cHRM", b"sRGB", b"mDCV", b"cLLI")  # of PNG, before all pixels
 
 
+class ImageError(ValueError):
+    """A file that cannot be read as an image; the message names the file and what is wrong with it."""
+
+
 class LeftOutWarning(UserWarning):
     """Something that a file says or holds is not carried over."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """Declared properties of an image file.
+
+    Attributes:
+        width: columns as stored, before any rotation that EXIF asks for.
+        height: rows as stored.
+        bits: bits of a decoded channel: 8, 16, or 32 for floats.
+        alpha: whether there is transparency.
+        grey: whether the file is known to have one colour channel (decoders turn grey with alpha into RGBA).
+        white: the stored value of white where it is not the largest of `bits`, as in a PGM with a maximum of 1023.
+        frames: pages of a TIFF, thumbnails left out; frames of an animation.
+        ink: whether the colours are CMYK.
+        planes: whether the reader takes a fourth channel for data rather than alpha.
+        page: the page of a TIFF, as tifffile has it.
+    """
+
+    width: int
+    height: int
+    bits: int = 8
+    alpha: bool = False
+    grey: bool = False
+    white: int | None = None
+    frames: int = 1
+    ink: bool = False
+    planes: bool = False
+    page: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -41,7 +73,38 @@ class Metadata:
     chunks: tuple[tuple[bytes, bytes], ...] = ()
 
 
-def turned_upright(array: np.ndarray, orientation: int) -> np.ndarray:
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and length of the content of every chunk of a PNG, as far as the file goes."""
+    position = 8
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        yield kind, position + 8, length
+        position += 12 + length
+
+
+def webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and length of the content of every chunk of a WebP, as far as the file goes."""
+    position = 12
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, position)
+        yield kind, position + 8, length
+        position += 8 + length + length % 2
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and start of every segment, entropy-coded data skipped, up to the end-of-image marker or the last byte."""
+    # Between segments: any byte but 0 (a stuffed FF), FF (padding) and D0-D7 (restart) makes a marker.
+    pattern = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+    position = 2
+    while match := pattern.search(data, position):
+        marker, start = match[1][0], match.end()
+        yield marker, start
+        if marker == 0xD9 or start + 2 > len(data):
+            return
+        position = start + int.from_bytes(data[start : start + 2], "big")
+
+
+def turn_upright(array: np.ndarray, orientation: int) -> np.ndarray:
     """Pixels (H, W, ...) as EXIF's orientation, 1 to 8, wants them shown; what is no orientation changes nothing."""
     if not 2 <= orientation <= 8:
         return array
@@ -50,22 +113,16 @@ def turned_upright(array: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(array[::down, ::right])
 
 
-def find_orientation(data: bytes, tags: Tags | None = None) -> int:
-    """The orientation that a file asks for, 1 to 8, by EXIF or else XMP, as Pillow reads them; 1 where it does not.
-
-    Args:
-        data: the file.
-        tags: of the page, for TIFF.
-    """
-    if tags is not None:
-        return tags.get(ORIENTATION, (1,))[0]
-    if not _may_be_turned(data):
+def find_orientation(data: bytes, header: Header) -> int:
+    """The orientation that a file asks for, 1 to 8, by EXIF or else XMP, as Pillow reads them; 1 where it does not."""
+    if header.page is None and not _may_be_turned(data):
         return 1
     try:
-        value = _opened(data).getexif().get(ORIENTATION, 1)
+        tag = header.page and header.page.tags.get(ORIENTATION)
+        value = tag.value if tag else 1 if header.page else _opened(data).getexif().get(ORIENTATION, 1)
     except Exception:  # Pillow raises whatever damaged EXIF leads it to; viewers pass over it
         return 1
-    return value if isinstance(value, int) else 1
+    return int(value) if isinstance(value, int) else 1
 
 
 def _may_be_turned(data: bytes) -> bool:
@@ -97,52 +154,51 @@ def _opened(data: bytes) -> Any:
     return kinds.get(data[:2], WebPImagePlugin.WebPImageFile)(io.BytesIO(data))
 
 
-def read_metadata(data: bytes, tags: Tags | None = None) -> Metadata:
-    """The metadata of a file; of a TIFF those of the page with these tags. What cannot be read is left out."""
-    if tags is not None:
-        return _of_tiff(data, tags)
-    if data[:2] not in (b"\x89P", b"\xff\xd8", b"RI"):
-        return Metadata()
+def read_metadata(data: bytes, header: Header) -> Metadata:
+    """The metadata of a file; of a TIFF those of the header's page. What cannot be read is left out."""
     try:
-        image = _opened(data)
-        icc, dpi = image.info.get("icc_profile"), image.info.get("dpi")
-        png = data.startswith(b"\x89PNG")
-        found = [(kind, data[start : start + size]) for kind, start, size in png_chunks(data)] if png else []
-        has_exif = not png or any(_may_say(kind, content[:20]) for kind, content in found)
-        exif = _cleaned(image.getexif()) if has_exif else None
-        if has_exif and dpi is None and image.getexif().get(296, 2) == 2:
-            dpi = tuple(image.getexif().get(tag, 0) for tag in (282, 283))
+        if header.page is not None:
+            return _of_tiff(data, header.page)
+        return _of_picture(data) if data[:2] in (b"\x89P", b"\xff\xd8", b"RI") else Metadata()
     except Exception:  # as in find_orientation
         return Metadata()
+
+
+def _of_picture(data: bytes) -> Metadata:
+    """The metadata of a PNG, JPEG or WebP."""
+    image = _opened(data)
+    icc, dpi = image.info.get("icc_profile"), image.info.get("dpi")
+    png = data.startswith(b"\x89PNG")
+    found = [(kind, data[start : start + size]) for kind, start, size in png_chunks(data)] if png else []
+    has_exif = not png or any(_may_say(kind, content[:20]) for kind, content in found)
+    exif = _cleaned(image.getexif()) if has_exif else None
+    if has_exif and dpi is None and image.getexif().get(296, 2) == 2:
+        dpi = tuple(image.getexif().get(tag, 0) for tag in (282, 283))
     chunks = tuple((kind, content) for kind, content in found if kind in COLOUR_CHUNKS)
     dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None
     return Metadata(icc or None, dpi, exif, chunks)
 
 
-def _of_tiff(data: bytes, tags: Tags) -> Metadata:
-    order, big = tiff_layout(data)
-    places = {tag: (kind, count, start) for tag, kind, count, start in tiff_entries(data, tags[0][0])}
-    icc = None
-    if 34675 in places:
-        _, count, start = places[34675]
-        icc = data[start : start + count] or None
-    dpi = None
-    if 282 in places and 283 in places and tags.get(296, (2,))[0] in (2, 3):
-        ratios = [struct.unpack_from(order + "II", data, places[tag][2]) for tag in (282, 283)]
+def _of_tiff(data: bytes, page: Any) -> Metadata:
+    """The metadata of a page of a TIFF."""
+    icc = page.tags[34675].value if 34675 in page.tags else None
+    dpi, unit = None, int(page.tags[296].value) if 296 in page.tags else 2
+    if 282 in page.tags and 283 in page.tags and unit in (2, 3):
+        ratios = [page.tags[tag].value for tag in (282, 283)]
         if all(above and below for above, below in ratios):
-            unit = 2.54 if tags.get(296, (2,))[0] == 3 else 1
-            dpi = (ratios[0][0] / ratios[0][1] * unit, ratios[1][0] / ratios[1][1] * unit)
+            inches = 2.54 if unit == 3 else 1
+            dpi = (ratios[0][0] / ratios[0][1] * inches, ratios[1][0] / ratios[1][1] * inches)
     exif = None
-    if not big and any(tag in places for tag in (*DESCRIPTIVE, EXIF_IFD, GPS_IFD)):
+    if not page.parent.is_bigtiff and any(tag in page.tags for tag in (*DESCRIPTIVE, EXIF_IFD, GPS_IFD)):
         from PIL import Image
 
         try:
             read = Image.Exif()
-            read.load(data[:4] + struct.pack(order + "I", tags[0][0]) + data[8:])
+            read.load(data[:4] + struct.pack(page.parent.byteorder + "I", page.offset) + data[8:])
             exif = _cleaned(read)
-        except Exception:  # as in find_orientation
+        except Exception:  # the other two can be right all the same
             exif = None
-    return Metadata(icc, dpi, exif)
+    return Metadata(bytes(icc) if icc else None, dpi, exif)
 
 
 def _cleaned(exif: Any) -> bytes | None:

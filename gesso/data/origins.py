@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gesso.data.decoding import DEPTHS
-from gesso.data.headers import ImageError, read_header
+from gesso.data.decoding import read_header
 from gesso.data.io import read_array, read_planes, to_float
+from gesso.data.metadata import DEPTHS, ImageError
 
 
 @dataclass(frozen=True)

@@ -1,232 +1,321 @@
 """The samples of a page of a TIFF, and the colours that they stand for.
 
-libtiff, as OpenCV calls it, unpacks LZW, Deflate and the like; it also mixes up planes that are stored one after the
-other, and takes a 16-bit or float white for black. So it is shown every page as one wide grey image, in which each
-sample is a pixel; what these mean is read here.
+tifffile reads the directories, and libtiff, in Pillow, unpacks what is packed or a picture of its own (fax, JPEG). How
+samples lie in strips, tiles and planes and what they mean is read here: tifffile has no LZW and no packed bits without
+a library of codecs, and Pillow takes 16 bits of three colours for 8, a 16-bit white for black, and planes of 16 bits
+and more for noise.
 """
 
+import io
+import itertools
+import logging
+import math
+import re
 import struct
-from collections.abc import Callable
-from pathlib import Path
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from gesso.data.headers import Header, ImageError, Tags, tiff_entries, tiff_header, tiff_layout
+from gesso.data.metadata import Header, ImageError
 from gesso.data.rasters import unpack_bits
 
-PACKED = (1, 5, 8, 32773, 32946)  # none, LZW, Deflate, PackBits, Deflate: what gives back samples bit by bit
+LARGEST_TILE = 1 << 20  # pixels of a tile that may be larger than its image
+DEFLATE = (8, 32946)
+PACKED = (1, 5, 32773, *DEFLATE)  # none, LZW, PackBits, Deflate: what gives back samples bit by bit
+RATIOS = {1: 1, 5: 3641, 32773: 64, 8: 1032, 32946: 1032}  # bytes that one byte can become
 PICTURED = (2, 3, 4, 6, 7, 32771)  # fax and JPEG, which only a decoder of pictures can read
-Decoder = Callable[[bytes, int], np.ndarray]
+PICTURE_TAGS = (258, 259, 262, 266, 277, 284, 292, 293, 347, 529, 530, 531, 532)  # what it is told of one
+DEFAULTS = {
+    254: 0,
+    255: 1,
+    258: 1,
+    259: 1,
+    266: 1,
+    274: 1,
+    277: 1,
+    278: 1 << 32,
+    284: 1,
+    317: 1,
+    332: 1,
+    339: 1,
+    32997: 1,
+}
+NEEDED = {*DEFAULTS, 256, 257, 262, 273, 279, 320, 338, *range(322, 326)} - {332, 32997}
+DAMAGED = "the TIFF file is damaged"
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else what it notices of odd tags goes to stderr
 
 
-def decode_tiff(data: bytes, tags: Tags, read: Decoder, path: Path, *, planes: bool = False) -> np.ndarray:
+def read_pages(data: bytes) -> list[Any]:
+    """The pages of a TIFF or BigTIFF as tifffile has them; thumbnails and masks of other pages are left out.
+
+    Raises:
+        ImageError: if there is no page but a thumbnail, as in the raw files of cameras.
+    """
+    import tifffile
+
+    every = list(tifffile.TiffFile(io.BytesIO(data)).pages)
+    if not every or any(_unread_tags(data, page) for page in every):
+        raise ImageError("the file is cut short within its header")
+    pages = [page for page in every if not value_of(page, 254) & 5 and value_of(page, 255) != 2]
+    if not pages:
+        raise ImageError("the TIFF holds a thumbnail only (is it the raw file of a camera?); convert it")
+    return pages
+
+
+def _unread_tags(data: bytes, page: Any) -> set[int]:
+    """Tags that decide what the samples are and are in the file, but not in the page: tifffile passes over damage."""
+    order, big = page.parent.byteorder, page.parent.is_bigtiff
+    (count,), begin, size = (
+        struct.unpack_from(order + ("Q" if big else "H"), data, page.offset),
+        page.offset + (8 if big else 2),
+        20 if big else 12,
+    )
+    codes = {struct.unpack_from(order + "H", data, begin + size * i)[0] for i in range(count)}
+    return (codes & NEEDED) - {tag.code for tag in page.tags}
+
+
+def value_of(page: Any, code: int) -> int:
+    """The value of a tag that is a whole number, the first of several; what it is by default if it is left out."""
+    tag = page.tags.get(code)
+    value = DEFAULTS.get(code, 0) if tag is None else tag.value
+    return int(value[0] if isinstance(value, tuple) else value)
+
+
+def read_tiff_header(data: bytes, page: int = 0) -> Header:
+    """The header of a page of a TIFF.
+
+    Raises:
+        ImageError: for samples that nobody here can give a meaning.
+    """
+    pages = read_pages(data)
+    hidden = re.search(rb"ImageJ=[^\0]{0,80}?\nimages=(\d{1,9})\n", data[: 1 << 17])
+    if hidden and int(hidden[1]) > len(pages) == 1:
+        raise ImageError(f"ImageJ has put {int(hidden[1])} images behind one page; save them as a sequence of images")
+    try:
+        return _read_header(pages[page], len(pages))
+    except ImageError as error:
+        raise ImageError(f"page {page + 1}: {error}" if page else str(error)) from None
+
+
+def _read_header(page: Any, frames: int) -> Header:
+    bits, samples, photometric, kind = (value_of(page, code) for code in (258, 277, 262, 339))
+    if 262 not in page.tags:
+        raise ImageError("the TIFF does not say what its samples mean (photometric interpretation)")
+    fitting = {0: (1, 2), 1: (1, 2), 2: (3, 4), 3: (1,), 5: (4,), 6: (3,)}
+    if samples not in fitting.get(photometric, ()):
+        raise ImageError(
+            f"TIFF with photometric interpretation {photometric} and {samples} samples is not supported; "
+            "convert it to grey, RGB or RGBA"
+        )
+    if photometric == 5 and value_of(page, 332) != 1:
+        raise ImageError("TIFF of other inks than CMYK is not supported; convert it to RGB")
+    if (layers := value_of(page, 32997)) != 1:
+        raise ImageError(f"TIFF with a volume of {layers} layers is not supported; save them as pages")
+    for code in (258, 339):
+        values = page.tags[code].value if code in page.tags else 1
+        if isinstance(values, tuple) and len(set(values)) > 1:
+            raise ImageError(f"TIFF with samples of different kinds, {values}, is not supported")
+    if bits == 0 or (bits < 8 and samples > 1):
+        raise ImageError(f"TIFF with {samples} samples of {bits} bits is not supported; convert it to 8 bits")
+    whole = kind in (1, 4) and bits <= 16
+    if not whole and (kind, bits) not in ((3, 16), (3, 32)):
+        name = {2: "int", 3: "float"}.get(kind, "uint")
+        raise ImageError(f"expected 8 or 16 bits or 32-bit floats, got {name}{bits}; convert the TIFF")
+    width, height, tile = value_of(page, 256), value_of(page, 257), value_of(page, 322) * value_of(page, 323)
+    if tile > max(LARGEST_TILE, 4 * width * height):
+        raise ImageError(f"the header declares tiles of {tile:,} pixels in an image of {width}x{height}")
+    stored = 32 if kind == 3 else 8 if bits <= 8 else 16
+    white = 2**bits - 1 if whole and (255 % (2**bits - 1) if bits < 8 else bits not in (8, 16)) else None
+    alpha, grey = samples == {0: 2, 1: 2, 2: 4}.get(photometric), photometric in (0, 1)
+    return Header(width, height, stored, alpha, grey, white, frames, ink=photometric == 5, page=page)
+
+
+def tiff_is_complete(data: bytes, header: Header) -> bool:
+    """Whether strips or tiles lie within the file, and where zlib made them end with their checksum."""
+    segments = _segments(data, header.page)
+    return value_of(header.page, 259) not in DEFLATE or all(map(inflates, segments))
+
+
+def pixels_in_tiff(data: bytes, header: Header) -> float:
+    """How many pixels strips and tiles of these sizes can hold at most; unlimited for fax and JPEG."""
+    page, ratio = header.page, RATIOS.get(value_of(header.page, 259), math.inf)
+    return ratio * 8 * sum(page.databytecounts or [len(data)]) / (value_of(page, 258) * value_of(page, 277))
+
+
+def _segments(data: bytes, page: Any) -> list[bytes]:
+    """Strips or tiles as stored.
+
+    Raises:
+        ImageError: if the file ends before they do.
+    """
+    begins, lengths = page.dataoffsets, page.databytecounts
+    if len(begins) == 1 and not any(lengths):
+        lengths = (len(data) - begins[0],)
+    if len(begins) != len(lengths):
+        raise ImageError(f"{DAMAGED}: {len(begins)} strips or tiles, {len(lengths)} lengths")
+    if any(begin + length > len(data) for begin, length in zip(begins, lengths, strict=True)):
+        raise ImageError("the TIFF file is cut short or damaged")
+    return [data[begin : begin + length] for begin, length in zip(begins, lengths, strict=True)]
+
+
+def inflates(data: bytes) -> bool:
+    """Whether a zlib stream ends, with the right checksum; nothing of it is kept."""
+    stream = zlib.decompressobj()
+    try:
+        while data and not stream.eof:
+            stream.decompress(data, 1 << 20)
+            data = stream.unconsumed_tail
+    except zlib.error:
+        return False
+    return stream.eof
+
+
+def decode_tiff(data: bytes, header: Header) -> np.ndarray:
     """The pixels of a page: (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, also for grey with alpha.
-
-    Args:
-        data: the file.
-        tags: of the page.
-        read: what OpenCV makes of a file, given its flags, in its order of channels.
-        path: for messages.
-        planes: four samples are data: colours that alpha has been multiplied into stay as they are.
 
     Raises:
         ImageError: for a compression or layout that cannot be read right.
     """
-    import cv2
-
-    header = tiff_header(tags)
-    if _is_plain(tags):
-        array = read(
-            _pointing_at(data, tags), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-        return array if array.ndim == 2 else cv2.cvtColor(array, cv2.COLOR_BGR2RGB)
-    compression = _first(tags, 259)
+    page = header.page
+    compression, predictor, bits = (value_of(page, code) for code in (259, 317, 258))
     if compression in PICTURED:
-        return _as_picture(data, tags, read, path)
-    predictor = _first(tags, 317)
-    if predictor not in (1, 2, 3) or (predictor > 1 and (compression in (1, 32773) or _first(tags, 258) < 8)):
-        raise ImageError(f"{path}: TIFF with predictor {predictor} and compression {compression} is not supported")
+        return _picture(data, page)
+    if predictor not in (1, 2, 3) or (predictor > 1 and (compression in (1, 32773) or bits < 8)):
+        raise ImageError(f"TIFF with predictor {predictor} and compression {compression} is not supported")
     if compression not in PACKED:
-        raise ImageError(f"{path}: TIFF with compression {compression} is not supported; save it with LZW or Deflate")
-    samples = _samples(data, tags, read, path)
-    return _colours(samples, tags, header, path, planes=planes)
-
-
-def _first(tags: Tags, tag: int) -> int:
-    """The value of a tag, or what it is where it is left out."""
-    defaults = {258: 1, 259: 1, 262: 1, 266: 1, 274: 1, 277: 1, 284: 1, 317: 1, 339: 1}
-    return (tags.get(tag) or (defaults[tag],))[0]
-
-
-def _is_plain(tags: Tags) -> bool:
-    """Whether OpenCV is known to read a page right: grey or RGB of 8, 16 or 32 bits, samples side by side, upright."""
-    kind = _first(tags, 258), _first(tags, 339)
-    colours = {1: 1, 2: 3}.get(_first(tags, 262))
-    upright = (_first(tags, 284), _first(tags, 274), _first(tags, 266)) == (1, 1, 1)
-    compression, predictor = _first(tags, 259), _first(tags, 317)
-    packed = compression in (5, 8, 32946) or (compression in PACKED and predictor == 1)
-    packed &= not (324 in tags and compression == 1)  # it refuses small tiles that are not compressed
-    return colours == _first(tags, 277) and kind in ((8, 1), (16, 1), (32, 3)) and packed and upright
-
-
-def _pointing_at(data: bytes, tags: Tags) -> bytes:
-    """The file with this page as its first, to be read upright and without a word about what multiplies the colours."""
-    order, big = tiff_layout(data)
-    code, at = ("Q", 8) if big else ("I", 4)
-    (directory,) = tags[0]
-    changed = bytearray(data)
-    struct.pack_into(order + code, changed, at, directory)
-    for tag, kind, count, start in tiff_entries(data, directory):
-        if tag in (274, 338) and kind == 3 and count == 1:
-            struct.pack_into(order + "H", changed, start, 1 if tag == 274 else 0)
-    return bytes(changed)
-
-
-def _as_picture(data: bytes, tags: Tags, read: Decoder, path: Path) -> np.ndarray:
-    """A page of 8 bits that is compressed as a picture, in RGB, as libtiff sees it."""
-    import cv2
-
-    samples, photometric, bits = (_first(tags, tag) for tag in (277, 262, 258))
-    fitting = (samples, photometric) in ((1, 0), (1, 1), (3, 2), (3, 6)) and bits in (1, 8) and _first(tags, 284) == 1
-    if not fitting:
-        raise ImageError(
-            f"{path}: TIFF with compression {_first(tags, 259)}, photometric interpretation {photometric} and "
-            f"{samples} samples is not supported; save it with LZW or Deflate"
-        )
-    grey = samples == 1
-    flags = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
-    array = read(_pointing_at(data, tags), flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    return array if grey else cv2.cvtColor(array, cv2.COLOR_BGR2RGB)
+        raise ImageError(f"TIFF with compression {compression} is not supported; save it with LZW or Deflate")
+    return _colours(_samples(data, page), header)
 
 
 # -------------------------------------------------------------------------------------------------------- samples
 
 
-def _samples(data: bytes, tags: Tags, read: Decoder, path: Path) -> np.ndarray:
-    """All samples of a page as stored, (H, W, samples), of uint8, uint16 or float32."""
-    if _first(tags, 262) == 6:
-        raise ImageError(f"{path}: TIFF of YCbCr samples is supported as JPEG only; convert it to RGB")
-    apart, count = _first(tags, 284) == 2 and _first(tags, 277) > 1, _first(tags, 277)
-    begins, lengths = tags.get(273) or tags.get(324, ()), tags.get(279) or tags.get(325, ())
-    if not lengths and len(begins) == 1:
-        lengths = (len(data) - begins[0],)
-    width, height = tags[256][0], tags[257][0]
-    if 324 in tags:
-        across, down = tags[322][0], tags[323][0]
-        pieces = -(-width // across) * -(-height // down)
-    else:
-        pieces = -(-height // min(height, (tags.get(278) or (height,))[0]))
-    if not len(begins) == len(lengths) == pieces * (count if apart else 1):
-        raise ImageError(f"{path}: the TIFF file is damaged: {len(begins)} strips or tiles, {len(lengths)} lengths")
-    if not apart:
-        return _plane(data, tags, begins, lengths, count, read, path)
-    parts = [slice(i * pieces, (i + 1) * pieces) for i in range(count)]
-    return np.dstack([_plane(data, tags, begins[part], lengths[part], 1, read, path) for part in parts])
+def _samples(data: bytes, page: Any) -> np.ndarray:
+    """All samples of a page as stored, (H, W, samples), of uint8, uint16, float16 or float32."""
+    width, height, count, bits = (value_of(page, code) for code in (256, 257, 277, 258))
+    if value_of(page, 262) == 6:
+        raise ImageError("TIFF of YCbCr samples is supported as JPEG only; convert it to RGB")
+    tiled, apart = 322 in page.tags, value_of(page, 284) == 2 and count > 1
+    across, down = (value_of(page, 322), value_of(page, 323)) if tiled else (width, value_of(page, 278))
+    planes, count, down = count if apart else 1, 1 if apart else count, down if tiled else min(down, height)
+    if tiled and across < width and across * count * bits % 8:
+        raise ImageError(f"TIFF with tiles of {across} columns of {bits} bits is not supported")
+    columns, rows = math.ceil(width / across), math.ceil(height / down)
+    segments = _segments(data, page)
+    if len(segments) != planes * columns * rows:
+        raise ImageError(f"{DAMAGED}: {len(segments)} strips or tiles, expected {planes * columns * rows}")
+    heights = [down if tiled else min(down, height - row * down) for row in range(rows) for _ in range(columns)]
+    stride = math.ceil(across * count * bits / 8)
+    unpacked = _unpack(segments, [size * stride for size in heights * planes], page)
+    array: np.ndarray | None = None
+    for i, segment in enumerate(unpacked):
+        part = _numbers(np.frombuffer(segment, np.uint8).reshape(-1, stride), across, count, page)
+        if array is None:
+            array = np.empty((planes, rows * down, columns * across, count), part.dtype)
+        plane, place = divmod(i, columns * rows)
+        top, left = (place // columns) * down, (place % columns) * across
+        array[plane, top : top + len(part), left : left + across] = part
+    assert array is not None
+    array = array[:, :height, :width]
+    return array[0] if planes == 1 else np.ascontiguousarray(array[..., 0].transpose(1, 2, 0))
 
 
-def _plane(
-    data: bytes, tags: Tags, begins: tuple[int, ...], lengths: tuple[int, ...], count: int, read: Decoder, path: Path
-) -> np.ndarray:
-    """The samples of some strips or tiles, `count` side by side for each pixel: (H, W, count)."""
-    import cv2
-
-    width, height = tags[256][0], tags[257][0]
-    across = tags[322][0] if 324 in tags else width
-    bits, predictor, kind = _first(tags, 258), _first(tags, 317), _first(tags, 339)
-    whole = bits in (8, 16, 32) and predictor != 3
-    row = across * count * bits
-    if across < width and row % 8:
-        raise ImageError(f"{path}: TIFF with tiles of {across} columns of {bits} bits is not supported")
-    step = across * count if whole else -(-row // 8)
-    wide = -(-width // across) * step  # all of the last tile, for its bytes may be in another order
-    if _first(tags, 259) == 1 and _first(tags, 266) == 1:
-        array = _unpacked(data, tags, begins, lengths, wide, step, bits if whole else 8)
-    else:
-        small = _grey_page(data, tags, begins, lengths, wide, step, bits if whole else 8)
-        array = read(small, cv2.IMREAD_UNCHANGED)
-    if array.shape != (height, wide):
-        raise ImageError(f"{path}: expected {wide} x {height} samples, there are {array.shape}")
-    if predictor == 2:  # TIFF 6.0, section 14
-        array = array.view(np.uint32) if bits == 32 else array
-        for left in range(0, wide, step):
-            row = array[:, left : left + step].reshape(height, -1, count)
-            array[:, left : left + step] = np.cumsum(row, axis=1, dtype=array.dtype).reshape(height, -1)
-    if predictor == 3:
-        parts = [_unpredicted(array[:, left : left + step], count, bits) for left in range(0, wide, step)]
-        array = np.concatenate(parts, axis=1)
-    elif kind == 3:
-        array = array.view(np.float16 if bits == 16 else np.float32)
-    elif not whole:
-        array = unpack_bits(array, bits)
-    return array[:, : width * count].reshape(height, width, count)
+def _unpack(segments: Sequence[bytes], sizes: Sequence[int], page: Any) -> Iterable[bytes]:
+    """Strips or tiles without their compression, as many bytes as expected of each."""
+    compression = value_of(page, 259)
+    if value_of(page, 266) == 2:  # the low bit comes first
+        segments = [
+            np.packbits(np.unpackbits(np.frombuffer(s, np.uint8), bitorder="little")).tobytes() for s in segments
+        ]
+    if compression in (5, 32773):
+        return _by_libtiff(segments, sizes, compression)
+    if compression in DEFLATE:
+        segments = [
+            zlib.decompressobj().decompress(segment, size) for segment, size in zip(segments, sizes, strict=True)
+        ]
+    if any(len(segment) < size for segment, size in zip(segments, sizes, strict=True)):
+        raise ImageError("the TIFF file is cut short or damaged")
+    return [segment[:size] for segment, size in zip(segments, sizes, strict=True)]
 
 
-def _unpacked(
-    data: bytes, tags: Tags, begins: tuple[int, ...], lengths: tuple[int, ...], width: int, across: int, bits: int
-) -> np.ndarray:
-    """Strips or tiles that are not compressed, as (H, width) uint8, uint16 or float32."""
-    order, _ = tiff_layout(data)
-    kind = np.dtype(f"{order}{ {8: 'u1', 16: 'u2', 32: 'f4'}[bits] }")
-    height = tags[257][0]
-    down = tags[323][0] if 324 in tags else min(height, (tags.get(278) or (height,))[0])
-    array = np.empty((height, width), kind.newbyteorder("="))
-    places = [(top, left) for top in range(0, height, down) for left in range(0, width, across)]
-    for (top, left), begin, length in zip(places, begins, lengths, strict=True):
-        rows = down if 324 in tags else min(down, height - top)
-        if length < rows * across * kind.itemsize:
-            raise IndexError("a strip or tile is too short")
-        part = np.frombuffer(data, kind, rows * across, begin).reshape(rows, across)
-        array[top : top + rows, left : left + across] = part[: height - top, : width - left]
-    return array
+def _by_libtiff(segments: Sequence[bytes], sizes: Sequence[int], compression: int) -> list[bytes]:
+    """Segments that libtiff unpacks: it is shown those of one size as the rows of a grey picture of bytes."""
+    unpacked = [b""] * len(segments)
+    for size in set(sizes):
+        places = [i for i, other in enumerate(sizes) if other == size]
+        tags = {258: 8, 259: compression, 262: 1, 277: 1}
+        rows = _open(tags, [segments[i] for i in places], size, len(places), 1).tobytes()
+        for row, i in enumerate(places):
+            unpacked[i] = rows[row * size : (row + 1) * size]
+    return unpacked
 
 
-def _unpredicted(rows: np.ndarray, count: int, bits: int) -> np.ndarray:
-    """Floats of rows of bytes as predictor 3 stores them (Adobe, TIFF Technical Note 3): differences of byte planes."""
-    height, size = len(rows), bits // 8
-    rows = np.cumsum(rows.reshape(height, -1, count), axis=1, dtype=np.uint8).reshape(height, size, -1)
-    return np.ascontiguousarray(rows.transpose(0, 2, 1)).view(f">f{size}")[..., 0].astype(f"f{size}")
-
-
-def _grey_page(
-    data: bytes, tags: Tags, begins: tuple[int, ...], lengths: tuple[int, ...], width: int, across: int, bits: int
-) -> bytes:
-    """The file with another first page behind its end: some strips or tiles as a grey image of so many columns."""
-    order, big = tiff_layout(data)
-    word = "Q" if big else "I"
-    entries: list[tuple[int, int, tuple[int, ...]]] = [
-        (256, 4, (width,)), (257, 4, tags[257][:1]), (258, 3, (bits,)), (259, 3, (_first(tags, 259),)), (262, 3, (1,)),
-        (266, 3, (_first(tags, 266),)), (277, 3, (1,)), (284, 3, (1,)),
-    ]  # fmt: skip
-    if 324 in tags:
-        entries += [(322, 4, (across,)), (323, 4, tags[323][:1]), (324, 16, begins), (325, 16, lengths)]
-    else:
-        entries += [(273, 16, begins), (278, 4, (tags.get(278) or tags[257])[:1]), (279, 16, lengths)]
-    if bits == 32:
-        entries.append((339, 3, (3,)))
-    start = len(data) + len(data) % 2
-    extra = start + (8 + 20 * len(entries) + 8 if big else 2 + 12 * len(entries) + 4)
-    directory, values = struct.pack(order + ("Q" if big else "H"), len(entries)), b""
-    for tag, kind, numbers in sorted(entries):
-        kind = kind if big or kind != 16 else 4
-        packed = struct.pack(f"{order}{len(numbers)}{ {3: 'H', 4: 'I', 16: 'Q'}[kind] }", *numbers)
-        if len(packed) > struct.calcsize(word):
-            packed, values = struct.pack(order + word, extra + len(values)), values + packed
-        directory += struct.pack(order + "HH" + word, tag, kind, len(numbers)) + packed.ljust(
-            struct.calcsize(word), b"\0"
+def _picture(data: bytes, page: Any) -> np.ndarray:
+    """A page of 8 bits that is compressed as a picture, in grey or RGB, as libtiff sees it."""
+    samples, photometric, bits, planar = (value_of(page, code) for code in (277, 262, 258, 284))
+    if not ((samples, photometric) in ((1, 0), (1, 1), (3, 2), (3, 6)) and bits in (1, 8) and planar == 1):
+        raise ImageError(
+            f"TIFF with compression {value_of(page, 259)}, photometric interpretation {photometric} and "
+            f"{samples} samples is not supported; save it with LZW or Deflate"
         )
-    directory += bytes(struct.calcsize(word))
-    head = data[:8] + struct.pack(order + "Q", start) if big else data[:4] + struct.pack(order + "I", start)
-    return head + data[len(head) :].ljust(start - len(head), b"\0") + directory + values
+    tags = {code: page.tags[code].value for code in PICTURE_TAGS if code in page.tags}
+    width, height, tile = value_of(page, 256), value_of(page, 257), (value_of(page, 322), value_of(page, 323))
+    rows = value_of(page, 278)
+    image = _open(tags, _segments(data, page), width, height, tile if 322 in page.tags else min(rows, height))
+    return np.array(image.convert("L" if samples == 1 else "RGB"))
+
+
+def _open(tags: dict[int, Any], segments: Sequence[bytes], width: int, height: int, cut: int | tuple[int, int]) -> Any:
+    """A TIFF of these strips of `cut` rows, or tiles, in Pillow; the directory comes last."""
+    from PIL import TiffImagePlugin
+
+    ends = [*itertools.accumulate(map(len, segments), initial=8)]
+    places, size = ((324, 325), {322: cut[0], 323: cut[1]}) if isinstance(cut, tuple) else ((273, 279), {278: cut})
+    tags = {256: width, 257: height} | tags | size
+    tags |= {places[0]: tuple(ends[:-1]), places[1]: tuple(map(len, segments))}
+    directory, values, extra = b"", b"", ends[-1] + 2 + 12 * len(tags) + 4
+    for code, value in sorted(tags.items()):
+        numbers = value if isinstance(value, tuple | bytes) else (value,)
+        packed = numbers if isinstance(numbers, bytes) else struct.pack(f"<{len(numbers)}I", *numbers)
+        if len(packed) > 4:
+            packed, values = struct.pack("<I", extra + len(values)), values + packed
+        directory += struct.pack("<HHI", code, 7 if isinstance(value, bytes) else 4, len(numbers)) + packed.ljust(
+            4, b"\0"
+        )
+    head = struct.pack("<2sHI", b"II", 42, ends[-1])
+    directory = struct.pack("<H", len(tags)) + directory + bytes(4)
+    return TiffImagePlugin.TiffImageFile(io.BytesIO(b"".join([head, *segments, directory, values])))
+
+
+def _numbers(rows: np.ndarray, across: int, count: int, page: Any) -> np.ndarray:
+    """The samples of a strip or tile (rows, bytes) as (rows, columns, samples), its predictor undone."""
+    bits, predictor, kind = (value_of(page, code) for code in (258, 317, 339))
+    if predictor == 3:  # Adobe, TIFF Technical Note 3: differences of planes of bytes
+        size = bits // 8
+        planes = np.cumsum(rows.reshape(len(rows), -1, count), axis=1, dtype=np.uint8).reshape(len(rows), size, -1)
+        floats = np.ascontiguousarray(planes.transpose(0, 2, 1)).view(f">f{size}")[..., 0]
+        return floats.astype(f"f{size}").reshape(len(rows), across, count)
+    if bits not in (8, 16, 32):
+        return unpack_bits(rows, bits)[:, : across * count].reshape(len(rows), across, count)
+    whole = np.dtype(f"{page.parent.byteorder}u{bits // 8}")
+    numbers = rows.view(whole).astype(whole.newbyteorder("=")).reshape(len(rows), across, count)
+    if predictor == 2:  # TIFF 6.0, section 14
+        numbers = np.cumsum(numbers, axis=1, dtype=numbers.dtype)
+    return numbers.view(f"f{bits // 8}") if kind == 3 else numbers
 
 
 # -------------------------------------------------------------------------------------------------------- colours
 
 
-def _colours(samples: np.ndarray, tags: Tags, header: Header, path: Path, *, planes: bool) -> np.ndarray:
+def _colours(samples: np.ndarray, header: Header) -> np.ndarray:
     """The pixels that samples (H, W, samples) stand for, of at least 8 bits."""
-    bits, photometric = _first(tags, 258), _first(tags, 262)
+    page = header.page
+    bits, photometric = value_of(page, 258), value_of(page, 262)
     if photometric == 3:
-        return _from_palette(samples[..., 0], tags, path)
+        return _from_palette(samples[..., 0], page)
     if samples.dtype == np.float16:
         samples = samples.astype(np.float32)
     peak = 1 if samples.dtype == np.float32 else 2**bits - 1
@@ -239,7 +328,7 @@ def _colours(samples: np.ndarray, tags: Tags, header: Header, path: Path, *, pla
         light = peak - samples.astype(np.float64)
         colours = np.rint(light[..., :3] * light[..., 3:] / peak).astype(samples.dtype)
     if alpha is not None:
-        if tags.get(338) == (1,) and not planes:
+        if value_of(page, 338) == 1 and not header.planes:  # the colours have been multiplied by it
             with np.errstate(divide="ignore", invalid="ignore"):
                 apart = np.where(alpha > 0, colours.astype(np.float64) * peak / alpha, 0).clip(0, peak)
             colours = (apart if peak == 1 else np.rint(apart)).astype(samples.dtype)
@@ -251,9 +340,9 @@ def _colours(samples: np.ndarray, tags: Tags, header: Header, path: Path, *, pla
     return colours[..., 0] if colours.shape[2] == 1 else colours
 
 
-def _from_palette(numbers: np.ndarray, tags: Tags, path: Path) -> np.ndarray:
+def _from_palette(numbers: np.ndarray, page: Any) -> np.ndarray:
     """The colours of a palette, whose 16 bits are the 8 of a picture twice, or followed by nothing."""
-    palette = np.array(tags.get(320, ()), np.uint16)
-    if len(palette) != 3 * 2 ** _first(tags, 258):
-        raise ImageError(f"{path}: the TIFF file is damaged: its palette has {len(palette)} values")
+    palette = np.array(page.tags[320].value if 320 in page.tags else (), np.uint16)
+    if palette.size != 3 * 2 ** value_of(page, 258):
+        raise ImageError(f"{DAMAGED}: its palette has {palette.size} values")
     return (palette.reshape(3, -1).T >> 8).astype(np.uint8)[numbers]

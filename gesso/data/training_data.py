@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gesso.data.damage import IntegrityCheck
 from gesso.data.datasets import CleanDataset, ImageDataset, PairDataset, WholePairs, WholePhotos
 from gesso.data.generated import GeneratedImages, GeneratedPairs, WholeGenerated
+from gesso.data.integrity import IntegrityCheck
 from gesso.data.io import LeftOutWarning, as_paths, check_white_level
 from gesso.data.layouts import (
     LayoutSpec,

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from gesso.data.headers import read_header
+from gesso.data.decoding import read_header
 from gesso.data.io import (
     ImageError,
     Picture,

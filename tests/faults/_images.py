@@ -211,7 +211,7 @@ def verdict(whole: bytes, data: bytes, path: Path) -> str:
     opinions = second_opinions(data, seen.shape[2] == 4)
     if not opinions:
         return "WRONG: read, though no other decoder can"
-    if b"Exif" in data:  # decoders differ in what they make of a rotation that has been damaged
+    if b"Exif" in data or b"eXIf" in data:  # decoders differ in what they make of a rotation that has been damaged
         opinions += [np.rot90(opinion, turns)[::flip] for opinion in opinions for turns in range(4) for flip in (1, -1)]
     if any(alike(seen, opinion, tolerance(data)) for opinion in opinions):
         return "confirmed"
@@ -270,6 +270,8 @@ def by_tifffile(data: bytes, with_alpha: bool) -> np.ndarray:
         array = page.asarray()
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             array = np.iinfo(array.dtype).max - array
+        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and array.ndim == 3:
+            array = np.moveaxis(array, 0, -1)
     array = array if array.dtype == np.float32 else array / np.float32(np.iinfo(array.dtype).max)
     if array.ndim == 2:
         array = np.dstack([array] * 3)

@@ -1,5 +1,7 @@
 """Damaged files and pairs that do not fit are known before anything is trained: refused with a list, or left out."""
 
+import itertools
+import re
 import shutil
 
 import numpy as np
@@ -10,7 +12,8 @@ import gesso
 from gesso import cli
 from gesso.commands.compare import compare
 from gesso.commands.refine import refine
-from gesso.data.damage import DamagedWarning, IntegrityCheck
+from gesso.data import integrity
+from gesso.data.integrity import DamagedWarning, IntegrityCheck, find_broken_jpegs
 from gesso.data.layouts import Pair, find_pairs
 
 NETWORK = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
@@ -170,3 +173,33 @@ def test_a_run_whose_file_is_damaged_on_the_way_goes_on_without_it(tmp_path, dat
     assert "leave them out: --skip_damaged" in capsys.readouterr().err
     assert cli.main([*more, "--skip_damaged"]) == 0
     assert "images of training have changed" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------------------------------------- JPEG
+
+WAYS = {"": {}, "progressive": {"progressive": True}, "restarts": {"restart_marker_blocks": 2}, "grey": {}}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_jpeg_whose_coded_data_are_broken_is_found(tmp_path, way, capfd):
+    image = Image.fromarray(picture(0, 64, 64)).convert("L" if way == "grey" else "RGB")
+    files = [tmp_path / f"{i} a photo.jpg" for i in range(5)]
+    for file in files:
+        image.save(file, quality=90, **WAYS[way])
+    data = files[0].read_bytes()
+    scans = [match.start() for match in re.finditer(b"\xff\xda", data)]
+    begin = max(itertools.pairwise([*scans, len(data)]), key=lambda scan: scan[1] - scan[0])[0] + 100
+    files[1].write_bytes(data[:begin] + data[begin + 100 :])
+    files[3].write_bytes(data[:begin] + data[begin + 50 : begin + 100] + data[begin:])
+    assert set(find_broken_jpegs(files)) == {files[1], files[3]}
+    with pytest.raises(ValueError, match=r"2 of 5 images .*--skip_damaged\n.*1 a photo\.jpg.*Corrupt JPEG"):
+        IntegrityCheck()(files)
+    with pytest.warns(DamagedWarning, match=r"left out\n.*1 a photo\.jpg"):
+        assert IntegrityCheck(skip=True)(files) == [files[0], files[2], files[4]]
+    assert capfd.readouterr().err == ""
+
+
+def test_files_that_are_no_jpeg_cost_no_process(tmp_path, monkeypatch):
+    Image.fromarray(picture(0)).save(tmp_path / "x.png")
+    monkeypatch.setattr(integrity.subprocess, "run", None)
+    assert find_broken_jpegs([tmp_path / "x.png"]) == {}

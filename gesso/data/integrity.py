@@ -1,27 +1,30 @@
 """Which images of a set cannot be used, found before anything is trained on them.
 
-Files are read, but not decoded: their structure tells whether they are whole, and their headers which size they have.
+Files are read, but not decoded: their structure tells whether they are complete, and their headers what size they have.
+The coded data of JPEG have neither structure nor checksum, so libjpeg is asked about them.
 """
 
 import os
-import struct
+import re
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gesso.data.datasets import ground_truth
-from gesso.data.headers import ImageError, parse_header, tiff_pages
+from gesso.data.decoding import check_complete
 from gesso.data.layouts import Pair
-from gesso.data.metadata import find_orientation
+from gesso.data.metadata import ImageError
 from gesso.data.origins import Block, Origin, files_of
-from gesso.data.rasters import decode_pnm
-from gesso.data.wholeness import check_whole
 
+THREADS = min(8, os.cpu_count() or 1)
 SHOWN = 10  # images that a message lists
 LONG = 2.0  # seconds from which on it is said how long the check has taken
 
@@ -50,8 +53,13 @@ class IntegrityCheck:
             ValueError: if others are among them, which it lists, and they are not to be left out, or none is left.
         """
         begin = time.perf_counter()
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             found = list(pool.map(self.find_damage, items))
+        broken = find_broken_jpegs(list(chain.from_iterable(map(_files, items))))
+        found = [
+            reason or next((broken[file] for file in _files(item) if file in broken), "")
+            for item, reason in zip(items, found, strict=True)
+        ]
         self.seconds += time.perf_counter() - begin
         self.count += len(items)
         damaged = [reason for reason in found if reason]
@@ -100,24 +108,60 @@ class IntegrityCheck:
 
 
 def examine(path: Path) -> tuple[int, int]:
-    """Height and width of the image in a file as it is shown, if the file is whole.
+    """Height and width of the image in a file as it is shown, if the file is complete.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ImageError: if it is no image, or cut short or damaged.
     """
-    data = path.read_bytes()
-    if not data:
-        raise ImageError(f"{path}: the file is empty")
-    header = parse_header(data, path)
+    return check_complete(path.read_bytes(), path)
+
+
+def _files(item: Pair | Path) -> list[Path]:
+    origins = [item.lq, item.gt] if isinstance(item, Pair) else [item]
+    return [file for origin in origins if not isinstance(origin, Block) for file in files_of(origin)]
+
+
+# ---------------------------------------------------------------------------------------------------------- JPEG
+
+BROKEN = re.compile(r"Corrupt JPEG data.*|Inconsistent progression.*|Invalid SOS parameters.*")
+READ_JPEGS = """
+import os, sys
+import cv2, numpy
+cv2.setNumThreads(1)
+for name in sys.stdin.buffer.read().split(b"\\0"):
+    os.write(2, b"\\0" + name + b"\\n")
+    cv2.imdecode(numpy.fromfile(name, numpy.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+"""
+
+
+def find_broken_jpegs(files: Sequence[Path]) -> dict[Path, str]:
+    """What is wrong with those JPEG among some files whose coded data are broken; others are passed over.
+
+    Every decoder fills up what is missing, and returns the picture as if it were whole. All there is to see is that
+    libjpeg writes a line to stderr; so processes read the files whose stderr is nobody else's.
+    """
+    jpegs = [file for file in dict.fromkeys(files) if _is_jpeg(file)]
+    shares = [jpegs[i::THREADS] for i in range(min(THREADS, len(jpegs)))]
+    with ThreadPoolExecutor(THREADS) as pool:
+        return {file: told for found in pool.map(_ask_libjpeg, shares) for file, told in found.items()}
+
+
+def _is_jpeg(file: Path) -> bool:
     try:
-        tags = tiff_pages(data)[0] if data[:2] in (b"II", b"MM") else None
-        check_whole(data, header, path, tags)
-        turned = find_orientation(data, tags) >= 5
-        if data[:1] == b"P":
-            decode_pnm(data)  # it has no structure, and decoding costs no more than reading
-    except (struct.error, IndexError, OverflowError) as error:
-        raise ImageError(f"{path}: the file is cut short or damaged") from error
-    except ImageError as error:
-        raise error if str(path) in str(error) else ImageError(f"{path}: {error}") from None
-    return (header.width, header.height) if turned else (header.height, header.width)
+        with file.open("rb") as opened:
+            return opened.read(2) == b"\xff\xd8"
+    except OSError:  # which the other checks report
+        return False
+
+
+def _ask_libjpeg(files: Sequence[Path]) -> dict[Path, str]:
+    names = b"\0".join(os.fsencode(file) for file in files)
+    run = subprocess.run([sys.executable, "-P", "-c", READ_JPEGS], input=names, capture_output=True, check=False)
+    broken = {}
+    for report in run.stderr.split(b"\0")[1:]:
+        name, _, said = report.partition(b"\n")
+        if found := BROKEN.search(said.decode(errors="replace")):
+            file = Path(os.fsdecode(name))
+            broken[file] = f"{file}: the JPEG file is damaged ({found[0]})"
+    return broken
