@@ -2,12 +2,16 @@
 
 Pairs are taken in natural order, first those to train on: Rain100H's copies 5 and 14 then fall on one side. For camera
 noise both sides show scenes of their own. Made pairs are clean photos that were degraded once. There is also one image
-of noise with the mean and the deviation of the one in IFP's official code.
+of noise with the mean and the deviation of the one in IFP's official code. The folders `curve_*` hold all pairs of a task,
+no scene on both sides.
 
 usage: python research/prepare.py DATA OUT
 """
 
+import hashlib
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -15,7 +19,7 @@ import numpy as np
 
 from gesso.commands.degrade import degrade
 from gesso.data.folders import natural
-from gesso.data.layouts import find_pairs
+from gesso.data.layouts import Pair, find_pairs
 
 # folder: pairs to train on, pairs to test on
 SPLITS = {
@@ -29,6 +33,11 @@ SPLITS = {
     "deblur_made": (100, 12),
 }
 MADE = {"derain_made": "rain_heavy", "deblur_made": "motion_blur"}  # of clean photos
+CURVES = {  # folder: data sets, how many scenes are tested at least
+    "curve_derain": (("derain_rain100h", "derain_rain100h_more"), 16),
+    "curve_dehaze": (("dehaze_sots_indoor", "dehaze_sots_indoor_more"), 12),
+    "curve_realnoise": (("noise_polyu",), 12),
+}
 COPY = "14"  # shows the photo of Rain100H's pair 5
 
 
@@ -46,14 +55,52 @@ def main(data: Path, out: Path) -> None:
             pairs = [pair for pair in pairs if pair.lq.stem != COPY]
         if name == "noise_polyu":  # the last test pairs are of cameras and scenes that the first do not show
             pairs = [*pairs[:train], *pairs[-test:]]
-        splits = {"train": pairs[:train], "test": pairs[train : train + test]}
-        for split, chosen in splits.items() if test else [("train", pairs[:train])]:
-            for side in ("input", "target"):
-                (out / name / split / side).mkdir(parents=True, exist_ok=True)
-            for pair in chosen:
-                link(pair.lq, out / name / split / "input" / f"{pair.name}{pair.lq.suffix}")
-                link(pair.gt, out / name / split / "target" / f"{pair.name}{pair.gt.suffix}")
+        link_pairs(out / name / "train", pairs[:train])
+        if test:
+            link_pairs(out / name / "test", pairs[train : train + test])
+    for name, (sets, scenes) in CURVES.items():
+        pairs = [pair for each in sets for pair in find_pairs(data / each)]
+        train, tested = split_by_scene(pairs, SCENES[name], scenes)
+        link_pairs(out / name / "train", train)
+        link_pairs(out / name / "test", tested)
     make_noise(out / "noise" / "one.png")
+
+
+def split_by_scene(pairs: list[Pair], scene_of: Callable[[Pair], str], count: int) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to train on and to test on, in an order that their names decide; the test side has `count` whole scenes.
+
+    Scenes with few pairs are tested, so that most pairs are left to train on.
+    """
+    scenes: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        scenes.setdefault(scene_of(pair), []).append(pair)
+    order = sorted(scenes, key=lambda scene: (len(scenes[scene]), hashlib.sha256(scene.encode()).hexdigest()))
+    sides = order[count:], order[:count]
+    train, test = (sorted((p for s in side for p in scenes[s]), key=lambda p: natural(p.lq.name)) for side in sides)
+    return train, test
+
+
+def photo_of(pair: Pair) -> str:
+    """What two pairs share that show one photo: the pixels of their ground truth."""
+    return hashlib.sha256(cv2.imread(str(pair.gt)).tobytes()).hexdigest()
+
+
+SCENES: dict[str, Callable[[Pair], str]] = {
+    "curve_derain": photo_of,
+    "curve_dehaze": lambda pair: pair.lq.name.split("_")[0],  # SCENE_LEVEL.png
+    "curve_realnoise": lambda pair: re.sub(r"_+\d+_real$", "", pair.lq.stem),  # CAMERA_SETTINGS_SCENE_CROP_real.JPG
+}
+
+
+def link_pairs(folder: Path, pairs: list[Pair]) -> None:
+    """Links pairs into a data set, under names of the set that they come from where two would be called alike."""
+    names = [pair.name for pair in pairs]
+    for side in ("input", "target"):
+        (folder / side).mkdir(parents=True, exist_ok=True)
+    for pair in pairs:
+        name = pair.name if names.count(pair.name) == 1 else f"{pair.lq.parents[1].name}-{pair.name}"
+        link(pair.lq, folder / "input" / f"{name}{pair.lq.suffix}")
+        link(pair.gt, folder / "target" / f"{name}{pair.gt.suffix}")
 
 
 def make_noise(file: Path) -> None:
