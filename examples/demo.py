@@ -37,7 +37,7 @@ def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     copy_photos()
     rainy = OUT / "photos/rainy"
-    gesso.degrade(OUT / "photos/test", rainy, degradation="rain", seed=1)
+    gesso.degrade(OUT / "photos/test", rainy, degradation="rain", seed=4)
 
     say("\n1. Restore at once, with a network that comes with gesso and has seen no photo", "bold")
     gesso.restore(rainy / "input", OUT / "at_once", task="derain")
@@ -70,7 +70,7 @@ def main() -> None:
     restored = gesso.Restorer.load(network)(lq)
     gesso.write_image(OUT / "chelsea.png", restored)
     photo = {"input": lq, "at once": gesso.read_image(OUT / "at_once/chelsea.png"), "fine-tuned": restored}
-    pretext = gesso.read_image(OUT / "ifp/samples/000150.png")
+    pretext = gesso.read_image(max((OUT / "ifp/samples").glob("*.png")))
     write_sheet(OUT / "sheet.png", [photo | {"ground truth": gt}, {"the pretext": pretext}])
     say(f"\ninput       PSNR {before.psnr:.2f} dB, SSIM {before.ssim:.4f}")
     say(f"at once     PSNR {at_once.psnr:.2f} dB, SSIM {at_once.ssim:.4f}")

@@ -2,8 +2,8 @@
 
 Pairs are taken in natural order, first those to train on: Rain100H's copies 5 and 14 then fall on one side. For camera
 noise both sides show scenes of their own. Made pairs are clean photos that were degraded once. There is also one image
-of noise with the mean and the deviation of the one in IFP's official code. The folders `curve_*` hold all pairs of a task,
-no scene on both sides.
+of noise with the mean and the deviation of the one in IFP's official code. The folders `curve_*` hold all pairs of a
+task, no scene on both sides.
 
 usage: python research/prepare.py DATA OUT
 """
