@@ -223,7 +223,7 @@ def compare_pretext(report: Report, name: str, network: str) -> None:
 def images_for(pretext: Pretext) -> Tensor:
     """A batch that a pretext takes: (B, 3, 64, 64), or (B, K, 3, 64, 64)."""
     several = (pretext.images_per_sample,) if pretext.images_per_sample > 1 else ()
-    return torch.rand(max(2, pretext.least_batch), *several, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    return torch.rand(max(2, pretext.min_batch_size), *several, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
 def random_network(name: str) -> Backbone:

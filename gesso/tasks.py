@@ -120,6 +120,20 @@ TASKS: dict[str, Task] = {
 }
 
 
+# The five tasks that all-in-one networks are measured on, and what stands for them where images are degraded. Noise is
+# not clipped, as it is not in DCPT's released code and in the recipes that fine-tune.
+ALL_IN_ONE: dict[str, Any] = {
+    "derain": "rain",
+    "denoise": {
+        "name": "mix",
+        "choices": [{"name": "gaussian_noise", "sigma": s, "clip": False} for s in (15, 25, 50)],
+    },
+    "dehaze": "haze",
+    "lowlight": "low_light",
+    "deblur": "motion_blur",
+}
+
+
 def list_tasks() -> list[str]:
     """Names that `--task` takes, beside all-in-one."""
     return sorted(TASKS)

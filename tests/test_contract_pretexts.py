@@ -63,7 +63,7 @@ def test_a_batch_may_be_cut_unless_the_pretext_says_why_not(name, backbone):
         return pretext(part, Generators(own, generator_for(2)))["loss"].item()
 
     halves = (loss(slice(0, 2)) + loss(slice(2, 4))) / 2
-    assert (abs(loss(slice(0, 4)) - halves) > 1e-9) == bool(pretext.coupling)
+    assert (abs(loss(slice(0, 4)) - halves) > 1e-9) == bool(pretext.batch_coupling)
 
 
 def test_gradient_reaches_the_whole_body(name, backbone):

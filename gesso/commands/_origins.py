@@ -18,11 +18,8 @@ from gesso.commands.finetune import start as starting_network
 from gesso.data.generated import GeneratedImages
 from gesso.data.origins import check_channels
 from gesso.functional.mimetic import MIMETIC
-from gesso.functional.normalise import imagenet_denormalise
 from gesso.functional.random import seed_for
-from gesso.pretext import create_pretext, pretext_class
-from gesso.pretext.ifp import IFP
-from gesso.pretext.mfm import MFM
+from gesso.pretext import Pretext, create_pretext, pretext_class
 from gesso.report.comparison import label
 from gesso.report.console import say
 
@@ -184,7 +181,7 @@ class OwnOutput:
 def own_output(origin: Origin) -> tuple[OwnOutput | None, str]:
     """How the network makes images by itself, or None; and in words how, or why not.
 
-    A network with as many output channels as the image has makes them itself. Of a run of IFP or MFM, whose network
+    A network with as many output channels as the image has makes them itself. Of a run whose network
     ends in feature channels, `last.ckpt` beside the file still holds the decoder that `backbone.safetensors` lacks.
     """
     network = origin.network
@@ -194,7 +191,8 @@ def own_output(origin: Origin) -> tuple[OwnOutput | None, str]:
         words = "the network itself, with the last convolution that it was trained with"
         return OwnOutput(words, lambda image: shrunk(network(image), network)), words
     state = origin.file.parent / "last.ckpt"
-    if origin.recipe.get("pretext") not in ("ifp", "mfm"):
+    pretext = origin.recipe.get("pretext")
+    if pretext is None or pretext_class(pretext).restored is Pretext.restored:
         return None, f"its {network.out_channels} output channels are no image, and no decoder for them is known"
     if not state.exists():
         return None, "its decoder was thrown away: there is no last.ckpt beside the file any more"
@@ -208,7 +206,7 @@ def own_output(origin: Origin) -> tuple[OwnOutput | None, str]:
     return OwnOutput(words, lambda image: decoded(method, image, standardise=origin.saw_noise), noise), words
 
 
-def revived(origin: Origin, state: Path) -> IFP | MFM:
+def revived(origin: Origin, state: Path) -> Pretext:
     """The pretext of a run with the weights in its `last.ckpt`, decoder included."""
     recipe = origin.recipe
     network = create_backbone(recipe["backbone"], **recipe.get("backbone_args", {}))
@@ -216,22 +214,20 @@ def revived(origin: Origin, state: Path) -> IFP | MFM:
     stored = torch.load(state, weights_only=True, map_location="cpu")["state_dict"]
     prefix = "pretext."
     method.load_state_dict({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)})
-    assert isinstance(method, IFP | MFM)
     return method.eval()
 
 
-def decoded(method: IFP | MFM, image: Tensor, *, standardise: bool) -> Tensor:
+def decoded(method: Pretext, image: Tensor, *, standardise: bool) -> Tensor:
     """What a pretext's network and decoder make of an image (B, C, H, W)."""
     mean, deviation = 0.0, 1.0
     if standardise and not method.clamp:
         mean, deviation = image.mean((1, 2, 3), keepdim=True), image.std((1, 2, 3), keepdim=True)
-    output = method.decoder(method.encode(method.scaled((image - mean) / deviation)))
-    if method.normalise:
-        output = imagenet_denormalise(output)
+    output = method.restored((image - mean) / deviation)
+    assert output is not None, "own_output has asked"
     return output * deviation + mean
 
 
-def trained_noise(origin: Origin, method: IFP | MFM) -> Tensor | None:
+def trained_noise(origin: Origin, method: Pretext) -> Tensor | None:
     """The first images of noise (N, C, H, W) that a run was trained on, at their size; None if it saw no noise."""
     if not origin.saw_noise:
         return None
@@ -239,7 +235,7 @@ def trained_noise(origin: Origin, method: IFP | MFM) -> Tensor | None:
     count = recipe.get("count") or 1
     noise = GeneratedImages("noise", count=count, channels=method.backbone.in_channels, seed=recipe["seed"])
     images = torch.stack([noise[(i, recipe["crop_size"])]["image"] for i in range(min(count, MOST_NOISE))])
-    return method.original({"image": images}) if isinstance(method, IFP) else images
+    return method.original({"image": images})
 
 
 def shrunk(output: Tensor, network: Backbone) -> Tensor:

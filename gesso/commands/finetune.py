@@ -17,9 +17,7 @@ from gesso.functional.mimetic import MIMETIC
 from gesso.functional.random import seed_for
 from gesso.losses import LossSpec
 from gesso.perceptual import open_metrics
-from gesso.pretext._base import stage_positions
-from gesso.pretext._classifier import DegradationClassifier
-from gesso.pretext.dcpt import DegradationCritic, target_of
+from gesso.pretext import open_feature_loss
 from gesso.primed import resolve_name, restores
 from gesso.report.console import say
 from gesso.training.finetune_module import FinetuneModule
@@ -177,7 +175,7 @@ def finetune(
         validations,
         out,
         use_mixup=mixup,
-        critic=open_critic(net, critic, critic_target, task),
+        critic=None if critic is None else open_feature_loss(critic, net, target=critic_target, task=task),
         critic_weight=critic_weight,
         features_lr=1.0 if init == "random" else features_lr,
     )
@@ -249,21 +247,3 @@ def restores_already(init: str, tasks: list[str], transfer: str) -> bool:
     if found:
         say(f"keep_last: true, because {init} restores {', '.join(dict.fromkeys(tasks))} already")
     return found
-
-
-def open_critic(net: Backbone, file: str | Path | None, target: int | None, task: str) -> DegradationCritic | None:
-    """The critic of DC-guided training from a file of DCPT's, if there is one.
-
-    Raises:
-        ValueError: if the file holds something else, classifies other maps, or does not know the class.
-    """
-    if file is None:
-        return None
-    try:
-        classifier = DegradationClassifier.from_state(checkpoint.read_state(file))
-    except ValueError as error:
-        raise ValueError(f"critic: {file}: {error}") from error
-    expected = [net.channels[position] for position in stage_positions(net)]
-    if classifier.feature_dims != expected:
-        raise ValueError(f"{file}: classifies maps of {classifier.feature_dims} channels, the network has {expected}")
-    return DegradationCritic(classifier, target_of(task, classifier.fc.out_features) if target is None else target)

@@ -39,11 +39,11 @@ from gesso.functional.similarity import cosine_similarities
 from gesso.functional.spectrum import amplitude, apply_mask, draw_rings, ring_mask
 from gesso.metrics import ALL_OF, psnr
 from gesso.pretext._base import unit_range
-from gesso.pretext.dcpt import FIVE
 from gesso.report import diagnosis, figures
 from gesso.report.console import say, show_table, warn
 from gesso.report.sheets import write_sheet
 from gesso.report.viewers import DARK_TO_LIGHT, coloured
+from gesso.tasks import ALL_IN_ONE
 
 START = "random start"
 ANOTHER_START = 0.2  # mean cosine of the weights with their beginning below which it is hardly theirs
@@ -187,7 +187,7 @@ class View:
         }
         if photos is not None:
             self.images["photos"] = self.clean(count, self.side)
-        self.classes = [parse_degradation(value) for value in (degradations or FIVE)]
+        self.classes = [parse_degradation(value) for value in (degradations or ALL_IN_ONE.values())]
         self.own, self.own_words = own_output(self.origin)
 
     @property

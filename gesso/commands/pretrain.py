@@ -95,10 +95,10 @@ def pretrain(
         init = resolve_name(str(init), spell_backbone(backbone))
         say(f"{init}: {checkpoint.load_features(network, init, keep_head=True)}")
     method = create_pretext(pretext, network, **(pretext_args or {}))
-    if batch_size < method.least_batch:
+    if batch_size < method.min_batch_size:
         raise ValueError(
-            f"batch_size: {pretext} compares the images of a batch ({method.coupling}), so it needs "
-            f"{method.least_batch} or more, got {batch_size}"
+            f"batch_size: {pretext} compares the images of a batch ({method.batch_coupling}), so it needs "
+            f"{method.min_batch_size} or more, got {batch_size}"
         )
     images = str(images) if isinstance(images, Path) else images
     if images is None:

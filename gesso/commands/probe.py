@@ -25,8 +25,8 @@ from gesso.degradations import Degradation, parse_degradation
 from gesso.degradations.compose import Mix
 from gesso.functional.color import to_grey
 from gesso.functional.random import generator_for, seed_for
-from gesso.pretext.dcpt import FIVE
 from gesso.report.console import say, show_table, track
+from gesso.tasks import ALL_IN_ONE
 
 SPLITS = (0, 223, 929, 1234, 10086)  # seeds of the released script
 PUBLISHED = {"NAFNet": "52±1", "SwinIR": "64±4", "Restormer": "71±4", "PromptIR": "55±3"}  # random weights, in percent
@@ -139,7 +139,7 @@ def probe(
             )
         samples = from_folders(classes, count, crop_size, seed, channels, white_level)
     else:
-        spoil = [parse_degradation(value) for value in (degradations or FIVE)]
+        spoil = [parse_degradation(value) for value in (degradations or ALL_IN_ONE.values())]
         wanted = count * len(spoil) if own_images else count
         clean = clean_images(images, wanted, crop_size, seed, channels, white_level)
         samples = degraded(clean, spoil, seed, own_images=own_images)

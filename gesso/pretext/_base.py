@@ -1,6 +1,7 @@
 """A pretext turns a batch of images into losses and owns what is thrown away afterwards."""
 
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -9,32 +10,45 @@ from torch.nn import functional as F
 from gesso.backbones._base import Backbone
 from gesso.functional.random import Draws
 
+if TYPE_CHECKING:
+    from gesso.losses import FeatureLoss
+
 
 class Pretext(nn.Module):
     """A pre-training method around a backbone.
 
     Subclasses take the backbone first, then their own options by keyword. A file reads like the paper's figure:
-    image -> corruption -> features -> decoder -> loss.
+    image -> corruption -> features -> decoder -> loss. They write `forward` and `preview`; the rest has defaults.
 
     Attributes:
+        title: what tables and figures call it; the name of the class unless it says otherwise.
         backbone: the network being pre-trained; all of it but its head is what transfers.
-        images: where images come from when the user does not say: "noise" or "leaves".
+        images: where images come from when the user does not say, a name of `gesso.list_sources()`.
         images_per_sample: independent images that one sample needs (2 for DegAE).
-        least_batch: how many samples a batch must hold at least (2 where they are compared).
+        min_batch_size: how many samples a batch must hold at least (2 where they are compared).
         classes: kinds of degradation that it tells apart, or None; data sorted by class must have as many.
-        coupling: what ties the images of a batch together in the loss, in words; empty where nothing does, so that
-            the mean of the losses of parts of a batch is the loss of the batch.
+        batch_coupling: what ties the images of a batch together in the loss, in words; empty where nothing does, so
+            that the mean of the losses of parts of a batch is the loss of the batch.
         presets: option values by name, for departures from the defaults that belong together.
         find_unused_parameters: whether a step may leave parameters without gradient.
+        clamp: whether its network sees images in [0, 1], also where it is trained on noise.
     """
 
+    title: ClassVar[str] = "Pretext"
     images: ClassVar[str] = "noise"
     images_per_sample: ClassVar[int] = 1
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     classes: int | None = None
-    least_batch: int = 1
-    coupling: str = ""
+    min_batch_size: int = 1
+    batch_coupling: str = ""
     find_unused_parameters: bool = False
+    clamp: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Gives the class a title."""
+        super().__init_subclass__(**kwargs)
+        if "title" not in cls.__dict__:
+            cls.title = cls.__name__
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -54,6 +68,32 @@ class Pretext(nn.Module):
     def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Pictures (B, 3, H, W) that show the pretext at work, by label, for sample sheets: input, output, target."""
         raise NotImplementedError
+
+    def original(self, batch: dict[str, Tensor]) -> Tensor:
+        """The image (B, 3, H, W) that is to be found again, as it is before the corruption."""
+        return batch["image"]
+
+    def restored(self, image: Tensor) -> Tensor | None:
+        """What network and decoder make of images (B, C, H, W) by themselves; None where they can make none."""
+        return None
+
+    @classmethod
+    def open_feature_loss(cls, file: Path, backbone: Backbone, target: int | None, task: str) -> "FeatureLoss | None":
+        """What a file that a run of it left (`extra_modules`) says of feature maps, as a loss for fine-tuning.
+
+        Args:
+            file: the file.
+            backbone: the network that is fine-tuned.
+            target: what the user has chosen, such as a class (`critic_target`).
+            task: name of the task that it is fine-tuned on.
+
+        Returns:
+            The loss; None for a pretext that leaves nothing of the kind.
+
+        Raises:
+            ValueError: if the file holds something else, or does not fit the network.
+        """
+        return None
 
     def groups(self) -> list[dict[str, Any]]:
         """What is trained, in groups for the optimiser: `params`, and where they differ from those of the run

@@ -11,16 +11,10 @@ from gesso.degradations.compose import Mix
 from gesso.functional.random import Draws
 from gesso.pretext._base import Pretext, stage_positions, trained, unit_range
 from gesso.pretext._classifier import DegradationClassifier
+from gesso.tasks import ALL_IN_ONE
 
-# Noise is not clipped, as it is not in the released code and in the recipes that fine-tune.
-FIVE: list[Any] = [
-    "rain",
-    {"name": "mix", "choices": [{"name": "gaussian_noise", "sigma": s, "clip": False} for s in (15, 25, 50)]},
-    "haze",
-    "low_light",
-    "motion_blur",
-]
-FIVE_TASKS = ("derain", "denoise", "dehaze", "lowlight", "deblur")  # that undo the five, in the order of the labels
+FIVE: list[Any] = [*ALL_IN_ONE.values()]
+FIVE_TASKS = (*ALL_IN_ONE,)  # that undo the five, in the order of the labels
 TEN: list[Any] = [
     {"name": "gaussian_noise", "sigma": (1, 50), "clip": False},
     "motion_blur",

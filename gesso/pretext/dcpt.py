@@ -9,16 +9,19 @@ Hu, Jin, Liu, Tao, Li, Zhang: "Universal image restoration pre-training via degr
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone
+from gesso.checkpoint import read_state
 from gesso.functional.checks import check_between, check_choice
 from gesso.functional.random import Draws, Generators
-from gesso.pretext._base import pictures, stage_maps, trained
+from gesso.losses import FeatureLoss
+from gesso.pretext._base import pictures, stage_maps, stage_positions, trained
 from gesso.pretext._classes import FIVE, FIVE_TASKS, TEN, DegradationClassification
 from gesso.pretext._classifier import DegradationClassifier, focal_loss
 from gesso.pretext._masking import patch_mask
@@ -134,6 +137,24 @@ class DCPT(DegradationClassification):
         accuracy = (logits.argmax(dim=1) == label).float().mean()
         return {"loss": loss, "pixel": pixel.detach(), "class": classification.detach(), "accuracy": accuracy}
 
+    @classmethod
+    def open_feature_loss(cls, file: Path, backbone: Backbone, target: int | None, task: str) -> FeatureLoss:
+        """The critic of DC-guided training, from the classifier that a run left.
+
+        Raises:
+            ValueError: if the file holds something else, classifies other maps, or does not know the class.
+        """
+        try:
+            classifier = DegradationClassifier.from_state(read_state(file))
+        except ValueError as error:
+            raise ValueError(f"critic: {file}: {error}") from error
+        expected = [backbone.channels[position] for position in stage_positions(backbone)]
+        if classifier.feature_dims != expected:
+            seen = f"{file}: classifies maps of {classifier.feature_dims} channels"
+            raise ValueError(f"{seen}, the network has {expected}")
+        classes = classifier.fc.out_features
+        return DegradationCritic(classifier, target_of(task, classes) if target is None else target)
+
     def turn(self, step: int) -> tuple[bool, bool]:
         """Whether this step of the run minimises the generation and the classification loss."""
         if self.mode == "joint":
@@ -152,7 +173,7 @@ class DCPT(DegradationClassification):
         return pictures(gt, degraded=lq, restored=self.encode(lq))
 
 
-class DegradationCritic(nn.Module):
+class DegradationCritic(FeatureLoss):
     """DC-guided training: what a frozen classifier sees in a restorer's features, as a loss for the restorer.
 
     Cross-entropy towards one class, added to the image loss when a network trained on one degradation learns another
@@ -195,5 +216,5 @@ def target_of(task: str, classes: int) -> int:
         return FIVE_TASKS.index(task)
     raise ValueError(
         f"critic_target: say which of the critic's {classes} classes, counted from 0, the features shall be taken for; "
-        f"only with five classes and a task of {', '.join(FIVE_TASKS)} it goes without saying, and this is {task}"
+        f"only with five classes and a task of {', '.join(FIVE_TASKS)} it can be inferred, and this is {task}"
     )

@@ -124,7 +124,7 @@ class DegAE(Pretext):
             feature_channels, backbone.in_channels, decoder_width, modulation=modulation, embedding=embedding
         )
         if adversarial_weight:
-            self.coupling = "the discriminator normalises over the batch"
+            self.batch_coupling = "the discriminator normalises over the batch"
         self.vgg = load_frozen(VGGFeatures(), vgg) if perceptual_weight and vgg is not None else None
         judge = JUDGES[check_choice("discriminator", discriminator, Judge)]
         self.discriminator = judge(backbone.in_channels) if adversarial_weight else None

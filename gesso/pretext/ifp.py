@@ -114,7 +114,7 @@ class IFP(Pretext):
         self.pixel_weight = pixel_weight
         self.amplitude_weight = amplitude_weight
         if redraw == "step" and (amplitude_weight or loss != "paper") and loss != "normal":
-            self.coupling = "images whose masks remove more count for more"
+            self.batch_coupling = "images whose masks remove more count for more"
         backbone.replace_last(feature_channels, image_residual=False)
         self.decoder = MSRResNetHead(feature_channels, backbone.in_channels, decoder_width)
 
@@ -160,15 +160,17 @@ class IFP(Pretext):
             loss = published_loss(self.loss, reconstructed, original, mask, self.pixel_weight)
         return {"loss": loss, "pixel": pixel.detach(), "amplitude": masked_amplitude.detach()}
 
+    def restored(self, image: Tensor) -> Tensor:
+        """What network and decoder make of images (B, C, H, W), in their range."""
+        output = self.decoder(self.encode(self.scaled(image)))
+        return imagenet_denormalise(output) if self.normalise else output
+
     @torch.no_grad()
     def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Pictures `noise` (or `original`), `corrupted` and `reconstructed`, (B, 3, H, W) in [0, 1]."""
         original = self.original(batch)
         corrupted = self.corrupt(original, self.draw_mask(original, generator))
-        reconstructed = self.decoder(self.encode(self.scaled(corrupted)))
-        if self.normalise:
-            reconstructed = imagenet_denormalise(reconstructed)
-        return pictures(original, corrupted=corrupted, reconstructed=reconstructed)
+        return pictures(original, corrupted=corrupted, reconstructed=self.restored(corrupted))
 
 
 def fixed_rings(height: int, width: int, mask_ratio: float, seed: int, *, replacement: bool) -> Tensor:

@@ -89,8 +89,8 @@ class IPT(Pretext):
         self.temperature = temperature
         self.patches = patches
         if contrastive_weight:
-            self.least_batch = 2
-            self.coupling = "patches are held against those of the other images"
+            self.min_batch_size = 2
+            self.batch_coupling = "patches are held against those of the other images"
         if isinstance(backbone, MultiTask) and len(backbone.scales) > 1:
             self.multi_task, self.scales = True, backbone.scales
             self.tasks = shrinking(self.tasks, self.scales)

@@ -105,9 +105,9 @@ class MFM(Pretext):
             "focal_over_batch": focal_over_batch,
         }
         if self.loss == "masked":
-            self.coupling = "images whose masks remove more count for more"
+            self.batch_coupling = "images whose masks remove more count for more"
         elif average_spectrum or (focal and focal_over_batch):
-            self.coupling = "spectra or weights are taken over the batch"
+            self.batch_coupling = "spectra or weights are taken over the batch"
         backbone.replace_last(feature_channels, image_residual=False)
         self.decoder = MSRResNetHead(feature_channels, backbone.in_channels, decoder_width)
 
@@ -155,15 +155,17 @@ class MFM(Pretext):
         loss = mean_where_removed(distance, mask) if self.loss == "masked" else distance.mean()
         return {"loss": loss, "pixel": F.mse_loss(reconstructed.detach(), original)}
 
+    def restored(self, image: Tensor) -> Tensor:
+        """What network and decoder make of images (B, C, H, W), in their range."""
+        output = self.decoder(self.encode(self.scaled(image)))
+        return imagenet_denormalise(output) if self.normalise else output
+
     @torch.no_grad()
     def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Pictures `original`, `corrupted` and `reconstructed`, (B, 3, H, W) in [0, 1]."""
         original = unit_range(batch["image"])
         corrupted = self.corrupt(original, self.draw_mask(original, generator), generator)
-        reconstructed = self.decoder(self.encode(self.scaled(corrupted)))
-        if self.normalise:
-            reconstructed = imagenet_denormalise(reconstructed)
-        return pictures(original, corrupted=corrupted, reconstructed=reconstructed)
+        return pictures(original, corrupted=corrupted, reconstructed=self.restored(corrupted))
 
 
 def short_blur(image: Tensor, generator: Draws) -> Tensor:

@@ -31,6 +31,7 @@ class Restore(Pretext):
         ValueError: if both are given, or the network does not enlarge and the task is "sr".
     """
 
+    title: ClassVar[str] = "restore"  # no acronym of a paper's
     images: ClassVar[str] = "leaves"
 
     def __init__(self, backbone: Backbone, *, degradation: Any = None, task: str | None = None) -> None:
@@ -47,9 +48,13 @@ class Restore(Pretext):
     def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
         """Losses of one step: `loss`, the mean absolute error."""
         gt = unit_range(batch["image"])
-        return {"loss": F.l1_loss(self.restored(self.degradation(gt, generator), gt), gt)}
+        return {"loss": F.l1_loss(self.restore(self.degradation(gt, generator), gt), gt)}
 
-    def restored(self, degraded: Tensor, gt: Tensor) -> Tensor:
+    def restored(self, image: Tensor) -> Tensor:
+        """The network's image at the size of its input."""
+        return self.encode(image)
+
+    def restore(self, degraded: Tensor, gt: Tensor) -> Tensor:
         """The network's image at the size of `gt`: averaged down unless the degraded image was smaller."""
         output = self.backbone(degraded)
         return output if degraded.shape != gt.shape else self.shrink(output)
@@ -59,5 +64,5 @@ class Restore(Pretext):
         """Pictures `original`, `degraded` and `restored`, (B, 3, H, W) in [0, 1]."""
         gt = unit_range(batch["image"])
         degraded = self.degradation(gt, generator)
-        restored = self.restored(degraded, gt)
+        restored = self.restore(degraded, gt)
         return pictures(gt, degraded=enlarge(degraded, gt.shape[-1] // degraded.shape[-1]), restored=restored)

@@ -27,6 +27,7 @@ from torch import Tensor
 from gesso._recipes import read_recipe
 from gesso.data.io import atomic_text, read_picture
 from gesso.metrics import beside, mean_psnr
+from gesso.pretext import title_of
 from gesso.report import figures
 from gesso.report.console import duration
 from gesso.report.statistics import (
@@ -41,7 +42,6 @@ from gesso.report.statistics import (
 from gesso.report.viewers import Role, Subject, Viewer, make_viewers
 
 MOST_SPECTRA = 40  # images whose spectra are averaged
-ACRONYMS = {"ifp": "IFP", "mfm": "MFM", "dcpt": "DCPT", "maskdcpt": "MaskDCPT", "ipt": "IPT", "degae": "DegAE"}
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def label(start: str) -> str:
     path = Path(start)
     if path.suffix:
         return str(Path(path.parent.name) / path.stem)
-    return "-".join(ACRONYMS.get(word, word) for word in start.split("-"))
+    return "-".join(title_of(word) or word for word in start.split("-"))
 
 
 def comparable(scores: Sequence[Score]) -> list[Score]:

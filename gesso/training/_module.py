@@ -99,7 +99,7 @@ class TrainingModule(LightningModule):
         return cast(Backbone, self.average.module) if self.average is not None else self.backbone
 
     @property
-    def coupling(self) -> str:
+    def batch_coupling(self) -> str:
         """What ties the images of a batch together in the loss, in words; empty where nothing does."""
         return ""
 
@@ -216,9 +216,9 @@ class TrainingModule(LightningModule):
             raise TrainingError(f"out of memory on device {rank_info().rank} with {size} images; {advice}")
         if size == 1:
             raise TrainingError(f"out of memory with one image at a time; {advice}")
-        if self.coupling:
+        if self.batch_coupling:
             raise TrainingError(
-                f"out of memory with {size} images, and their batch cannot be cut, for {self.coupling}; {advice}"
+                f"out of memory with {size} images, and their batch cannot be cut, for {self.batch_coupling}; {advice}"
             )
         self.at_a_time = size // 2
         warn(

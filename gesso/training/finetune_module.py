@@ -19,9 +19,9 @@ from gesso.functional.color import as_rgb
 from gesso.functional.processes import gather_in_order, shard
 from gesso.functional.random import Draws, shared
 from gesso.functional.resize import enlarge
+from gesso.losses import FeatureLoss
 from gesso.metrics import Protocol, beside, mean_psnr
 from gesso.perceptual import Perceptual
-from gesso.pretext.dcpt import DegradationCritic
 from gesso.report.console import say, show_table, warn
 from gesso.report.sheets import write_sheet
 from gesso.restorer import Restorer
@@ -78,7 +78,7 @@ class FinetuneModule(TrainingModule):
         out: Path,
         *,
         use_mixup: bool = False,
-        critic: DegradationCritic | None = None,
+        critic: FeatureLoss | None = None,
         critic_weight: float = 1.0,
         features_lr: float = 1.0,
     ) -> None:
@@ -91,7 +91,7 @@ class FinetuneModule(TrainingModule):
         self.tile: int | None = None  # side of the tiles that images are measured in; none: as they are
 
     @property
-    def coupling(self) -> str:
+    def batch_coupling(self) -> str:
         """MixUp."""
         return "MixUp blends its images" if self.use_mixup else ""
 

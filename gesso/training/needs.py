@@ -83,10 +83,10 @@ def check_steps(module: TrainingModule, load: Load, stages: Sequence[Stage], fre
     images, side = stage.batch_size // world, padded(net, stage.crop_size)
     if images * side**2 <= SMALL:
         return
-    line = rehearse_line(module, load, images if module.coupling else 1, stage.crop_size)
+    line = rehearse_line(module, load, images if module.batch_coupling else 1, stage.crop_size)
     if line is None or line.bytes(images * side**2) <= free:
         return
-    most, cuts = int(line.pixels(free) // side**2), world == 1 and not module.coupling
+    most, cuts = int(line.pixels(free) // side**2), world == 1 and not module.batch_coupling
     told = f"{images} crops of {stage.crop_size} pixels need about {gib(line.bytes(images * side**2))} in a step"
     told += (f" on each of {world} devices" if world > 1 else "") + f", and {gib(free)} are free"
     if most < 1 or not cuts:

@@ -17,9 +17,9 @@ class PretrainModule(TrainingModule):
         self.pretext = pretext
 
     @property
-    def coupling(self) -> str:
+    def batch_coupling(self) -> str:
         """The pretext's."""
-        return self.pretext.coupling
+        return self.pretext.batch_coupling
 
     @property
     def find_unused_parameters(self) -> bool:
