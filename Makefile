@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-isa test-min test-newest check docs primed-wheel format clean
+.PHONY: demo test test-isa test-min test-newest check audit docs primed-wheel format clean
 
 # pip installs exactly what was tested; the stamp is renewed when the lists of packages change
 .venv/installed: pyproject.toml constraints.txt
@@ -49,6 +49,11 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+# known vulnerabilities of what is installed, by the registry's list: not part of `check`, for it changes without us
+audit: .venv/installed
+	$(BIN)/pip-audit --skip-editable
 
 # the site, into build/site; a broken link or reference is an error
 docs: .venv/installed

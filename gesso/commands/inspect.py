@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gesso._extras import check_extra
 from gesso.backbones import Backbone
 from gesso.backbones.ipt import IPT
 from gesso.checkpoint.files import description
@@ -461,6 +462,7 @@ def task_names(origin: Origin, network: IPT) -> list[str]:
 
 def neighbour_map(distances: np.ndarray) -> np.ndarray:
     """Places (N, 2) that keep near what is near, by t-SNE of squared distances (N, N)."""
+    check_extra("sklearn", "lab", "a map of neighbours")
     from sklearn.manifold import TSNE
 
     perplexity = min(30, len(distances) // 4)

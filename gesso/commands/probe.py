@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gesso._extras import check_extra
 from gesso.backbones import Backbone, BackboneSpec, open_backbone, spell_backbone
 from gesso.commands._origins import open_file
 from gesso.commands._parser import checked
@@ -123,6 +124,8 @@ def probe(
         FileNotFoundError: if a folder or file does not exist.
         FileExistsError: if `out` holds results and `overwrite` is False.
     """
+    for package in ("sklearn", *(() if out is None else ("matplotlib",))):
+        check_extra(package, "lab", "gesso probe")
     (folder,) = as_paths(out)
     given = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint or []
     files, images = [file for one in given for file in found_in(str(one))], str(images)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gesso._extras import check_extra
 from gesso.data.metadata import (
     DESCRIPTIVE,
     EXIF_IFD,
@@ -213,6 +214,7 @@ def _by_pillow(array: np.ndarray, kind: Kind, about: Metadata) -> bytes:
 
 def encode_tiff(path: Path, pages: Iterable[tuple[np.ndarray, Header, Metadata]]) -> None:
     """Writes pages into a TIFF, one after the other as they come, with a predictor and Deflate."""
+    check_extra("tifffile", "tiff", "a TIFF")
     import tifffile
 
     notes: list[bytes | None] = []

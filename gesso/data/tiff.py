@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from gesso._extras import check_extra
 from gesso.data.metadata import Header, ImageError
 from gesso.data.rasters import unpack_bits
 
@@ -52,8 +53,12 @@ def read_pages(data: bytes) -> list[Any]:
     """The pages of a TIFF or BigTIFF as tifffile has them; thumbnails and masks of other pages are left out.
 
     Raises:
-        ImageError: if there is no page but a thumbnail, as in the raw files of cameras.
+        ImageError: if there is no page but a thumbnail, as in the raw files of cameras, or without tifffile.
     """
+    try:
+        check_extra("tifffile", "tiff", "a TIFF")
+    except ValueError as error:
+        raise ImageError(str(error)) from None
     import tifffile
 
     every = list(tifffile.TiffFile(io.BytesIO(data)).pages)

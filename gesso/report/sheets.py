@@ -17,15 +17,12 @@ TRUTHS = ("ground truth", "original", "noise")  # labels of what the other pictu
 
 
 def label_bar(text: str, width: int) -> np.ndarray:
-    """A line of text on white as (BAR, width, 3) uint8, in the font that Matplotlib brings along."""
-    from matplotlib import font_manager
+    """A line of text on white as (BAR, width, 3) uint8, in the font that Pillow brings along."""
     from PIL import Image, ImageDraw, ImageFont
 
     bar = Image.new("RGB", (width, BAR), "white")
-    path = font_manager.findfont("DejaVu Sans")
-    font = ImageFont.truetype(path, 13)
-    while font.size > 7 and font.getlength(text) > width - 2:
-        font = ImageFont.truetype(path, font.size - 1)
+    fonts = [ImageFont.load_default(size) for size in range(13, 6, -1)]
+    font = next((font for font in fonts if font.getlength(text) <= width - 2), fonts[-1])
     ImageDraw.Draw(bar).text((1, 2), text, fill="black", font=font)
     return np.asarray(bar)
 

@@ -1,12 +1,14 @@
 """A run in its folder: data, devices, resuming, and what it leaves behind."""
 
 import contextlib
+import importlib.util
 import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +52,8 @@ from gesso.training.table import Table
 Strategy = Literal["auto", "ddp"]
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+# Lightning 2.5 cannot be told to load no code; `read_pickle` has refused a state with any by then.
+NO_CODE: dict[str, Any] = {"weights_only": True} if "weights_only" in signature(Trainer.fit).parameters else {}
 OF_A_RUN = ("last.ckpt", "best.safetensors", "metrics.csv", "images.csv", "skipped.csv")
 
 
@@ -239,7 +243,7 @@ def fit(
         if compile is not None:
             compile_features(module.backbone, compile, trainer.strategy.root_device)
         try:
-            trainer.fit(module, data, ckpt_path=state, weights_only=True)
+            trainer.fit(module, data, ckpt_path=state, **NO_CODE)
         except Interrupted:
             with contextlib.suppress(OSError):  # the terminal may be gone
                 say(f"stopped at step {module.step}; --resume goes on from here")
@@ -376,7 +380,10 @@ def prepare_folder(out: Path, recipe: Recipe, *, resume: bool, overwrite: bool, 
 
 
 def loggers(out: Path, step: int) -> list[Any]:
-    """metrics.csv and TensorBoard events; rows after `step`, which a resumed run will write again, are dropped."""
+    """metrics.csv, and TensorBoard events where it is installed; rows after `step`, which come again, are dropped."""
     table = CSVLogger(out, name="", version="")
     table._experiment = Table(out / "metrics.csv", step)
+    if importlib.util.find_spec("tensorboard") is None:
+        say("no events for TensorBoard, which is not installed (pip install 'gesso[tensorboard]'); metrics.csv has all")
+        return [table]
     return [table, TensorBoardLogger(out, name="", version="")]
