@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gesso.backbones import Backbone, create_backbone, list_backbones
     from gesso.backbones.external import wrap
-    from gesso.checkpoint import load, save
+    from gesso.checkpoint import load, load_features, save
     from gesso.commands.check_data import check_data
     from gesso.commands.compare import compare
     from gesso.commands.degrade import degrade
@@ -28,20 +28,28 @@ if TYPE_CHECKING:
     from gesso.commands.restore import restore
     from gesso.data.io import read_image, write_image
     from gesso.data.layouts import Layout, Pair, list_layouts
-    from gesso.degradations import create_degradation, list_degradations
-    from gesso.metrics import psnr, ssim
-    from gesso.pretext import create_pretext, list_pretexts
+    from gesso.degradations import Degradation, create_degradation, list_degradations
+    from gesso.losses import FeatureLoss, list_losses
+    from gesso.metrics import Protocol, psnr, ssim
+    from gesso.pretext import Pretext, create_pretext, list_pretexts
     from gesso.restorer import Restorer
     from gesso.sources import Source, list_sources
+    from gesso.tasks import Task, list_tasks
+    from gesso.training.schedules import list_schedules
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Backbone": "gesso.backbones",
+    "Degradation": "gesso.degradations",
+    "FeatureLoss": "gesso.losses",
     "Layout": "gesso.data.layouts",
     "Pair": "gesso.data.layouts",
+    "Pretext": "gesso.pretext",
+    "Protocol": "gesso.metrics",
     "Restorer": "gesso.restorer",
     "Source": "gesso.sources",
+    "Task": "gesso.tasks",
     "check_data": "gesso.commands.check_data",
     "compare": "gesso.commands.compare",
     "create_backbone": "gesso.backbones",
@@ -55,9 +63,13 @@ _HOMES = {
     "list_backbones": "gesso.backbones",
     "list_degradations": "gesso.degradations",
     "list_layouts": "gesso.data.layouts",
+    "list_losses": "gesso.losses",
     "list_pretexts": "gesso.pretext",
+    "list_schedules": "gesso.training.schedules",
     "list_sources": "gesso.sources",
+    "list_tasks": "gesso.tasks",
     "load": "gesso.checkpoint",
+    "load_features": "gesso.checkpoint",
     "pretrain": "gesso.commands.pretrain",
     "probe": "gesso.commands.probe",
     "psnr": "gesso.metrics",
@@ -72,10 +84,15 @@ _HOMES = {
 
 __all__ = [
     "Backbone",
+    "Degradation",
+    "FeatureLoss",
     "Layout",
     "Pair",
+    "Pretext",
+    "Protocol",
     "Restorer",
     "Source",
+    "Task",
     "check_data",
     "compare",
     "create_backbone",
@@ -89,9 +106,13 @@ __all__ = [
     "list_backbones",
     "list_degradations",
     "list_layouts",
+    "list_losses",
     "list_pretexts",
+    "list_schedules",
     "list_sources",
+    "list_tasks",
     "load",
+    "load_features",
     "pretrain",
     "probe",
     "psnr",

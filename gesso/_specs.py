@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     LossSpec = str | dict[str, Any] | Loss
     FeatureLossSpec = str | Path | dict[str, Any] | FeatureLoss
     PriorSpec = str | Path | nn.Module
-    RefinerSpec = str | type[nn.Module]
     ScheduleSpec = str | MakeSchedule
 else:
     CALLABLE = "collections.abc:Callable"
@@ -64,9 +63,6 @@ else:
 
     PriorSpec = Annotated[str | Path, InPython("torch.nn:Module", "an nn.Module")]
     """A prior: see `gesso.refiner.priors`; or the module."""
-
-    RefinerSpec = Annotated[str, InPython(type, "a subclass of gesso.Refiner")]
-    """A refiner: a name of `gesso.list_refiners()`, `module:Class`, or the class."""
 
     ScheduleSpec = Annotated[str, InPython(CALLABLE, "a function (lr, *, steps) -> (step -> rate)")]
     """A learning rate over a run: a name of `gesso.list_schedules()`, `module:function`, or the function."""

@@ -13,8 +13,9 @@ SMALL = {
     "maskdcpt": {"decoder_width": 16},
 }
 SIDE = 32
+NAMES = [*list_pretexts(), "tests.extending.own_pretext:Colours"]  # and one of a user's, which draws nothing
 
-pytestmark = [pytest.mark.parametrize("name", list_pretexts()), pytest.mark.parametrize("backbone", BACKBONES)]
+pytestmark = [pytest.mark.parametrize("name", NAMES), pytest.mark.parametrize("backbone", BACKBONES)]
 
 
 def build(name, backbone, seed=0):
@@ -45,11 +46,15 @@ def test_losses_are_finite_scalars_and_only_one_has_a_gradient(name, backbone):
 
 
 def test_the_generator_is_the_only_source_of_chance(name, backbone):
+    """A pretext that draws nothing from it has the same loss each time."""
     pretext = build(name, backbone)
-    batch = make_batch(pretext)
-    first, again, other = (pretext(batch, generator_for(seed))["loss"].item() for seed in (3, 3, 4))
+    batch, generator = make_batch(pretext), generator_for(3)
+    before = generator.get_state()
+    first = pretext(batch, generator)["loss"].item()
+    draws = not torch.equal(generator.get_state(), before)
+    again, other = (pretext(batch, generator_for(seed))["loss"].item() for seed in (3, 4))
     assert first == again
-    assert first != other
+    assert (first != other) == draws
 
 
 def test_a_batch_may_be_cut_unless_the_pretext_says_why_not(name, backbone):

@@ -7,7 +7,7 @@ from typing import Any, cast
 from gesso import _discovery
 from gesso._options import check_values, declared
 from gesso._specs import DegradationSpec
-from gesso.degradations._base import Degradation
+from gesso.degradations._base import Degradation, Range, draw
 from gesso.degradations._function import FromFunction
 from gesso.functional.building import building
 
@@ -15,8 +15,10 @@ __all__ = [
     "Degradation",
     "DegradationSpec",
     "FromFunction",
+    "Range",
     "create_degradation",
     "degradation_classes",
+    "draw",
     "list_degradations",
     "parse_degradation",
 ]

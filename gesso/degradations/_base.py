@@ -26,11 +26,13 @@ class Degradation:
         name: what YAML and the command line call it.
         variants: settings of it that have a name of their own: name -> fields.
         rgb_only: whether it is not defined for images of more channels than three.
+        example: options to try it with, as YAML has them, for one that has to be given some.
     """
 
     name: ClassVar[str]
     rgb_only: ClassVar[bool] = False
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
+    example: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         """Names the class in snake case, unless it names itself: `GaussianNoise` is `gaussian_noise`."""

@@ -2,12 +2,15 @@
 
 import dataclasses
 import math
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from gesso.degradations._base import Degradation
 from gesso.functional.random import Draws, of_images, rand, randint
+
+CHOICES: list[Any] = ["gaussian_noise", {"name": "rain", "density": 0.3}, ["gaussian_blur", "jpeg"]]  # to try them with
 
 
 def check_parts(owner: Degradation, field: str, *, least: int) -> None:
@@ -62,6 +65,7 @@ class Mix(Degradation):
         weights: how likely each is, in relation to the others; none: all equally likely.
     """
 
+    example: ClassVar[dict[str, Any]] = {"choices": CHOICES}
     choices: tuple[Degradation, ...] = ()
     weights: tuple[float, ...] = ()
 
@@ -108,6 +112,7 @@ class RandomOrder(Degradation):
     than one fixed order (`compose`) or one degradation for each image (`mix`).
     """
 
+    example: ClassVar[dict[str, Any]] = {"choices": CHOICES, "prob": [0.9, 0.5, 0.5]}
     choices: tuple[Degradation, ...] = ()
     prob: float | tuple[float, ...] = 0.3
 
