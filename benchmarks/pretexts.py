@@ -84,29 +84,29 @@ def main() -> None:
 def measure(label: str, backbone: str, recipe: dict[str, Any]) -> list[list[str]]:
     """The rows of one pretext on one network, for options of `gesso pretrain`."""
     torch.set_num_threads(1)
-    milliseconds, mebibytes = cost(label, backbone, recipe)
+    milliseconds, mebibytes = measure_cost(label, backbone, recipe)
     steps, size = recipe["steps"], recipe["crop_size"]
     name, options = ROWS[label]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         out, killed = Path(folder, "run"), Path(folder, "killed")
         recipe = recipe | {"pretext": name, "pretext_args": options, "backbone": backbone, "images": "leaves"}
         recipe |= {"save_every": steps // 10, "sample_every": 0}
-        with keeping_a_copy(killed, steps - steps // 10):
+        with copy_run_at(killed, steps - steps // 10):
             file = gesso.pretrain(out=out, **recipe)
         resumed = gesso.pretrain(out=killed, resume=True, **recipe)
-        loaded = finetunes(file, backbone, Path(folder))
+        loaded = count_loaded(file, backbone, Path(folder))
         before, after = build(label, backbone), build(label, backbone)
         state = torch.load(out / "last.ckpt", weights_only=True)["state_dict"]
         prefix = "pretext."
         after.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        same = equal(file, resumed)
+        same = are_equal(file, resumed)
     facts = [f"{milliseconds:.0f}", f"{mebibytes:.0f}"]
     proofs = ["same bits" if same else "DIFFERS", loaded]
-    rows = [[label, backbone, *facts, *losses(before, after, size), *proofs]]
+    rows = [[label, backbone, *facts, *measure_losses(before, after, size), *proofs]]
     if label == "mfm":  # nearly all of its loss is detail that nothing tells; see docs/pretexts.md
         for probability, what in ((0.0, "coarse removed"), (1.0, "detail removed")):
             before.low_pass_prob = after.low_pass_prob = probability
-            rows.append([f"{label}, {what}", backbone, "", "", *losses(before, after, size), "", ""])
+            rows.append([f"{label}, {what}", backbone, "", "", *measure_losses(before, after, size), "", ""])
     return rows
 
 
@@ -117,7 +117,7 @@ def build(label: str, backbone: str) -> Any:
     return create_pretext(name, create_backbone(backbone), **options)
 
 
-def cost(label: str, backbone: str, recipe: dict[str, Any]) -> tuple[float, float]:
+def measure_cost(label: str, backbone: str, recipe: dict[str, Any]) -> tuple[float, float]:
     """Milliseconds and MiB of a training step: the median of some, and the largest resident size of all."""
     resident = psutil.Process().memory_info().rss
     pretext = build(label, backbone)
@@ -138,7 +138,7 @@ def cost(label: str, backbone: str, recipe: dict[str, Any]) -> tuple[float, floa
 
 
 @contextlib.contextmanager
-def keeping_a_copy(folder: Path, step: int) -> Any:
+def copy_run_at(folder: Path, step: int) -> Any:
     """Copies a run's folder right after it has saved this step: what a run killed then would leave."""
     save: Callable[..., None] = SaveCheckpoint.save
 
@@ -152,7 +152,7 @@ def keeping_a_copy(folder: Path, step: int) -> Any:
     SaveCheckpoint.save = save
 
 
-def finetunes(file: Path, backbone: str, folder: Path) -> str:
+def count_loaded(file: Path, backbone: str, folder: Path) -> str:
     """Fine-tunes the file for two steps; returns how many tensors of the network came from it."""
     for number in range(4):
         gesso.write_image(folder / "photos" / f"{number}.png", leaves(1, number, 48))
@@ -163,17 +163,17 @@ def finetunes(file: Path, backbone: str, folder: Path) -> str:
     return report.removeprefix("loaded ").split(",")[0]
 
 
-def equal(one: Path, other: Path) -> bool:
+def are_equal(one: Path, other: Path) -> bool:
     """Whether two files hold the same tensors, bit by bit."""
     a, b = load_file(one), load_file(other)
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def losses(before: Pretext, after: Pretext, size: int) -> list[str]:
+def measure_losses(before: Pretext, after: Pretext, size: int) -> list[str]:
     """The mean loss of held-out images over four generators, untrained and trained, and their ratio."""
     images = GeneratedImages("leaves", per_sample=before.images_per_sample)
     batch = make_batch(images, range(10**6, 10**6 + 8), size)
-    first, last = (loss_of(pretext, batch) for pretext in (before, after))
+    first, last = (mean_loss(pretext, batch) for pretext in (before, after))
     return [f"{first:.4f}", f"{last:.4f}", f"{last / first:.2f}"]
 
 
@@ -182,7 +182,7 @@ def make_batch(images: GeneratedImages, indices: range, size: int) -> dict[str, 
 
 
 @torch.no_grad()
-def loss_of(pretext: Pretext, batch: dict[str, torch.Tensor]) -> float:
+def mean_loss(pretext: Pretext, batch: dict[str, torch.Tensor]) -> float:
     """The mean loss of a batch over four generators."""
     return statistics.mean(pretext(batch, generator_for(1, draw))["loss"].item() for draw in range(4))
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import gpu, official
+from benchmarks import gpu, official, pretexts
 
 
 def test_the_gpu_run_goes_through_on_a_cpu(tmp_path):
@@ -37,3 +37,11 @@ def test_a_checkout_of_the_authors_code_is_measured_beside_ours(tmp_path, capsys
     assert "1.00x" in printed
     with pytest.raises(SystemExit, match=r"expected the authors' repository with model\.py"):
         official.main(["uformer_tiny", *words[1:]])
+
+
+def test_a_row_of_the_pretexts_says_that_the_run_resumes_and_can_be_fine_tuned():
+    recipe = {"crop_size": 16, "batch_size": 1, "steps": 10, "lr": 5e-4, "precision": "float32"}
+    (row,) = pretexts.measure("maskdcpt", "nafnet_tiny", recipe)
+    assert row[:2] == ["maskdcpt", "nafnet_tiny"]
+    assert row[-2:] == ["same bits", "194/196 tensors"]
+    assert all(float(number) > 0 for number in row[2:7])
