@@ -168,7 +168,7 @@ def test_one_that_ends_below_its_input_is_a_start_and_restores_only_by_its_full_
 def test_what_is_not_there_is_explained(there):
     with pytest.raises(UnknownNameError, match="for derain there are nafnet_tiny; make one by `gesso pretrain"):
         find_primed("primed:derain", "restormer_tiny")
-    with pytest.raises(UnknownNameError, match="no primed network primed:derane; did you mean derain"):
+    with pytest.raises(UnknownNameError, match=r"primed:derane; did you mean derain\? Or make one by `gesso"):
         gesso.load("primed:derane")
 
 

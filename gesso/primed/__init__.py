@@ -130,7 +130,8 @@ def find_primed(name: str, network: str | None = None) -> Primed:
     make = f"gesso pretrain --config restore_leaves_small --pretext_args.task {task or 'TASK'}"
     make += f" --backbone {network} --out RUN" if network else " --out RUN"
     raise UnknownNameError(f"no primed network {PREFIX}{name}{f' for {network}' if network and not slash else ''}; "
-                           f"{there}; make one by `{make}` and give RUN/backbone.safetensors")  # fmt: skip
+                           f"{there}{' Or' if there.endswith('?') else ';'} make one by `{make}` and give "
+                           "RUN/backbone.safetensors")  # fmt: skip
 
 
 def find_restorer(name: str) -> Primed:
