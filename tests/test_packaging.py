@@ -63,3 +63,11 @@ def test_the_source_distribution_can_be_built_again(built):
         inside = {name.split("/", 1)[1] for name in opened.getnames() if "/" in name}
     package = {path.relative_to(source).as_posix() for path in (source / "gesso").rglob("*") if path.is_file()}
     assert package | {"pyproject.toml", "README.md", "LICENSE"} <= inside
+
+
+def test_an_environment_that_has_what_is_needed_is_left_as_it_is(built):
+    """`pip install gesso` beside a working PyTorch, an old one in `make test-min`, replaces nothing: it needs no index."""
+    words = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--no-build-isolation"]
+    told = subprocess.run([*words, str(built[0])], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert re.findall(r"Would install (.*)", told.stdout) in ([], ["gesso-0.1.0"])
