@@ -66,7 +66,7 @@ def test_the_source_distribution_can_be_built_again(built):
 
 
 def test_an_environment_that_has_what_is_needed_is_left_as_it_is(built):
-    """`pip install gesso` beside a working PyTorch, an old one in `make test-min`, replaces nothing: it needs no index."""
+    """`pip install gesso` replaces no PyTorch that works, an old one in `make test-min`: it needs no index."""
     words = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--no-build-isolation"]
     told = subprocess.run([*words, str(built[0])], capture_output=True, text=True)
     assert told.returncode == 0, told.stderr

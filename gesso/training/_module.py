@@ -15,6 +15,7 @@ from gesso.functional.memory import is_out_of_memory
 from gesso.functional.processes import all_gather, mean_over_processes, rank_info
 from gesso.functional.random import Draws, Generators, generator_for, part_of_batch, seed_for
 from gesso.report.console import warn
+from gesso.restorer import computes_in_bf16
 from gesso.training.sampling import StepSampler
 from gesso.training.schedules import Schedule
 
@@ -46,6 +47,7 @@ class TrainingModule(LightningModule):
         self.batches_done = 0
         self.recorded = 0  # batches up to which all that was due is on record
         self.collected: list[tuple[int, Batch]] = []  # batches, with their numbers, of the step that is being computed
+        self.precision: str | None = None  # chosen for precision "auto"
         self.at_a_time: int | None = None  # images that memory holds; none: a whole batch
         self.skipped = Counter[str]()
         self.skipped_in_a_row = 0
@@ -293,6 +295,7 @@ class TrainingModule(LightningModule):
         checkpoint["gesso"] = {
             "batches_done": self.batches_done,
             "recorded": self.recorded,
+            "precision": self.precision,
             "at_a_time": self.at_a_time,
             "skipped": dict(self.skipped),
             "skipped_in_a_row": self.skipped_in_a_row,
@@ -307,6 +310,8 @@ class TrainingModule(LightningModule):
         state = checkpoint["gesso"]
         self.batches_done = state["batches_done"]
         self.recorded = state.get("recorded", -1)
+        # older states do not say; their runs went by what the processor computes in
+        self.precision = state.get("precision", "bf16" if computes_in_bf16(self.device) else "float32")
         self.at_a_time = state.get("at_a_time")
         self.skipped = Counter(state["skipped"])
         self.skipped_in_a_row = state.get("skipped_in_a_row", 0)

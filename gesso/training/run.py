@@ -27,7 +27,6 @@ from gesso.functional.checks import check_choice
 from gesso.functional.memory import is_out_of_memory
 from gesso.functional.processes import local_processes, rank_info, under_slurm
 from gesso.report.console import say
-from gesso.restorer import computes_in_bf16
 from gesso.training._module import TrainingError, TrainingModule
 from gesso.training.callbacks import (
     CostEstimate,
@@ -42,6 +41,7 @@ from gesso.training.callbacks import (
 )
 from gesso.training.compiling import Mode, compile_features
 from gesso.training.launch import leave_at_exit
+from gesso.training.precision import AutoPrecision, ChoosePrecision
 from gesso.training.recipe import Recipe, change
 from gesso.training.resume import advice_to_go_on, check_same_images, check_same_recipe, list_names
 from gesso.training.sampling import Stage, StepSampler
@@ -149,7 +149,7 @@ def fit(
         ema_decay: decay of an exponential moving average of the weights, which is then what is saved and measured;
             none: no average.
         precision: "float32", "bf16" (mixed), "float64" (to compare runs), or "auto": bf16 where the CPU or GPU
-            computes in it.
+            computes in it and, on a CPU, a few steps at the start are faster in it; a run keeps what it began with.
         seed: every random draw of the run follows from it.
         devices: devices (GPUs or CPU processes) on each node, which share every batch; torchrun and srun say it
             themselves.
@@ -220,13 +220,14 @@ def fit(
             devices=here.local_world_size,
             num_nodes=here.nodes,
             strategy=together,
-            plugins=[*launcher(), *([DoublePrecision()] if precision == "float64" else [])],
-            precision=mixed_precision(precision, accelerator),
+            plugins=[*launcher(), *precision_plugins(precision, accelerator)],
+            precision={"bf16": "bf16-mixed", "float32": "32-true"}.get(precision),  # pyright: ignore[reportArgumentType]
             max_epochs=1,
             limit_val_batches=0,  # `Measure` measures, so that states and measurements have one order
             logger=loggers(out, sampler.first // accumulate),
             callbacks=[
                 stop,
+                ChoosePrecision(),
                 CostEstimate(data.example, data.stages(), steps),
                 ProgressLine(what, steps),
                 Snapshots(out, snapshot_every),
@@ -314,12 +315,11 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # DDP copies gradients then, no more
 
 
-def mixed_precision(precision: str, accelerator: str) -> Any:
-    """Lightning's word for a precision; none for float64, whose word it does not take with every strategy."""
+def precision_plugins(precision: str, accelerator: str) -> list[Any]:
+    """What Lightning is given for precisions that it has no word for, or not with every strategy."""
     if precision == "auto":
-        device = torch.device("cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu")
-        precision = "bf16" if computes_in_bf16(device) else "float32"
-    return {"bf16": "bf16-mixed", "float32": "32-true", "float64": None}[precision]
+        return [AutoPrecision("cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu")]
+    return [DoublePrecision()] if precision == "float64" else []
 
 
 @contextlib.contextmanager
