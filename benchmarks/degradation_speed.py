@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from benchmarks.degradation_pictures import OPTIONS
 from gesso.backbones import create_backbone
 from gesso.degradations import create_degradation, list_degradations
-from gesso.functional.random import Generators, generator_for
+from gesso.functional.random import ImageGenerators, generator_for
 
 SIZES, BATCH, REPEATS = (64, 128), 4, 15
 NETWORKS = ("nafnet_tiny", "restormer_tiny")
@@ -31,7 +31,7 @@ def main() -> None:
         print_row(f"steps of {name}", lambda image, net=net: F.l1_loss(net(image), image).backward())
     for name in sys.argv[1:] or [name for name in list_degradations() if name != "rain_streaks"]:  # no pairs here
         degradation = create_degradation(name, **OPTIONS.get(name, {}))
-        draws = Generators([generator_for(number) for number in range(BATCH)], generator_for(BATCH))
+        draws = ImageGenerators([generator_for(number) for number in range(BATCH)], generator_for(BATCH))
         print_row(f"`{name}`", lambda image, degradation=degradation, draws=draws: degradation(image, draws))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gesso.backbones import create_backbone
-from gesso.functional.random import Generators, generator_for
+from gesso.functional.random import ImageGenerators, generator_for
 from gesso.pretext import create_pretext, list_pretexts
 
 BACKBONES = ["restormer_tiny", "nafnet_tiny"]
@@ -65,7 +65,7 @@ def test_a_batch_may_be_cut_unless_the_pretext_says_why_not(name, backbone):
     def loss(rows: slice) -> float:
         own = [generator_for(1, number) for number in range(4)[rows]]
         part = {key: images[rows] for key, images in batch.items()}
-        return pretext(part, Generators(own, generator_for(2)))["loss"].item()
+        return pretext(part, ImageGenerators(own, generator_for(2)))["loss"].item()
 
     halves = (loss(slice(0, 2)) + loss(slice(2, 4))) / 2
     assert (abs(loss(slice(0, 4)) - halves) > 1e-9) == bool(pretext.batch_coupling)

@@ -16,7 +16,7 @@ from gesso.commands.evaluate import evaluate
 from gesso.commands.refine import refine
 from gesso.data.generated import GeneratedImages
 from gesso.degradations import create_degradation, list_degradations
-from gesso.functional.random import Generators, generator_for
+from gesso.functional.random import ImageGenerators, generator_for
 from gesso.pretext import list_pretexts
 from gesso.restorer import Restorer
 from tests import test_contract_backbones as networks
@@ -49,7 +49,7 @@ def test_degradations(name):
     image = torch.stack([photo_like(3, 60, 76, seed=seed) for seed in (0, 1)]).to(GPU)
 
     def spoilt(*own):
-        return spoil(image[: len(own)], Generators([draws(seed) for seed in own], draws(9)))
+        return spoil(image[: len(own)], ImageGenerators([draws(seed) for seed in own], draws(9)))
 
     def draws(seed):
         return generator_for(seed, device=GPU)

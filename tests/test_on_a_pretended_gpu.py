@@ -12,7 +12,7 @@ from gesso.backbones import create_backbone, list_backbones
 from gesso.commands.evaluate import evaluate
 from gesso.commands.refine import refine
 from gesso.degradations import create_degradation, list_degradations
-from gesso.functional.random import Generators, generator_for
+from gesso.functional.random import ImageGenerators, generator_for
 from gesso.pretext import list_pretexts
 from gesso.restorer import Restorer
 from tests import _pretend_gpu
@@ -57,7 +57,7 @@ def test_degradations(name, gpu):
 
     def spoilt(device, several):
         draws = [generator_for(seed, device=device) for seed in (7, 8, 9)]
-        return spoil(image.to(device), Generators(draws[:2], draws[2]) if several else draws[0])
+        return spoil(image.to(device), ImageGenerators(draws[:2], draws[2]) if several else draws[0])
 
     for several in (False, True):
         there = spoilt(gpu, several)

@@ -26,10 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone, check_residual
-from gesso.backbones._blocks import DIV2K_MEAN, pixel_shuffles
+from gesso.backbones._blocks import DIV2K_MEAN, DropPath, pixel_shuffles
 from gesso.functional.checks import check_choice
 from gesso.functional.mimetic import AttentionWeights
-from gesso.functional.random import kept
 from gesso.functional.windows import attend, find_windows, move, relative_position_index, reorder
 
 Upsampler = Literal["", "pixelshuffle", "pixelshuffledirect", "nearest+conv"]
@@ -91,7 +90,7 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, hidden: int, drop_path: float, **attention: Any) -> None:
         super().__init__()
-        self.drop_path = drop_path
+        self.drop_path = DropPath(drop_path, image_dim=1)
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, **attention)
         self.norm2 = nn.LayerNorm(dim)
@@ -102,15 +101,8 @@ class Block(nn.Module):
 
     def forward(self, windows: Tensor, mask: Tensor) -> Tensor:
         """Windows (windows, B, N, C) after this block."""
-        windows = windows + self.drop(self.attn(normalise(self.norm1, windows), mask))
-        return windows + self.drop(self.mlp(normalise(self.norm2, windows)))
-
-    def drop(self, branch: Tensor) -> Tensor:
-        """Stochastic depth: in training, a branch is left out for a share `drop_path` of the images of the batch."""
-        if not self.training or not self.drop_path:
-            return branch
-        share = kept(branch.shape[1], 1 - self.drop_path, like=branch).view(-1, 1, 1)
-        return branch * (share / (1 - self.drop_path))
+        windows = windows + self.drop_path(self.attn(normalise(self.norm1, windows), mask))
+        return windows + self.drop_path(self.mlp(normalise(self.norm2, windows)))
 
 
 def normalise(norm: nn.LayerNorm, x: Tensor) -> Tensor:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone, check_residual
+from gesso.backbones._blocks import DropPath
 from gesso.functional.checks import check_choice
 from gesso.functional.mimetic import AttentionWeights
 from gesso.functional.padding import round_up
-from gesso.functional.random import kept
 from gesso.functional.strips import in_strips
 from gesso.functional.windows import attend, find_windows, relative_position_index, reorder
 
@@ -83,7 +83,7 @@ class Block(nn.Module):
         modulator: bool, drop_path: float,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.side, self.shift, self.drop_path = side, shift, drop_path
+        self.side, self.shift, self.drop_path = side, shift, DropPath(drop_path)
         self.modulator = nn.Embedding(side * side, dim) if modulator else None
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, side, heads, qkv_bias)
@@ -96,8 +96,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The map after this block, (B, H, W, C) as before it."""
-        x = x + self.drop(self.attention(self.norm1(x)))
-        return x + self.drop(in_strips(lambda strip: self.mlp(self.norm2(strip)), x, reach=1))
+        x = x + self.drop_path(self.attention(self.norm1(x)))
+        return x + self.drop_path(in_strips(lambda strip: self.mlp(self.norm2(strip)), x, reach=1))
 
     def attention(self, x: Tensor) -> Tensor:
         """Window attention on a map (B, H, W, C)."""
@@ -107,13 +107,6 @@ class Block(nn.Module):
         if self.modulator is not None:
             windows = windows + self.modulator.weight
         return reorder(self.attn(windows, mask).view(-1, dim), inverse, order).view(x.shape)
-
-    def drop(self, branch: Tensor) -> Tensor:
-        """Stochastic depth: in training, a branch is left out for a share `drop_path` of the images of the batch."""
-        if not self.training or not self.drop_path:
-            return branch
-        share = kept(len(branch), 1 - self.drop_path, like=branch).view(-1, 1, 1, 1)
-        return branch * (share / (1 - self.drop_path))
 
 
 class Stage(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gesso._discovery import spell_code
-from gesso.functional.random import Draws, rand
+from gesso.functional.random import BatchGenerator, rand
 
 Range = float | tuple[float, float]
 
@@ -40,14 +40,14 @@ class Degradation:
         if "name" not in cls.__dict__:
             cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
 
-    def __call__(self, image: Tensor, generator: Draws) -> Tensor:
+    def __call__(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         """The degraded image, same shape and dtype, in [0, 1].
 
         Args:
             image: clean image (B, C, H, W) in [0, 1], floating point: RGB, grey, or most degradations also with more
                 channels. A grey image is spoilt as a coloured one, of which the first channel is taken.
             generator: where every random number comes from; on the image's device. With one for each image
-                (`Generators`), what happens to an image does not depend on those beside it.
+                (`ImageGenerators`), what happens to an image does not depend on those beside it.
 
         Raises:
             ValueError: if `image` is no batch of images, or has channels for which the degradation is not defined.
@@ -78,11 +78,11 @@ class Degradation:
         ours = type(self).__module__.startswith("gesso.degradations.")
         return self.name if ours else spell_code(type(self)) or self.name
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         """What `__call__` returns, for an image whose shape has been checked."""
         raise NotImplementedError
 
-    def _apply_grey(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply_grey(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         """Likewise for images of one channel (B, 1, H, W)."""
         return self._apply(image.expand(-1, 3, -1, -1), generator)[:, :1]
 
@@ -94,7 +94,7 @@ def _spelled(value: Any) -> Any:
     return value.as_yaml() if isinstance(value, Degradation) else value
 
 
-def draw(value: Range, image: Tensor, generator: Draws, each: int = 1) -> Tensor:
+def draw(value: Range, image: Tensor, generator: BatchGenerator, each: int = 1) -> Tensor:
     """`each` values for every image of the batch, shape (B, each, 1, 1): `value`, or uniform between its two ends."""
     shape = (image.shape[0], each, 1, 1)
     low, high = ends(value)
@@ -103,13 +103,13 @@ def draw(value: Range, image: Tensor, generator: Draws, each: int = 1) -> Tensor
     return low + (high - low) * rand(shape, generator, image.dtype)
 
 
-def draw_log(value: Range, image: Tensor, generator: Draws, each: int = 1) -> Tensor:
+def draw_log(value: Range, image: Tensor, generator: BatchGenerator, each: int = 1) -> Tensor:
     """As `draw`, but uniform in the logarithm: for what is said in factors, such as times and distances."""
     low, high = ends(value)
     return draw((math.log(low), math.log(high)), image, generator, each).exp()
 
 
-def draw_integer(value: Range, image: Tensor, generator: Draws) -> Tensor:
+def draw_integer(value: Range, image: Tensor, generator: BatchGenerator) -> Tensor:
     """One whole number for every image of the batch, both ends of the range included, shape (B, 1, 1, 1)."""
     low, high = ends(value)
     return draw((low, high + 1), image, generator).floor().clamp(max=high)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gesso._discovery import spell_code
 from gesso.degradations._base import Degradation
-from gesso.functional.random import Draws, of_image
+from gesso.functional.random import BatchGenerator, of_image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class FromFunction(Degradation):
 
     function: Callable[[Tensor, torch.Generator], Tensor]
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         return torch.cat([self._degrade(image[i : i + 1], of_image(generator, i)) for i in range(len(image))])
 
     def _degrade(self, image: Tensor, generator: torch.Generator) -> Tensor:

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from gesso.degradations._base import Range, draw
-from gesso.functional.random import Draws, rand
+from gesso.functional.random import BatchGenerator, rand
 
 
-def scatter(rate: Tensor, shape: Tensor, generator: Draws) -> Tensor:
+def scatter(rate: Tensor, shape: Tensor, generator: BatchGenerator) -> Tensor:
     """Shapes dropped at random positions and added up, (B, 1, H, W), not below 0.
 
     Each is as bright as its own draw from [0.5, 1]. The picture wraps around: what leaves at the bottom enters at the
@@ -46,7 +46,7 @@ def falling(angle: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
     return y * cosine + x * sine, x * cosine - y * sine
 
 
-def draw_angles(angle: Range, spread: Range, image: Tensor, generator: Draws, layers: int) -> Tensor:
+def draw_angles(angle: Range, spread: Range, image: Tensor, generator: BatchGenerator, layers: int) -> Tensor:
     """Directions (B, layers, 1, 1) in degrees: one for every image, each layer up to `spread` away from it."""
     centre, reach = draw(angle, image, generator), draw(spread, image, generator)
     return centre + reach * draw((-1.0, 1.0), image, generator, layers)

@@ -6,7 +6,7 @@ from fractions import Fraction
 from torch import Tensor
 
 from gesso.degradations._base import Degradation
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 from gesso.functional.resize import imresize, resize_axis
 
 
@@ -29,7 +29,7 @@ class Bicubic(Degradation):
         if self.scale not in range(1, 17):
             raise ValueError(f"{self.name}.scale: expected a whole number from 1 to 16, got {self.scale!r}")
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         if self.quantise and not self.up:
             return self._as_stored(image)
         small = imresize(image, Fraction(1, self.scale)).clamp(0, 1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gesso.degradations._base import Degradation, Range, check_range, draw, ends
 from gesso.functional.padding import pad
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 
 
 def filter_image(image: Tensor, kernel: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class GaussianBlur(Degradation):
         check_range(self, "ratio", 0.01, 1)
         check_range(self, "angle", 0, 180)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         sigma, ratio, angle = (draw(value, image, generator) for value in (self.sigma, self.ratio, self.angle))
         margin = math.ceil(3 * ends(self.sigma)[1])
         return filter_image(image, gaussian_kernel(sigma, sigma * ratio, angle, margin))
@@ -97,7 +97,7 @@ class MotionBlur(Degradation):
         check_range(self, "angle", 0, 360)
         check_range(self, "shake", 0, 4)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         length, angle, shake = (draw(v, image, generator)[..., 0] for v in (self.length, self.angle, self.shake))
         margin = math.ceil(ends(self.length)[1] / 2) + 1
         points = 4 * margin
@@ -123,7 +123,7 @@ class Defocus(Degradation):
     def __post_init__(self) -> None:
         check_range(self, "radius", 0, 100)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         radius = draw(self.radius, image, generator)
         y, x = grid(math.ceil(ends(self.radius)[1]), image)
         return filter_image(image, normalised((radius + 0.5 - torch.hypot(y, x)).clamp(0, 1)))

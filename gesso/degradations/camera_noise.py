@@ -11,7 +11,7 @@ from gesso.degradations.jpeg import compress
 from gesso.degradations.noise import normal_like
 from gesso.functional.color import to_display, to_linear
 from gesso.functional.padding import pad
-from gesso.functional.random import Draws, poisson
+from gesso.functional.random import BatchGenerator, poisson
 
 MARGIN = 4  # pixels around the image that demosaicing and smoothing reach into
 
@@ -80,7 +80,7 @@ class CameraNoise(Degradation):
         check_range(self, "quality", 1, 100)
         check_range(self, "jpeg_prob", 0, 1)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         curved = draw((0.0, 1.0), image, generator) < 0.5
         matrix, gains = self.draw_colours(image, generator)
         padded = pad(image.clamp(0, 1), MARGIN, MARGIN, MARGIN, MARGIN)
@@ -93,7 +93,7 @@ class CameraNoise(Degradation):
         seen = torch.where(curved, seen * seen * (3 - 2 * seen), seen)[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
         return self.save_some(seen.clamp(0, 1), generator)
 
-    def draw_colours(self, image: Tensor, generator: Draws) -> tuple[Tensor, Tensor]:
+    def draw_colours(self, image: Tensor, generator: BatchGenerator) -> tuple[Tensor, Tensor]:
         """From balanced raw to linear sRGB, (B, 3, 3), rows summing to 1; and the gains before it, (B, 3, 1, 1)."""
         share, strength = draw((0.0, 1.0), image, generator, 3)[..., 0], draw(self.saturation, image, generator)[..., 0]
         zero = torch.zeros_like(share[:, 0])
@@ -116,7 +116,7 @@ class CameraNoise(Degradation):
         red, blue = draw(self.red_gain, image, generator), draw(self.blue_gain, image, generator)
         return matrix, torch.cat([red, torch.ones_like(red), blue], dim=1)
 
-    def draw_noise(self, raw: Tensor, generator: Draws) -> Tensor:
+    def draw_noise(self, raw: Tensor, generator: BatchGenerator) -> Tensor:
         """What noise adds to demosaiced raw values (B, 3, H, W) in [0, 1] of green's white."""
         photons, read = draw_log(self.photons, raw, generator), draw(self.read, raw, generator)
         row, column = (draw_integer((0, 1), raw, generator) for _ in range(2))  # where red is
@@ -129,7 +129,7 @@ class CameraNoise(Degradation):
         malvar = draw((0.0, 1.0), raw, generator) < 0.5
         return torch.where(malvar, demosaic(noise, odd_y, odd_x, MALVAR), demosaic(noise, odd_y, odd_x, BILINEAR))
 
-    def save_some(self, image: Tensor, generator: Draws) -> Tensor:
+    def save_some(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         """The images, of which each may have been saved as JPEG."""
         quality = draw_integer(self.quality, image, generator).flatten().tolist()
         saved = (draw((0.0, 1.0), image, generator).flatten() < self.jpeg_prob).nonzero().flatten().tolist()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gesso.degradations._base import Degradation
-from gesso.functional.random import Draws, of_images, rand, randint
+from gesso.functional.random import BatchGenerator, of_images, rand, randint
 
 CHOICES: list[Any] = ["gaussian_noise", {"name": "rain", "density": 0.3}, ["gaussian_blur", "jpeg"]]  # to try them with
 
@@ -24,7 +24,7 @@ def check_parts(owner: Degradation, field: str, *, least: int) -> None:
         raise ValueError(f"{owner.name}.{field}: expected a tuple of {least} or more degradations, got {parts!r}")
 
 
-def degrade_some(image: Tensor, positions: list[int], degradation: Degradation, generator: Draws) -> None:
+def degrade_some(image: Tensor, positions: list[int], degradation: Degradation, generator: BatchGenerator) -> None:
     """Replaces the images of a batch at some positions by what a degradation makes of them.
 
     Raises:
@@ -50,7 +50,7 @@ class Compose(Degradation):
     def __post_init__(self) -> None:
         check_parts(self, "steps", least=0)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         for step in self.steps:
             image = step(image, generator)
         return image
@@ -77,10 +77,10 @@ class Mix(Degradation):
             expected = f"as many numbers from 0 as there are choices ({len(self.choices)}), not all of them 0"
             raise ValueError(f"{self.name}.weights: expected {expected}, got {self.weights!r}")
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         return self.labelled(image, generator)[0]
 
-    def labelled(self, image: Tensor, generator: Draws) -> tuple[Tensor, Tensor]:
+    def labelled(self, image: Tensor, generator: BatchGenerator) -> tuple[Tensor, Tensor]:
         """The degraded images and, for each, the position of its degradation in `choices`, (B,)."""
         label = self.drawn(image, generator)
         degraded, positions = image.clone(), label.tolist()  # one wait for the device, not one for each choice
@@ -89,7 +89,7 @@ class Mix(Degradation):
             degrade_some(degraded, drawn, self.choices[position], generator)
         return degraded, label
 
-    def drawn(self, image: Tensor, generator: Draws) -> Tensor:
+    def drawn(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         """The position of a choice for each image, (B,)."""
         if not self.weights:
             return randint(0, len(self.choices), image.shape[:1], generator)
@@ -124,7 +124,7 @@ class RandomOrder(Degradation):
             expected = f"a number in [0, 1], or one for each of the {len(self.choices)} choices"
             raise ValueError(f"{self.name}.prob: expected {expected}, got {self.prob!r}")
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         plans, degraded = self.drawn(image, generator), image.clone()
         for turn in range(len(self.choices)):
             # What is next for each image; images for which it is the same go together.
@@ -134,7 +134,7 @@ class RandomOrder(Degradation):
                 degrade_some(degraded, positions, self.choices[choice], generator)
         return degraded
 
-    def drawn(self, image: Tensor, generator: Draws) -> list[list[int]]:
+    def drawn(self, image: Tensor, generator: BatchGenerator) -> list[list[int]]:
         """Positions in `choices` of what happens to each image, first to last."""
         shape = (image.shape[0], len(self.choices))
         prob = torch.tensor(self.prob, device=image.device).expand(len(self.choices))

@@ -13,7 +13,7 @@ from gesso.degradations._base import Degradation, check_range
 from gesso.degradations.blur import filter_image, gaussian_kernel
 from gesso.degradations.jpeg import compress
 from gesso.degradations.noise import count_photons
-from gesso.functional.random import Draws, of_image, randint
+from gesso.functional.random import BatchGenerator, of_image, randint
 
 Step = Callable[[Tensor, torch.Generator], Tensor]
 LUMA = (0.299, 0.587, 0.114)
@@ -59,10 +59,10 @@ class DegAE(Degradation):
         for field in dataclasses.fields(self):
             check_range(self, field.name, 0, 1)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         return self.share(image.unsqueeze(1), generator).squeeze(1)
 
-    def share(self, images: Tensor, generator: Draws) -> Tensor:
+    def share(self, images: Tensor, generator: BatchGenerator) -> Tensor:
         """Images (B, K, 3, H, W), all K of a sample degraded with the parameters of one draw, same shape.
 
         Grey images (B, K, 1, H, W) are spoilt as coloured ones, of which the first channel is taken.

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gesso.degradations._base import Degradation, Range, check_range, draw
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Haze(Degradation):
         check_range(self, "airlight", 0, 1)
         check_range(self, "tint", 0, 1)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         transmission = torch.exp(-draw(self.beta, image, generator) * draw_depth(image, generator))
         colour = draw((-1.0, 1.0), image, generator, image.shape[1]) * draw(self.tint, image, generator)
         airlight = (draw(self.airlight, image, generator) + colour).clamp(0, 1)
         return (image * transmission + airlight * (1 - transmission)).clamp(0, 1)
 
 
-def draw_depth(image: Tensor, generator: Draws) -> Tensor:
+def draw_depth(image: Tensor, generator: BatchGenerator) -> Tensor:
     """A smooth depth map (B, 1, H, W) that touches 0 and 1 in every image: a receding ground and random hills."""
     height, width = image.shape[-2:]
     steepness = draw((0.3, 1.5), image, generator)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from gesso.degradations._base import Degradation, Range, check_range, draw, draw_log
 from gesso.functional.color import to_display, to_linear
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 
 OBJECTS = 10
 WAVELENGTHS = (610.0, 550.0, 465.0)  # nm, of red, green and blue
@@ -60,7 +60,7 @@ class HazeScene(Degradation):
         check_range(self, "angstrom", 0, 4)
         check_range(self, "follow_prob", 0, 1)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         depth = draw_scene(draw_log(self.reach, image, generator), image, generator)
         follows = draw((0.0, 1.0), image, generator) < self.follow_prob
         depth = torch.where(follows, follow_edges(depth, image), F.avg_pool2d(depth, 3, 1, 1, count_include_pad=False))
@@ -73,7 +73,7 @@ class HazeScene(Degradation):
         hazy = scene * transmission + air * (1 - transmission)
         return torch.where(linear, to_display(hazy), hazy).clamp(0, 1)
 
-    def draw_airlight(self, image: Tensor, generator: Draws) -> Tensor:
+    def draw_airlight(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         """Light of the haze, (B, C, H, W) in [0, 1]: brighter towards one side, as where the sun is."""
         y, x = positions(image)
         side = draw((0.0, 2 * torch.pi), image, generator)
@@ -97,13 +97,13 @@ def positions(image: Tensor) -> tuple[Tensor, Tensor]:
     return y.view(-1, 1), x
 
 
-def draw_clouds(cells: int, image: Tensor, generator: Draws) -> Tensor:
+def draw_clouds(cells: int, image: Tensor, generator: BatchGenerator) -> Tensor:
     """Smooth random values (B, 1, H, W) in about [-1, 1] with so many hills across."""
     heights = draw((-1.0, 1.0), image, generator, cells * cells).view(-1, 1, cells, cells)
     return F.interpolate(heights, image.shape[-2:], mode="bilinear", align_corners=True)
 
 
-def draw_scene(reach: Tensor, image: Tensor, generator: Draws) -> Tensor:
+def draw_scene(reach: Tensor, image: Tensor, generator: BatchGenerator) -> Tensor:
     """Depth (B, 1, H, W) in (0, 1] of a scene in perspective; 1 is the farthest point, 1 / reach about the nearest.
 
     What is drawn is 1 / depth, which over a plane changes evenly from pixel to pixel, and whose largest value is seen.
@@ -122,7 +122,7 @@ def draw_scene(reach: Tensor, image: Tensor, generator: Draws) -> Tensor:
     return farthest / (farthest + (1 - farthest) * inverse.clamp(0, 1))
 
 
-def draw_objects(inverse: Tensor, image: Tensor, generator: Draws) -> Tensor:
+def draw_objects(inverse: Tensor, image: Tensor, generator: BatchGenerator) -> Tensor:
     """1 / depth (B, 1, H, W), with objects in it: boxes and ellipses, upright or leaning, with rough outlines.
 
     An object is about as near as what is behind its foot. Sizes are as likely in every octave from 3 to 60 % of the

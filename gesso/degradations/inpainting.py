@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gesso.degradations._base import Degradation, Range, check_range, draw, draw_integer, ends
 from gesso.functional.checks import check_choice
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 
 Colour = Literal["random", "white", "black"]
 
@@ -35,7 +35,7 @@ class Inpainting(Degradation):
         check_range(self, "thickness", 1, 100)
         check_choice(f"{self.name}.colour", self.colour, Colour)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         lines = draw_integer(self.lines, image, generator)
         brightness: Range = {"black": 0.0, "white": 1.0, "random": (0.0, 1.0)}[self.colour]
         for line in range(int(ends(self.lines)[1])):

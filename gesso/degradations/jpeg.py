@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gesso.degradations._base import Degradation, Range, check_range, draw_integer
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Jpeg(Degradation):
     def __post_init__(self) -> None:
         check_range(self, "quality", 1, 100)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         return compress(image, [int(quality) for quality in draw_integer(self.quality, image, generator).flatten()])
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from gesso.degradations._base import Degradation, Range, check_range, draw
 from gesso.degradations.noise import normal_like
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LowLight(Degradation):
         check_range(self, "shot", 0, 255)
         check_range(self, "read", 0, 255)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         exposure, gamma = draw(self.exposure, image, generator), draw(self.gamma, image, generator)
         shot, read = draw(self.shot, image, generator), draw(self.read, image, generator)
         dark = exposure * image.clamp(min=0) ** gamma

@@ -9,7 +9,7 @@ from torch import Tensor
 from gesso.degradations._base import Degradation
 from gesso.functional.checks import check_choice
 from gesso.functional.padding import pad
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 
 Method = Literal["edge_aware", "bilinear", "none"]
 
@@ -32,7 +32,7 @@ class Mosaic(Degradation):
     def __post_init__(self) -> None:
         check_choice(f"{self.name}.demosaic", self.demosaic, Method)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         seen = torch.zeros_like(image)
         seen[:, 0, 0::2, 0::2] = image[:, 0, 0::2, 0::2]
         seen[:, 1, 0::2, 1::2] = image[:, 1, 0::2, 1::2]

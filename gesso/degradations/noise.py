@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from gesso.degradations._base import Degradation, Range, check_range, draw, draw_log
-from gesso.functional.random import Draws, poisson, randn
+from gesso.functional.random import BatchGenerator, poisson, randn
 
 
-def normal_like(image: Tensor, generator: Draws) -> Tensor:
+def normal_like(image: Tensor, generator: BatchGenerator) -> Tensor:
     """Standard normal numbers in the shape, dtype and place of `image`."""
     return randn(image.shape, generator, image.dtype)
 
@@ -39,7 +39,7 @@ class GaussianNoise(Degradation):
                 f"{self.name}.numpy_seed: expected a whole number from 0 to 2^32 - 1, or none, got {seed!r}"
             )
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         sigma = draw(self.sigma, image, generator) / 255
         if self.numpy_seed is None:
             noisy = image + sigma * normal_like(image, generator)
@@ -47,7 +47,7 @@ class GaussianNoise(Degradation):
             noisy = torch.stack([self._as_published(*one) for one in zip(image, sigma, strict=True)])
         return noisy.clamp(0, 1) if self.clip else noisy
 
-    def _apply_grey(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply_grey(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         if self.numpy_seed is None:
             return super()._apply_grey(image, generator)
         return self._apply(image, generator)  # numbers for one channel, not for three
@@ -73,11 +73,11 @@ class PoissonNoise(Degradation):
     def __post_init__(self) -> None:
         check_range(self, "photons", 1, 1e9)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         return count_photons(image, draw_log(self.photons, image, generator), generator)
 
 
-def count_photons(image: Tensor, photons: Tensor | float, generator: Draws) -> Tensor:
+def count_photons(image: Tensor, photons: Tensor | float, generator: BatchGenerator) -> Tensor:
     """`image` as a sensor counts it that sees `photons` at white, clamped; what is below black counts as black."""
     return (poisson((image * photons).clamp(min=0), generator) / photons).clamp(0, 1)
 
@@ -95,6 +95,6 @@ class SpeckleNoise(Degradation):
     def __post_init__(self) -> None:
         check_range(self, "sigma", 0, 255)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         sigma = draw(self.sigma, image, generator) / 255
         return (image * (1 + sigma * normal_like(image, generator))).clamp(0, 1)

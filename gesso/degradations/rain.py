@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gesso.degradations._base import Degradation, Range, check_range, draw
 from gesso.degradations._particles import draw_angles, falling, rates, scatter
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 
 LAYERS = 6
 
@@ -62,7 +62,7 @@ class Rain(Degradation):
         check_range(self, "brightness", 0, 1)
         check_range(self, "veil", 0, 1)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         angle = draw_angles(self.angle, self.spread, image, generator, LAYERS)
         length = draw(self.length, image, generator, LAYERS)
         width = draw(self.width, image, generator, LAYERS)

@@ -11,7 +11,7 @@ from gesso.degradations._particles import draw_angles, falling
 from gesso.degradations.blur import filter_image, gaussian_kernel
 from gesso.degradations.haze import draw_depth
 from gesso.functional.color import to_display, to_linear
-from gesso.functional.random import Draws, rand, randn
+from gesso.functional.random import BatchGenerator, rand, randn
 
 BANKS = 6  # slabs of the air before the camera, whose drops are alike
 NEAREST, FARTHEST = 0.3, 6.0  # metres: nearer ones are seldom, and beyond drops are too small to tell
@@ -78,7 +78,7 @@ class RainScene(Degradation):
         check_range(self, "distance", 0, 10_000)
         check_range(self, "softness", 0, 10)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         decay = 4.1 * draw_log(self.rainfall, image, generator) ** -0.21  # of the number of drops with diameter, per mm
         scene = self.behind_mist(image, decay, generator)
         density, grain = draw(self.density, image, generator), draw(self.grain, image, generator)
@@ -88,7 +88,7 @@ class RainScene(Degradation):
         light = torch.maximum(banks * (2 - 2 * grain).clamp(max=1), noise * (2 * grain).clamp(max=1))
         return blend(scene, draw(self.brightness, image, generator) * light, generator)
 
-    def behind_mist(self, image: Tensor, decay: Tensor, generator: Draws) -> Tensor:
+    def behind_mist(self, image: Tensor, decay: Tensor, generator: BatchGenerator) -> Tensor:
         """The image behind the rain that is too far away to be seen as streaks."""
         extinction = math.pi * DROPS_PER_METRE4 / (1e3 * decay) ** 3  # efficiency 2, times the area of all drops
         depth = draw_depth(image, generator) * draw(self.distance, image, generator)
@@ -97,7 +97,7 @@ class RainScene(Degradation):
         soft = filter_image(image, gaussian_kernel(sigma, sigma, sigma, math.ceil(3 * ends(self.softness)[1])))
         return torch.lerp(soft, image, through) * through + draw((0.5, 0.95), image, generator) * (1 - through)
 
-    def draw_layers(self, image: Tensor, decay: Tensor, generator: Draws) -> tuple[Tensor, ...]:
+    def draw_layers(self, image: Tensor, decay: Tensor, generator: BatchGenerator) -> tuple[Tensor, ...]:
         """Of the banks, then of the noise, each (B, BANKS + GRAINS, 1, 1): direction in degrees from straight down,
         length, width and blur of a streak in pixels, and depth in metres.
         """
@@ -118,7 +118,7 @@ class RainScene(Degradation):
         return angle, length * scale, 1e-3 * diameter * scale, blur, depth
 
 
-def draw_banks(image: Tensor, density: Tensor, layers: list[Tensor], generator: Draws) -> Tensor:
+def draw_banks(image: Tensor, density: Tensor, layers: list[Tensor], generator: BatchGenerator) -> Tensor:
     """Light of single streaks (B, 1, H, W), 1 where a streak of the most visible bank is; see `draw_layers`."""
     angle, length, width, blur, depth = layers
     # A streak is as strong as the time is long that its drop stays before a pixel. All slabs hold equally many drops in
@@ -139,7 +139,7 @@ def draw_banks(image: Tensor, density: Tensor, layers: list[Tensor], generator: 
     return torch.fft.irfft2(spectrum, s=image.shape[-2:]).relu()
 
 
-def draw_grain(image: Tensor, density: Tensor, layers: list[Tensor], generator: Draws) -> Tensor:
+def draw_grain(image: Tensor, density: Tensor, layers: list[Tensor], generator: BatchGenerator) -> Tensor:
     """Light of noise (B, 1, H, W) in [0, 1] that has been blurred along the fall and then thresholded."""
     angle, length = layers[:2]
     width = draw((0.5, 2.5), image, generator, GRAINS)
@@ -156,7 +156,7 @@ def draw_grain(image: Tensor, density: Tensor, layers: list[Tensor], generator: 
     return light
 
 
-def draw_diameters(decay: Tensor, image: Tensor, generator: Draws, layers: int) -> Tensor:
+def draw_diameters(decay: Tensor, image: Tensor, generator: BatchGenerator, layers: int) -> Tensor:
     """Diameters of drops in mm, (B, layers, 1, 1): Marshall and Palmer's, as often as the area that they cover."""
     # The density D^2 exp(-decay D) is that of the sum of three exponential numbers.
     uniform = rand((image.shape[0], layers, 3), generator, image.dtype)
@@ -173,7 +173,7 @@ def streak(along: Tensor, across: Tensor, length: Tensor, width: Tensor, blur: T
     return ends * torch.minimum(profile, (width / blur).clamp(max=1))
 
 
-def blend(scene: Tensor, streaks: Tensor, generator: Draws) -> Tensor:
+def blend(scene: Tensor, streaks: Tensor, generator: BatchGenerator) -> Tensor:
     """Streaks (B, 1, H, W) before a scene: in linear light or not, added or screened, as each image draws."""
     linear, screened = (draw((0.0, 1.0), scene, generator) < 0.5 for _ in range(2))
     light = draw((0.6, 1.0), scene, generator) + draw((-0.05, 0.05), scene, generator, scene.shape[1])

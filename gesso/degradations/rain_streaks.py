@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gesso.degradations._base import Degradation, Range, check_range, draw
-from gesso.functional.random import Draws, rand, randint
+from gesso.functional.random import BatchGenerator, rand, randint
 
 HELD = 512  # streak maps in memory at a time; 80 MiB of Rain100L's size
 
@@ -40,7 +40,7 @@ class RainStreaks(Degradation):
             raise ValueError(f"{self.name}.folder: expected {expected}, got {self.folder!r}")
         pairs_of(self.folder)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         pairs = pairs_of(self.folder)
         which = randint(0, len(pairs), image.shape[:1], generator).tolist()
         places = rand((len(image), 3), generator).tolist()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gesso.degradations._base import Degradation, Range, check_range, draw, ends
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 from gesso.functional.spectrum import apply_mask, draw_rings, ring_mask, ring_total
 
 
@@ -25,7 +25,7 @@ class Rings(Degradation):
     def __post_init__(self) -> None:
         check_range(self, "mask_ratio", 0, 1)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         batch, _, height, width = image.shape
         rings = draw_rings(batch, height, width, ends(self.mask_ratio)[1], generator)
         count = draw(self.mask_ratio, image, generator).view(-1, 1) * ring_total(height, width)

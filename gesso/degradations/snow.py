@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gesso.degradations._base import Degradation, Range, check_range, draw
 from gesso.degradations._particles import draw_angles, falling, rates, scatter
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 
 LAYERS = 6
 
@@ -46,7 +46,7 @@ class Snow(Degradation):
         check_range(self, "opacity", 0, 1)
         check_range(self, "veil", 0, 1)
 
-    def _apply(self, image: Tensor, generator: Draws) -> Tensor:
+    def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         angle = draw_angles(self.angle, 8.0, image, generator, LAYERS)
         size = draw(self.size, image, generator, LAYERS)
         motion = draw(self.motion, image, generator, LAYERS)

@@ -1,8 +1,7 @@
 """Every random draw is a pure function of (seed, indices)."""
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,7 +28,7 @@ def generator_for(seed: int, *indices: int | str, device: torch.device | str = "
 # ---------------------------------------------------------------------------------------------- draws for a batch
 
 
-class Generators:
+class ImageGenerators:
     """A generator for each image of a batch, and one for what all its images share.
 
     What is drawn for an image then does not depend on the images beside it, so that a batch may be shared out over
@@ -51,49 +50,51 @@ class Generators:
         return self.shared.device
 
 
-Draws = torch.Generator | Generators
+BatchGenerator = torch.Generator | ImageGenerators
 
 
-def shared(generator: Draws) -> torch.Generator:
+def shared(generator: BatchGenerator) -> torch.Generator:
     """What a draw for the whole batch comes from."""
-    return generator.shared if isinstance(generator, Generators) else generator
+    return generator.shared if isinstance(generator, ImageGenerators) else generator
 
 
-def of_image(generator: Draws, position: int) -> torch.Generator:
+def of_image(generator: BatchGenerator, position: int) -> torch.Generator:
     """What the draws for one image of the batch come from."""
-    return generator.own[position] if isinstance(generator, Generators) else generator
+    return generator.own[position] if isinstance(generator, ImageGenerators) else generator
 
 
-def of_images(generator: Draws, positions: Sequence[int]) -> Draws:
+def of_images(generator: BatchGenerator, positions: Sequence[int]) -> BatchGenerator:
     """What the draws for some images of the batch come from."""
     if isinstance(generator, torch.Generator):
         return generator
-    return Generators([generator.own[position] for position in positions], generator.shared, generator.step)
+    return ImageGenerators([generator.own[position] for position in positions], generator.shared, generator.step)
 
 
-def rand(shape: Sequence[int], generator: Draws, dtype: torch.dtype | None = None) -> Tensor:
+def rand(shape: Sequence[int], generator: BatchGenerator, dtype: torch.dtype | None = None) -> Tensor:
     """Uniform numbers in [0, 1), shape (B, ...), on the generator's device."""
     return by_image(torch.rand, shape, generator, dtype)
 
 
-def randn(shape: Sequence[int], generator: Draws, dtype: torch.dtype | None = None) -> Tensor:
+def randn(shape: Sequence[int], generator: BatchGenerator, dtype: torch.dtype | None = None) -> Tensor:
     """Standard normal numbers, shape (B, ...), on the generator's device."""
     return by_image(torch.randn, shape, generator, dtype)
 
 
-def randint(low: int, high: int, shape: Sequence[int], generator: Draws) -> Tensor:
+def randint(low: int, high: int, shape: Sequence[int], generator: BatchGenerator) -> Tensor:
     """Whole numbers from `low` to below `high`, shape (B, ...), on the generator's device."""
     return by_image(partial(torch.randint, low, high), shape, generator, torch.long)
 
 
-def poisson(rate: Tensor, generator: Draws) -> Tensor:
+def poisson(rate: Tensor, generator: BatchGenerator) -> Tensor:
     """Counts of events that are expected `rate` (B, ...) times."""
     if isinstance(generator, torch.Generator):
         return torch.poisson(rate, generator=generator)
     return torch.stack([torch.poisson(one, generator=own) for one, own in zip(rate, generator.own, strict=True)])
 
 
-def by_image(draw: Callable[..., Tensor], shape: Sequence[int], generator: Draws, dtype: torch.dtype | None) -> Tensor:
+def by_image(
+    draw: Callable[..., Tensor], shape: Sequence[int], generator: BatchGenerator, dtype: torch.dtype | None
+) -> Tensor:
     """`draw(shape)` for all images at once, or image by image where each has a generator of its own."""
     options: dict[str, Any] = {"device": generator.device, "dtype": dtype}
     if isinstance(generator, torch.Generator):
@@ -103,28 +104,16 @@ def by_image(draw: Callable[..., Tensor], shape: Sequence[int], generator: Draws
     return torch.stack([draw(shape[1:], generator=own, **options) for own in generator.own])
 
 
-# --------------------------------------------------------------------------------- draws of the network itself
+def drop_path_mask(images: int, keep_prob: float, like: Tensor, part: tuple[int, int, int] | None = None) -> Tensor:
+    """For stochastic depth: 1 with probability `keep_prob`, else 0, for each image, (images,), from torch's generator.
 
-_part: tuple[int, int, int] | None = None
-
-
-@contextlib.contextmanager
-def part_of_batch(first: int, count: int, total: int) -> Iterator[None]:
-    """Says that what the network sees inside are `count` samples from `first` on of a batch of `total`; see `kept`."""
-    global _part
-    before, _part = _part, (first, count, total)
-    try:
-        yield
-    finally:
-        _part = before
-
-
-def kept(images: int, prob: float, like: Tensor) -> Tensor:
-    """For stochastic depth: 1 with probability `prob` and else 0 for each image, (images,), from torch's generator.
-
-    Within `part_of_batch` the numbers are drawn for the whole batch, and those of the part are returned; a sample may
-    hold several images, one behind the other.
+    Args:
+        images: how many images there are; a sample may hold several, one behind the other.
+        keep_prob: how likely a branch is kept.
+        like: what the mask is multiplied with.
+        part: (first, count, total) where these are `count` samples from `first` on of a batch of `total`: the numbers
+            are drawn for the whole batch, and those of the part are returned.
     """
-    first, count, total = _part or (0, images, images)
+    first, count, total = part or (0, images, images)
     each = max(1, images // count)
-    return like.new_empty(total * each).bernoulli_(prob)[first * each : first * each + images]
+    return like.new_empty(total * each).bernoulli_(keep_prob)[first * each : first * each + images]

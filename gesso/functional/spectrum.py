@@ -14,7 +14,7 @@ from torch.fft import fft2, fftshift, ifft2, ifftshift
 
 from gesso.functional.checks import check_choice
 from gesso.functional.processes import mean_over_processes
-from gesso.functional.random import Draws, rand, randint
+from gesso.functional.random import BatchGenerator, rand, randint
 
 Geometry = Literal["symmetric", "published"]
 Part = Literal["real", "modulus"]
@@ -42,7 +42,7 @@ def ring_total(height: int, width: int) -> int:
 
 
 def draw_rings(
-    batch: int, height: int, width: int, mask_ratio: float, generator: Draws, *, replacement: bool = False
+    batch: int, height: int, width: int, mask_ratio: float, generator: BatchGenerator, *, replacement: bool = False
 ) -> Tensor:
     """Rings to remove, drawn anew for every image: integers (batch, int(R * mask_ratio)) on the generator's device.
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 
 if TYPE_CHECKING:
     from gesso.losses import FeatureLoss
@@ -54,18 +54,18 @@ class Pretext(nn.Module):
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Losses of one step: `loss`, which is minimised, and its parts, which are logged (detached scalars).
 
         Args:
             batch: `image` (B, 3, H, W), or (B, K, 3, H, W) where `images_per_sample` is K > 1; from class folders
                 `gt`, `lq` and `label` (B,) instead.
-            generator: where every random number of the step comes from, best one for each image (`Generators`); on the
+            generator: where every random number comes from, best one for each image (`ImageGenerators`); on the
                 batch's device.
         """
         raise NotImplementedError
 
-    def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Pictures (B, 3, H, W) that show the pretext at work, by label, for sample sheets: input, output, target."""
         raise NotImplementedError
 

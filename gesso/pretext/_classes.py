@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from gesso.backbones._base import Backbone
 from gesso.degradations import parse_degradation
 from gesso.degradations.compose import Mix
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 from gesso.pretext._base import Pretext, stage_positions, trained, unit_range
 from gesso.pretext._classifier import DegradationClassifier
 from gesso.tasks import ALL_IN_ONE
@@ -62,7 +62,7 @@ class DegradationClassification(Pretext):
         self.decoder_options = {"lr_factor": decoder_lr_factor, "weight_decay": decoder_weight_decay}
         self.classifier = classifier_for(backbone, classes, with_image=image_in_classifier)
 
-    def classified(self, batch: dict[str, Tensor], generator: Draws) -> tuple[Tensor, Tensor, Tensor]:
+    def classified(self, batch: dict[str, Tensor], generator: BatchGenerator) -> tuple[Tensor, Tensor, Tensor]:
         """Clean image, degraded image (B, 3, H, W) and class (B,): from the batch, or drawn from the classes."""
         classes = self.classifier.fc.out_features
         if "label" not in batch:

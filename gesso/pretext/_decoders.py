@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gesso.functional.random import Draws, randn
+from gesso.functional.random import BatchGenerator, randn
 
 Modulation = Literal["stylegan2", "gfm"]
 SLOPE = 0.1
@@ -50,7 +50,9 @@ class MSRResNetHead(nn.Module):
         self.HRconv = conv3x3(width, width)
         self.conv_last = conv3x3(width, out_channels)
 
-    def forward(self, feature: Tensor, embedding: Tensor | None = None, generator: Draws | None = None) -> Tensor:
+    def forward(
+        self, feature: Tensor, embedding: Tensor | None = None, generator: BatchGenerator | None = None
+    ) -> Tensor:
         """The image.
 
         Args:
@@ -76,7 +78,9 @@ class ResidualBlock(nn.Module):
         self.conv2 = conv3x3(width, width)
         self.modulation_layer = MODULATIONS[modulation](width, embedding) if modulation else None
 
-    def forward(self, feature: Tensor, embedding: Tensor | None = None, generator: Draws | None = None) -> Tensor:
+    def forward(
+        self, feature: Tensor, embedding: Tensor | None = None, generator: BatchGenerator | None = None
+    ) -> Tensor:
         """The feature after the block."""
         feature = feature + self.conv2(F.relu(self.conv1(feature)))
         if self.modulation_layer is None:
@@ -96,7 +100,7 @@ class StyleModulation(nn.Module):
         self.modulation = nn.Conv2d(embedding, width, 1)
         self.conv_last = conv3x3(width, width)
 
-    def forward(self, feature: Tensor, embedding: Tensor, generator: Draws | None) -> Tensor:
+    def forward(self, feature: Tensor, embedding: Tensor, generator: BatchGenerator | None) -> Tensor:
         """The modulated feature (B, width, H, W) from `feature` and `embedding` (B, E)."""
         batch, width, height, wide = feature.shape
         style = self.modulation(embedding[..., None, None]).view(batch, 1, width, 1, 1)
@@ -117,7 +121,7 @@ class GlobalFeatureModulation(nn.Module):
         self.cond_scale = nn.Linear(embedding, width)
         self.cond_shift = nn.Linear(embedding, width)
 
-    def forward(self, feature: Tensor, embedding: Tensor, generator: Draws | None) -> Tensor:
+    def forward(self, feature: Tensor, embedding: Tensor, generator: BatchGenerator | None) -> Tensor:
         """The modulated feature (B, width, H, W) from `feature` and `embedding` (B, E)."""
         scale, shift = self.cond_scale(embedding)[..., None, None], self.cond_shift(embedding)[..., None, None]
         feature = F.leaky_relu(feature * scale + shift + feature, SLOPE)
@@ -128,7 +132,7 @@ class GlobalFeatureModulation(nn.Module):
 MODULATIONS = {"stylegan2": StyleModulation, "gfm": GlobalFeatureModulation}
 
 
-def noise_map(feature: Tensor, generator: Draws | None) -> Tensor:
+def noise_map(feature: Tensor, generator: BatchGenerator | None) -> Tensor:
     """Standard normal noise (B, 1, H, W), shared by the channels."""
     if generator is None:
         return torch.randn_like(feature[:, :1])

@@ -7,12 +7,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from gesso.functional.random import Draws, rand
+from gesso.functional.random import BatchGenerator, rand
 
 CONVOLUTIONS = (F.conv2d, F.conv_transpose2d)
 
 
-def patch_mask(image: Tensor, mask_ratio: float, size: int, generator: Draws) -> Tensor:
+def patch_mask(image: Tensor, mask_ratio: float, size: int, generator: BatchGenerator) -> Tensor:
     """Which pixels of `image` (B, C, H, W) are seen, (B, 1, H, W) of ones and zeros: whole square patches at random.
 
     In every image as many are seen, N * (1 - mask_ratio) rounded and at least one, drawn for each.

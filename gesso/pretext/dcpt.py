@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from gesso.backbones._base import Backbone
 from gesso.checkpoint import read_state
 from gesso.functional.checks import check_between, check_choice
-from gesso.functional.random import Draws, Generators
+from gesso.functional.random import BatchGenerator, ImageGenerators
 from gesso.losses import FeatureLoss
 from gesso.pretext._base import pictures, stage_maps, stage_positions, trained
 from gesso.pretext._classes import FIVE, FIVE_TASKS, TEN, DegradationClassification
@@ -109,7 +109,7 @@ class DCPT(DegradationClassification):
         self.class_weight = class_weight
         self.focal_gamma = focal_gamma
 
-    def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Losses of one step: `loss`, `pixel`, `class`, and the `accuracy` of the classifier on this batch.
 
         Both losses are always computed and logged; `mode` decides which of them `loss` holds.
@@ -130,7 +130,7 @@ class DCPT(DegradationClassification):
 
         pixel = F.l1_loss(restored, gt)
         classification = focal_loss(logits, label, self.focal_gamma)
-        generate, classify = self.turn(generator.step if isinstance(generator, Generators) else 0)
+        generate, classify = self.turn(generator.step if isinstance(generator, ImageGenerators) else 0)
         # A loss that rests is left out, not multiplied by 0: optimisers move weights on whose gradient is 0.
         terms = [self.pixel_weight * pixel] * generate + [self.class_weight * classification] * classify
         loss = torch.stack(terms).sum()
@@ -163,7 +163,7 @@ class DCPT(DegradationClassification):
         return generate, not generate
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Pictures `original`, `degraded` and `restored`, or `drawn again` where the clean image is what comes in."""
         gt, lq, _ = self.classified(batch, generator)
         if self.generation == "masked":

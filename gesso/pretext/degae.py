@@ -19,7 +19,7 @@ from gesso.degradations import degae as pipeline
 from gesso.degradations import parse_degradation
 from gesso.functional.checks import check_choice
 from gesso.functional.color import as_rgb
-from gesso.functional.random import Draws, Generators, of_images
+from gesso.functional.random import BatchGenerator, ImageGenerators, of_images
 from gesso.pretext._base import Pretext, pictures, unit_range
 from gesso.pretext._critics import (
     Adversary,
@@ -136,7 +136,7 @@ class DegAE(Pretext):
         self.generator_every, self.head_start = generator_every, head_start
         self.find_unused_parameters = self.rests
 
-    def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Losses of one step: `loss`, and its terms before weighting; `discriminator` where there is one."""
         degraded, target = self.degrade(batch["image"], generator)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.generates(generator)):
@@ -158,14 +158,14 @@ class DegAE(Pretext):
         loss = torch.stack([weight * term for weight, term in terms.values()]).sum()
         return {"loss": loss} | {name: term.detach() for name, (_, term) in terms.items()}
 
-    def degrade(self, image: Tensor, generator: Draws) -> tuple[Tensor, Tensor]:
+    def degrade(self, image: Tensor, generator: BatchGenerator) -> tuple[Tensor, Tensor]:
         """Inputs (draw A) and targets (draw B), each (B, 2, 3, H, W): both images of a sample share a draw."""
         if image.dim() != 5 or image.shape[1] != 2:
             raise ValueError(f"degae: expected two images per sample, (B, 2, 3, H, W), got {tuple(image.shape)}")
         clean = unit_range(image)
         return self.degradation.share(clean, generator), self.degradation.share(clean, generator)
 
-    def transfer(self, degraded: Tensor, embedding: Tensor, generator: Draws) -> Tensor:
+    def transfer(self, degraded: Tensor, embedding: Tensor, generator: BatchGenerator) -> Tensor:
         """Both inputs with degradation B, (B, 2, 3, H, W): the embedding (B, E) of the second target serves both."""
         feature = self.encode(degraded.flatten(0, 1))
         both = of_images(generator, [position // 2 for position in range(len(feature))])
@@ -185,11 +185,11 @@ class DegAE(Pretext):
         """Whether there are steps in which the generator does not learn."""
         return self.discriminator is not None and (self.generator_every > 1 or self.head_start > 0)
 
-    def generates(self, generator: Draws) -> bool:
+    def generates(self, generator: BatchGenerator) -> bool:
         """Whether the generator learns in this step; the discriminator learns in every one."""
         if not self.rests:
             return True
-        step = 1 + (generator.step if isinstance(generator, Generators) else 0)  # counted from 1, as published
+        step = 1 + (generator.step if isinstance(generator, ImageGenerators) else 0)  # counted from 1, as published
         return step > self.head_start and step % self.generator_every == 0
 
     def fooled(self, discriminator: nn.Module, transferred: Tensor, degraded: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ class DegAE(Pretext):
         return adversarial_losses(self.adversary, seen, real, for_generator=False)
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Pictures `original`, `input` (draw A), `reference` (the other image, draw B), `transferred` and `target`."""
         degraded, target = self.degrade(batch["image"], generator)
         transferred = self.transfer(degraded, self.representor(as_rgb(target[:, 1])), generator)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from gesso.backbones._base import Backbone
 from gesso.functional.checks import check_between, check_choice
 from gesso.functional.normalise import imagenet_denormalise, imagenet_normalise
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 from gesso.functional.spectrum import (
     Geometry,
     Part,
@@ -118,7 +118,7 @@ class IFP(Pretext):
         backbone.replace_last(feature_channels, image_residual=False)
         self.decoder = MSRResNetHead(feature_channels, backbone.in_channels, decoder_width)
 
-    def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Losses of one step: `loss`, and the two terms of Eq. 1 before weighting, `pixel` and `amplitude`."""
         original = self.original(batch)
         mask = self.draw_mask(original, generator)
@@ -130,7 +130,7 @@ class IFP(Pretext):
         """The image (B, 3, H, W) that is to be found again; if it is going to be clamped, it begins in [0, 1]."""
         return unit_range(batch["image"]) if self.clamp else batch["image"]
 
-    def draw_mask(self, image: Tensor, generator: Draws) -> Tensor:
+    def draw_mask(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         """Mask (B, 1, H, W) over the centred spectrum: 0 where a frequency is removed, 1 where it is kept."""
         batch, _, height, width = image.shape
         if self.redraw == "once":
@@ -166,7 +166,7 @@ class IFP(Pretext):
         return imagenet_denormalise(output) if self.normalise else output
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Pictures `noise` (or `original`), `corrupted` and `reconstructed`, (B, 3, H, W) in [0, 1]."""
         original = self.original(batch)
         corrupted = self.corrupt(original, self.draw_mask(original, generator))

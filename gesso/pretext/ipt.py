@@ -21,7 +21,7 @@ from gesso.backbones._base import Backbone
 from gesso.degradations import Degradation, parse_degradation
 from gesso.degradations.bicubic import Bicubic
 from gesso.functional.checks import check_choice
-from gesso.functional.random import Draws, shared
+from gesso.functional.random import BatchGenerator, shared
 from gesso.functional.spectrum import full_precision
 from gesso.pretext._base import Pretext, pictures, stage_maps, unit_range
 from gesso.pretext._contrast import patch_contrast, supervised_contrast
@@ -99,7 +99,7 @@ class IPT(Pretext):
             self.multi_task, self.scales = False, [1] * len(self.tasks)
             self.tails = nn.ModuleList(fresh(backbone.head_conv) for _ in self.tasks[1:])
 
-    def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Losses of one step: `loss`, `pixel` (L1) and `contrast`."""
         gt, lq, task = self.degrade(batch["image"], generator)
         restored, features = self.restore(lq, task)
@@ -110,7 +110,7 @@ class IPT(Pretext):
         loss = pixel + self.contrastive_weight * contrast
         return {"loss": loss, "pixel": pixel.detach(), "contrast": contrast.detach()}
 
-    def degrade(self, image: Tensor, generator: Draws) -> tuple[Tensor, Tensor, int]:
+    def degrade(self, image: Tensor, generator: BatchGenerator) -> tuple[Tensor, Tensor, int]:
         """Clean and degraded images, and the number of the task that is drawn for the batch.
 
         Degraded images are equally large for every task: a task of scale s has clean images of s times their sides,
@@ -158,7 +158,7 @@ class IPT(Pretext):
             return supervised_contrast(patches, self.temperature)
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Pictures `original`, `degraded` and `restored` of the task that is drawn, in [0, 1]."""
         gt, lq, task = self.degrade(batch["image"], generator)
         return pictures(gt, degraded=lq, restored=self.restore(lq, task)[0])

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone
 from gesso.functional.checks import check_between, check_choice
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 from gesso.pretext._base import pictures, stage_maps
 from gesso.pretext._classes import TEN, DegradationClassification
 from gesso.pretext._classifier import focal_loss
@@ -91,7 +91,7 @@ class MaskDCPT(DegradationClassification):
         by_name = {"cnn": lambda: MSRResNetHead(deep, image, decoder_width), "conv": lambda: conv3x3(deep, image)}
         self.decoder: nn.Module = by_name[check_choice("reconstruction", reconstruction, Reconstruction)]()
 
-    def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Losses of one step: `loss`, `pixel`, `class`, and the `accuracy` of the classifier on this batch."""
         gt, lq, label = self.classified(batch, generator)
         _, features = self.see(lq, generator)
@@ -103,7 +103,7 @@ class MaskDCPT(DegradationClassification):
         accuracy = (logits.argmax(dim=1) == label).float().mean()
         return {"loss": loss, "pixel": pixel.detach(), "class": classification.detach(), "accuracy": accuracy}
 
-    def see(self, lq: Tensor, generator: Draws) -> tuple[Tensor, list[Tensor]]:
+    def see(self, lq: Tensor, generator: BatchGenerator) -> tuple[Tensor, list[Tensor]]:
         """The padded image (B, C, H, W) with patches hidden, and the feature maps that the network makes of it."""
         padded = self.backbone.pad(lq)
         mask = patch_mask(padded, self.mask_ratio, self.mask_size, generator)
@@ -126,7 +126,7 @@ class MaskDCPT(DegradationClassification):
             drawn = F.avg_pool2d(drawn, enlarged)
         return drawn[..., top : top + height, left : left + width]
 
-    def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Pictures `original`, `degraded`, `hidden` and `reconstructed`, (B, 3, H, W) in [0, 1]."""
         gt, lq, _ = self.classified(batch, generator)
         with torch.enable_grad():  # without it networks cut large maps into strips, which are no whole images

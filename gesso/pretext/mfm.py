@@ -20,7 +20,7 @@ from gesso.degradations.blur import filter_image, gaussian_kernel
 from gesso.degradations.noise import GaussianNoise
 from gesso.functional.checks import check_between, check_choice, check_prob
 from gesso.functional.normalise import imagenet_denormalise, imagenet_normalise
-from gesso.functional.random import Draws, rand, randint
+from gesso.functional.random import BatchGenerator, rand, randint
 from gesso.functional.spectrum import apply_mask, disc_mask, frequency_distance, mean_where_removed
 from gesso.pretext._base import Pretext, pictures, unit_range
 from gesso.pretext._decoders import MSRResNetHead
@@ -111,7 +111,7 @@ class MFM(Pretext):
         backbone.replace_last(feature_channels, image_residual=False)
         self.decoder = MSRResNetHead(feature_channels, backbone.in_channels, decoder_width)
 
-    def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Losses of one step: `loss`, and `pixel`, the mean squared error, for the log only."""
         original = unit_range(batch["image"])
         mask = self.draw_mask(original, generator)
@@ -119,7 +119,7 @@ class MFM(Pretext):
         reconstructed = self.decoder(self.encode(self.scaled(corrupted)))
         return self.losses(reconstructed, self.scaled(original), mask)
 
-    def draw_mask(self, image: Tensor, generator: Draws) -> Tensor:
+    def draw_mask(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         """Mask (B, 1, H, W) over the centred spectrum: the disc (low-pass) or all but the disc, 1 = kept."""
         batch, _, height, width = image.shape
         disc = disc_mask(
@@ -132,7 +132,7 @@ class MFM(Pretext):
         low_pass = rand((batch, 1, 1, 1), generator) < self.low_pass_prob
         return torch.where(low_pass, disc, 1 - disc)
 
-    def corrupt(self, image: Tensor, mask: Tensor, generator: Draws) -> Tensor:
+    def corrupt(self, image: Tensor, mask: Tensor, generator: BatchGenerator) -> Tensor:
         """The image without the masked frequencies, or corrupted as in a sibling pretext."""
         match self.corruption:
             case "mask":
@@ -161,14 +161,14 @@ class MFM(Pretext):
         return imagenet_denormalise(output) if self.normalise else output
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Pictures `original`, `corrupted` and `reconstructed`, (B, 3, H, W) in [0, 1]."""
         original = unit_range(batch["image"])
         corrupted = self.corrupt(original, self.draw_mask(original, generator), generator)
         return pictures(original, corrupted=corrupted, reconstructed=self.restored(corrupted))
 
 
-def short_blur(image: Tensor, generator: Draws) -> Tensor:
+def short_blur(image: Tensor, generator: BatchGenerator) -> Tensor:
     """`image` blurred by a Gaussian of sigma 5 whose kernel ends early, at an odd side from 7 to 21 drawn per image."""
     margins = randint(3, 11, image.shape[:1], generator).tolist()
     sigma, angle = image.new_full((1, 1, 1, 1), 5.0), image.new_zeros(1, 1, 1, 1)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone
 from gesso.degradations import parse_degradation
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 from gesso.functional.resize import enlarge
 from gesso.pretext._base import Pretext, pictures, unit_range
 from gesso.tasks import find_task
@@ -45,7 +45,7 @@ class Restore(Pretext):
         else:
             raise ValueError(f"restore: expected a degradation or a task, got both ({degradation!r} and {task!r})")
 
-    def forward(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def forward(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Losses of one step: `loss`, the mean absolute error."""
         gt = unit_range(batch["image"])
         return {"loss": F.l1_loss(self.restore(self.degradation(gt, generator), gt), gt)}
@@ -60,7 +60,7 @@ class Restore(Pretext):
         return output if degraded.shape != gt.shape else self.shrink(output)
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Tensor], generator: Draws) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
         """Pictures `original`, `degraded` and `restored`, (B, 3, H, W) in [0, 1]."""
         gt = unit_range(batch["image"])
         degraded = self.degradation(gt, generator)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gesso.backbones._base import Backbone
+from gesso.backbones._blocks import part_of_batch
 from gesso.functional.memory import is_out_of_memory
 from gesso.functional.processes import all_gather, mean_over_processes, rank_info
-from gesso.functional.random import Draws, Generators, generator_for, part_of_batch, seed_for
+from gesso.functional.random import BatchGenerator, ImageGenerators, generator_for, seed_for
 from gesso.report.console import warn
 from gesso.restorer import computes_in_bf16
 from gesso.training.sampling import StepSampler
@@ -80,11 +81,11 @@ class TrainingModule(LightningModule):
             self.average = AveragedModel(self.backbone, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
             self.average.requires_grad_(False)
 
-    def losses(self, batch: Batch, generator: Draws) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, generator: BatchGenerator) -> dict[str, Tensor]:
         """The losses of a batch: `loss` and its parts."""
         raise NotImplementedError
 
-    def preview(self, batch: Batch, generator: Draws) -> dict[str, Tensor]:
+    def preview(self, batch: Batch, generator: BatchGenerator) -> dict[str, Tensor]:
         """Pictures (B, 3, H, W) for the sample sheet by label."""
         raise NotImplementedError
 
@@ -196,8 +197,8 @@ class TrainingModule(LightningModule):
         own = [generator_for(self.seed, "losses", index, 0, device=self.device) for index, _ in keys[rows]]
         torch.manual_seed(seed_for(self.seed, "network", number))  # for stochastic depth
         shared = generator_for(self.seed, "batch", number, device=self.device)
-        generator = Generators(own, shared, step=number // self.accumulate)
-        with part_of_batch(first + rows.start, len(own), total):
+        generator = ImageGenerators(own, shared, step=number // self.accumulate)
+        with part_of_batch(self, first + rows.start, len(own), total):
             return self.losses({name: values[rows] for name, values in batch.items()}, generator)
 
     def rehearse(self, batch: Batch) -> None:

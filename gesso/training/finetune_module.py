@@ -17,7 +17,7 @@ from gesso.backbones._base import Backbone
 from gesso.data.augment import mixup
 from gesso.functional.color import as_rgb
 from gesso.functional.processes import gather_in_order, shard
-from gesso.functional.random import Draws, shared
+from gesso.functional.random import BatchGenerator, shared
 from gesso.functional.resize import enlarge
 from gesso.losses import FeatureLoss
 from gesso.metrics import Protocol, beside, mean_psnr
@@ -104,7 +104,7 @@ class FinetuneModule(TrainingModule):
         head = [parameter for name, parameter in named if self.backbone.is_head(name)]
         return [{"params": features, "lr_factor": self.features_lr}, {"params": head}]
 
-    def losses(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
+    def losses(self, batch: dict[str, Any], generator: BatchGenerator) -> dict[str, Tensor]:
         """The loss between the restored image and the ground truth."""
         lq, gt = batch["lq"], batch["gt"]
         if not any(p.requires_grad for name, p in self.backbone.named_parameters() if not self.backbone.is_head(name)):
@@ -120,7 +120,7 @@ class FinetuneModule(TrainingModule):
         return {"loss": pixel + self.critic_weight * criticism, "pixel": pixel.detach(), "critic": criticism.detach()}
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Any], generator: BatchGenerator) -> dict[str, Tensor]:
         """Input, restored and ground truth of a batch."""
         lq = batch["lq"]
         self.deliverable.eval()

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 from gesso.pretext._base import Pretext
 from gesso.training._module import TrainingModule
 
@@ -30,7 +30,7 @@ class PretrainModule(TrainingModule):
         """The pretext's."""
         return self.pretext.groups()
 
-    def losses(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
+    def losses(self, batch: dict[str, Any], generator: BatchGenerator) -> dict[str, Tensor]:
         """The pretext's losses."""
         return self.pretext(batch, generator)
 
@@ -38,6 +38,6 @@ class PretrainModule(TrainingModule):
         """The pretext's."""
         return self.pretext.extra_modules()
 
-    def preview(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Any], generator: BatchGenerator) -> dict[str, Tensor]:
         """The pretext at work."""
         return self.pretext.preview(batch, generator)

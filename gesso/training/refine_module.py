@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from gesso.data.datasets import Key, PairDataset, Sample, shuffled
 from gesso.data.origins import Origin
-from gesso.functional.random import Draws
+from gesso.functional.random import BatchGenerator
 from gesso.refiner import Refined
 from gesso.training.finetune_module import FinetuneModule
 
@@ -56,7 +56,7 @@ class RefineModule(FinetuneModule):
         if stage == "fit" and self.look_ahead is not None:
             self.look_ahead(self.trainer.strategy.root_device)
 
-    def losses(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
+    def losses(self, batch: dict[str, Any], generator: BatchGenerator) -> dict[str, Tensor]:
         """The losses between ground truth and refined image, and between ground truth and restored image."""
         net = cast(Refined, self.backbone)
         if not any(parameter.requires_grad for parameter in net.backbone.parameters()):
@@ -66,7 +66,7 @@ class RefineModule(FinetuneModule):
         return {"loss": losses["refined"] + self.restored_weight * losses["restored"], **losses}
 
     @torch.no_grad()
-    def preview(self, batch: dict[str, Any], generator: Draws) -> dict[str, Tensor]:
+    def preview(self, batch: dict[str, Any], generator: BatchGenerator) -> dict[str, Tensor]:
         """Input, restored, refined and ground truth of a batch."""
         net, lq = cast(Refined, self.deliverable), batch["lq"]
         net.eval()

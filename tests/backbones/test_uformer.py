@@ -265,14 +265,14 @@ def test_drop_path_is_random_in_training_and_off_in_evaluation():
 
 def test_drop_path_rises_to_the_bottleneck_and_falls():
     net = Uformer(**TINY)
-    rates = [block.drop_path for stage in net.modules() if type(stage).__name__ == "Stage" for block in stage.blocks]
+    rates = [block.drop_path.prob for stage in net.modules() if type(stage).__name__ == "Stage" for block in stage.blocks]
     assert rates == pytest.approx([0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.1, 0.1, 0.08, 0.06, 0.04, 0.02, 0][: len(rates)])
 
 
 def test_a_dropped_branch_keeps_its_mean():
     (block, *_) = Uformer(**TINY, drop_path_rate=0.3).conv.blocks
     torch.manual_seed(0)
-    dropped = block.train().drop(torch.ones(20_000, 1, 1, 1))
+    dropped = block.train().drop_path(torch.ones(20_000, 1, 1, 1))
     assert set(dropped.flatten().tolist()) == {0.0, dropped.max().item()}
     assert dropped.mean().item() == pytest.approx(1, abs=0.02)
 

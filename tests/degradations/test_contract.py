@@ -16,7 +16,7 @@ from gesso.degradations import (
     list_degradations,
     parse_degradation,
 )
-from gesso.functional.random import Generators, generator_for
+from gesso.functional.random import ImageGenerators, generator_for
 from tests._streaks import rainy_pairs
 
 NAMES = list_degradations()
@@ -87,7 +87,8 @@ def test_images_of_a_batch_do_not_see_each_other(name):
     other[1] = other[1].flip(-1)
     own = [[generator_for(7, number) for number in range(2)] for _ in range(2)]
     first, second = (
-        make(name)(batch, Generators(each, generator_for(7))) for batch, each in zip((image, other), own, strict=True)
+        make(name)(batch, ImageGenerators(each, generator_for(7)))
+        for batch, each in zip((image, other), own, strict=True)
     )
     assert torch.allclose(first[0], second[0], atol=1e-6)
 
@@ -98,7 +99,7 @@ def test_with_a_generator_for_each_image_a_batch_may_be_cut_anywhere(name):
 
     def degraded(rows: slice) -> torch.Tensor:
         own = [generator_for(number) for number in numbers[rows]]
-        return make(name)(image[rows], Generators(own, generator_for(0)))
+        return make(name)(image[rows], ImageGenerators(own, generator_for(0)))
 
     parts = torch.cat([degraded(slice(0, 2)), degraded(slice(2, 3))])
     assert torch.allclose(degraded(slice(0, 3)), parts, atol=1e-6)

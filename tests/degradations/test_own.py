@@ -8,7 +8,7 @@ import torch
 from gesso._discovery import UnknownNameError
 from gesso.degradations import Degradation, FromFunction, create_degradation, parse_degradation
 from gesso.degradations._base import Range, draw
-from gesso.functional.random import Generators, generator_for
+from gesso.functional.random import ImageGenerators, generator_for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +59,8 @@ def test_they_are_values_like_all_others(value, expected):
 
 def test_a_function_sees_one_image_at_a_time_whatever_lies_beside_it():
     image, own = torch.rand(3, 1, 8, 8), [generator_for(n) for n in range(3)]
-    whole = FromFunction(grain)(image, Generators(own, generator_for(9)))
-    alone = FromFunction(grain)(image[1:2], Generators([generator_for(1)], generator_for(9)))
+    whole = FromFunction(grain)(image, ImageGenerators(own, generator_for(9)))
+    alone = FromFunction(grain)(image[1:2], ImageGenerators([generator_for(1)], generator_for(9)))
     assert torch.equal(whole[1:2], alone)
 
 

@@ -8,7 +8,7 @@ from gesso.backbones import create_backbone
 from gesso.backbones.nafnet import NAFNet
 from gesso.backbones.restormer import Restormer
 from gesso.backbones.swinir import SwinIR
-from gesso.functional.random import Generators, generator_for
+from gesso.functional.random import ImageGenerators, generator_for
 from gesso.pretext import create_pretext
 from gesso.pretext._base import stage_maps
 from gesso.pretext._classes import classifier_for
@@ -158,7 +158,7 @@ def test_modes_decide_what_is_minimised(mode):
     seen = []
     for step in range(4):  # the turn follows from the number of the step, so a resumed run takes it up
         own = [generator_for(0, image) for image in range(len(batch()["image"]))]
-        losses = dcpt(batch(), Generators(own, generator_for(0), step))
+        losses = dcpt(batch(), ImageGenerators(own, generator_for(0), step))
         parts = {"pixel": 2 * losses["pixel"].item(), "class": 3 * losses["class"].item()}
         seen += [name for name, value in parts.items() if losses["loss"].item() == pytest.approx(value)]
         if mode == "joint":
@@ -183,7 +183,7 @@ def test_what_the_loss_of_the_turn_does_not_reach_stays_as_it_is(mode, generatio
         before = {name: value.clone() for name, value in dcpt.state_dict().items()}
         optimizer.zero_grad()
         own = [generator_for(0, step, image) for image in range(2)]
-        dcpt(batch(), Generators(own, generator_for(0), step))["loss"].backward()
+        dcpt(batch(), ImageGenerators(own, generator_for(0), step))["loss"].backward()
         optimizer.step()
         moved = {name for name, value in dcpt.state_dict().items() if not torch.equal(value, before[name])}
         generate, classify = dcpt.turn(step)

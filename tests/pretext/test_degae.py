@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gesso.functional.random import Generators, generator_for
+from gesso.functional.random import ImageGenerators, generator_for
 from gesso.pretext._critics import (
     PatchDiscriminator,
     VGGDiscriminator,
@@ -131,7 +131,7 @@ def test_the_discriminator_has_its_head_start_and_the_generator_its_turns():
     image, learnt = batch(1)["image"], []
     for step in range(8):
         degae.zero_grad()
-        degae({"image": image}, Generators([generator_for(0)], generator_for(1), step))["loss"].backward()
+        degae({"image": image}, ImageGenerators([generator_for(0)], generator_for(1), step))["loss"].backward()
         assert all(p.grad is not None for p in degae.discriminator.parameters())
         learnt.append([p.grad is not None for p in degae.backbone.parameters()])
     assert [all(some) for some in learnt] == [any(some) for some in learnt]

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 import gesso
 from gesso import cli
-from gesso.functional.random import kept, part_of_batch
+from gesso.backbones._blocks import DropPath, part_of_batch
 from gesso.pretext import list_pretexts
 from gesso.sources import list_sources
 from gesso.training.callbacks import SaveCheckpoint
@@ -59,10 +59,12 @@ def test_a_network_that_leaves_branches_out_is_pretrained(name, tmp_path):
 
 
 def test_branches_left_out_are_those_of_the_whole_batch():
+    path = torch.nn.Sequential(DropPath(0.5)).train()
+
     def drawn(first, count, images):
         torch.manual_seed(0)
-        with part_of_batch(first, count, 4):
-            return kept(images, 0.5, like=torch.zeros(1)).tolist()
+        with part_of_batch(path, first, count, 4):
+            return path(torch.ones(images, 1)).flatten().tolist()
 
     for each in (1, 2):  # images of a sample
         assert drawn(1, 2, 2 * each) == drawn(0, 4, 4 * each)[each : 3 * each]
