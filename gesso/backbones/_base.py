@@ -13,7 +13,7 @@ from gesso._discovery import spell_code
 from gesso.functional.mimetic import AttentionWeights, draw_attention, draw_depthwise
 from gesso.functional.padding import pad, round_up
 
-DEPTHWISE_WIDTHS = (0.5, 1.0)  # pixels, of the first and the last depthwise kernels that are drawn mimetically
+DEPTHWISE_STD = (0.5, 1.0)  # pixels, of the first and the last depthwise kernels that are drawn mimetically
 
 
 class Backbone(nn.Module):
@@ -188,7 +188,7 @@ class Backbone(nn.Module):
             raise ValueError(f"mimetic: {type(self).__name__} has no attention and no depthwise convolution to draw")
         for layer in attention:
             draw_attention(layer)
-        first, last = DEPTHWISE_WIDTHS
+        first, last = DEPTHWISE_STD
         for number, conv in enumerate(depthwise):
             draw_depthwise(conv.weight, first + (last - first) * number / max(len(depthwise) - 1, 1))
 

@@ -3,7 +3,8 @@
 Attention: Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers", ICML 2023 (arXiv 2305.09828): the
 product of queries and keys lies near the identity, that of values and output projection near its negative. Depthwise
 convolutions: Trockman, Willmott and Kolter, "Understanding the Covariance Structure of Convolutional Filters", ICLR
-2023 (arXiv 2210.03651): kernels are drawn from a Gaussian whose covariance is built of shifted bells.
+2023 (arXiv 2210.03651): kernels are drawn from a normal distribution whose covariance is built of shifted Gaussians.
+The constants and the covariance follow the ideas of both papers, not their code.
 
 All draws come from PyTorch's global generator, as those of `torch.nn.init` do.
 """
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor
 
 MIMETIC = "mimetic"  # where a file of weights is asked for: draw them so
-QUERY_KEY = (0.7, 0.7)  # of ViT-Tiny in the paper, as the next: the share of noise, and that of the identity
-VALUE_OUTPUT = (0.4, 0.4)
+QUERY_KEY = (0.7, 0.7)  # share of noise and of the identity in the product of queries and keys
+VALUE_OUTPUT = (0.4, 0.4)  # the same of values and output projection, with a minus before the identity
 
 
 class AttentionWeights(NamedTuple):
@@ -49,61 +50,61 @@ def draw_attention(layer: AttentionWeights) -> None:
     for query, key in zip(layer.query.chunk(layer.heads), layer.key.chunk(layer.heads), strict=True):
         rows, channels = query.shape
         if layer.across_channels:
-            basis = orthonormal(channels, rows, like=key).T
-            query.copy_(near_identity(rows, *QUERY_KEY, like=query) @ basis)
+            basis = draw_orthonormal(channels, rows, like=key).T
+            query.copy_(draw_near_identity(rows, *QUERY_KEY, like=query) @ basis)
             key.copy_(basis)
         else:
-            left, right = factors(near_identity(channels, *QUERY_KEY, like=query), rows)
+            left, right = factorise(draw_near_identity(channels, *QUERY_KEY, like=query), rows)
             query.copy_(left.T)
             key.copy_(right)
     noise, identity = VALUE_OUTPUT
     inner, channels = layer.value.shape
-    left, right = factors(near_identity(channels, noise, -identity, like=layer.value), min(inner, channels))
-    basis = orthonormal(inner, min(inner, channels), like=layer.value)
+    left, right = factorise(draw_near_identity(channels, noise, -identity, like=layer.value), min(inner, channels))
+    basis = draw_orthonormal(inner, min(inner, channels), like=layer.value)
     layer.value.copy_(basis @ right)
     layer.output.copy_(left @ basis.T)
 
 
-def near_identity(size: int, noise: float, identity: float, like: Tensor) -> Tensor:
+def draw_near_identity(size: int, noise: float, identity: float, like: Tensor) -> Tensor:
     """The matrix noise * Z + identity * I, (size, size), where the entries of Z have variance 1/size."""
     drawn = torch.randn(size, size, device=like.device, dtype=torch.float32)
     return noise * drawn / size**0.5 + identity * torch.eye(size, device=like.device)
 
 
-def factors(product: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def factorise(product: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Two matrices (N, rank) and (rank, N) of equal size, whose product is the nearest of this rank to `product`."""
     left, size, right = torch.linalg.svd(product)
     root = size[:rank].sqrt()
     return left[:, :rank] * root, root[:, None] * right[:rank]
 
 
-def orthonormal(rows: int, columns: int, like: Tensor) -> Tensor:
+def draw_orthonormal(rows: int, columns: int, like: Tensor) -> Tensor:
     """A random matrix (rows, columns), rows >= columns, whose columns are orthonormal."""
     return torch.linalg.qr(torch.randn(rows, columns, device=like.device, dtype=torch.float32))[0]
 
 
 @torch.no_grad()
-def draw_depthwise(weight: Tensor, width: float) -> None:
-    """Draws the kernels (C, 1, side, side) of a depthwise convolution from the paper's Gaussian.
+def draw_depthwise(weight: Tensor, std: float) -> None:
+    """Draws the kernels (C, 1, side, side) of a depthwise convolution from a normal law with `kernel_covariance`.
 
     Their mean square stays what it was, so that only the shape of kernels changes and not what a layer passes on.
 
     Args:
         weight: written to in place.
-        width: deviation of the bells in pixels: the larger, the smoother the kernels.
+        std: of the Gaussians, in pixels: the larger, the smoother the kernels.
     """
     side = weight.shape[-1]
-    values, vectors = torch.linalg.eigh(kernel_covariance(side, width).to(weight.device))
+    values, vectors = torch.linalg.eigh(kernel_covariance(side, std).to(weight.device))
     shaped = torch.randn(weight.shape[0], side * side, device=weight.device) @ (vectors * values.clamp(min=0).sqrt()).T
     shaped = shaped.view_as(weight)
     weight.copy_(shaped * (weight.square().mean() / shaped.square().mean()).sqrt())
 
 
-def kernel_covariance(side: int, width: float) -> Tensor:
+def kernel_covariance(side: int, std: float) -> Tensor:
     """The covariance of two places of a kernel, (side * side, side * side): M * (C - S / 2), made symmetric.
 
-    With Z a bell around the middle, C is Z around the first place (weights resemble their neighbours), S is Z at the
-    second (what all kernels share is taken off), and M is Z at the first (kernels vary most in the middle).
+    With Z a Gaussian around the middle, C is Z around the first place (weights resemble their neighbours), S is Z at
+    the second (what all kernels share is taken off), and M is Z at the first (kernels vary most in the middle).
 
     Example:
         >>> kernel_covariance(3, 1.0).view(3, 3, 3, 3)[1, 1].argmax().item()  # the middle goes with itself
@@ -112,9 +113,9 @@ def kernel_covariance(side: int, width: float) -> Tensor:
     places = torch.arange(side, dtype=torch.float32) - (side - 1) / 2
     at = torch.cartesian_prod(places, places)  # (side * side, 2), from the middle
 
-    def bell(offset: Tensor) -> Tensor:
-        return (-offset.square().sum(-1) / (2 * width**2)).exp()
+    def gaussian(offset: Tensor) -> Tensor:
+        return (-offset.square().sum(-1) / (2 * std**2)).exp()
 
     first, second = at[:, None], at[None]
-    built = bell(first) * (bell(first - second) - bell(second) / 2)
+    built = gaussian(first) * (gaussian(first - second) - gaussian(second) / 2)
     return (built + built.T) / 2

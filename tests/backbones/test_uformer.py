@@ -265,7 +265,9 @@ def test_drop_path_is_random_in_training_and_off_in_evaluation():
 
 def test_drop_path_rises_to_the_bottleneck_and_falls():
     net = Uformer(**TINY)
-    rates = [block.drop_path.prob for stage in net.modules() if type(stage).__name__ == "Stage" for block in stage.blocks]
+    rates = [
+        block.drop_path.prob for stage in net.modules() if type(stage).__name__ == "Stage" for block in stage.blocks
+    ]
     assert rates == pytest.approx([0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.1, 0.1, 0.08, 0.06, 0.04, 0.02, 0][: len(rates)])
 
 

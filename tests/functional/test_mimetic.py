@@ -77,9 +77,9 @@ def test_depthwise_kernels_vary_smoothly_and_keep_their_size(name):
 
 
 @pytest.mark.parametrize("side", [3, 5, 7])
-@pytest.mark.parametrize("width", [0.5, 1.0, 2.0])
-def test_the_covariance_of_kernels_is_one(side, width):
-    covariance = kernel_covariance(side, width)
+@pytest.mark.parametrize("std", [0.5, 1.0, 2.0])
+def test_the_covariance_of_kernels_is_one(side, std):
+    covariance = kernel_covariance(side, std)
     assert torch.equal(covariance, covariance.T)
     assert covariance.diagonal().argmax() == side * side // 2  # the middle varies most
     values = torch.linalg.eigvalsh(covariance)
