@@ -11,7 +11,7 @@ import torch
 import gesso
 from gesso.backbones import create_backbone
 from gesso.checkpoint import load, read_state, save
-from gesso.commands._folds import open_folds, write_tests
+from gesso.comparison.splits import open_folds, write_tests
 from gesso.commands.degrade import degrade
 from gesso.commands.export import export
 from gesso.commands.probe import clean_images

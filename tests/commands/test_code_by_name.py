@@ -141,7 +141,7 @@ def test_the_record_of_a_strangers_run_runs_no_code(folder, capsys):
 
 def test_a_start_of_a_comparison_chooses_no_network(folder):
     """A recipe's own network gives way to that of the comparison, whatever it is."""
-    from gesso.commands._starts import find_starts
+    from gesso.comparison.arms import find_starts
 
     place, module = folder
     (place / "mine.yaml").write_text(yaml.safe_dump({"pretext": "mfm", "backbone": f"{module}:Net", "steps": 3}))

@@ -19,10 +19,10 @@ from torch import nn
 import gesso
 from gesso import _discovery, cli
 from gesso.backbones import create_backbone
-from gesso.commands import _jobs
-from gesso.commands._folds import check_counts, drawn, link, open_folds
-from gesso.commands._jobs import Job, run_jobs
-from gesso.commands._starts import find_start, find_starts, read_recipe, split_name
+from gesso.comparison import jobs as _jobs
+from gesso.comparison.splits import check_counts, drawn, link, open_folds
+from gesso.comparison.jobs import Job, run_jobs
+from gesso.comparison.arms import find_start, find_starts, read_recipe, split_name
 from gesso.commands.compare import compare, listed
 from gesso.commands.finetune import start as starting_network
 from gesso.data.layouts import Pair, find_pairs
@@ -488,7 +488,7 @@ def test_a_number_out_of_range_is_refused_before_anything_runs(tmp_path, data):
 def test_each_pair_is_tested_once_by_runs_that_have_not_seen_it(count, folds):
     pairs = [Pair(str(i), Path(f"{i}.png"), Path(f"{i}.png")) for i in range(count)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gesso.commands._folds.pairs_if_any", lambda *_, **__: pairs)
+        patch.setattr("gesso.comparison.splits.pairs_if_any", lambda *_, **__: pairs)
         split = open_folds(None, lq="a", gt="b", folds=folds)
     assert sorted(int(pair.name) for fold in split for pair in fold.test) == list(range(count))
     for fold in split:

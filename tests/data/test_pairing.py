@@ -2,7 +2,7 @@
 
 import pytest
 
-from gesso.commands._folds import open_folds
+from gesso.comparison.splits import open_folds
 from gesso.commands._test_sets import open_test_sets
 from gesso.data.doubts import PhotosWarning
 from gesso.data.layouts import LooksLikePairsError, find_pairs, find_splits

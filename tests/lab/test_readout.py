@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from gesso.functional.random import generator_for
-from gesso.functional.readout import fit_convolution
+from gesso.lab.readout import fit_convolution
 
 
 def test_a_convolution_is_found_again_batch_by_batch():

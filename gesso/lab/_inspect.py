@@ -15,7 +15,7 @@ from gesso._extras import check_extra
 from gesso.backbones import Backbone
 from gesso.backbones.ipt import IPT
 from gesso.checkpoint.files import description
-from gesso.commands._diagnosis import (
+from gesso.lab.diagnosis import (
     alignments,
     direction_kept,
     features,
@@ -26,9 +26,9 @@ from gesso.commands._diagnosis import (
     weight_changes,
     with_best_convolution,
 )
-from gesso.commands._origins import Origin, OwnOutput, beginning, open_origin, own_output, random_start
+from gesso.lab.provenance import Origin, OwnOutput, beginning, open_origin, own_output, random_start
 from gesso.commands._parser import checked
-from gesso.commands._sweeps import read_sweep
+from gesso.lab.sweeps import read_sweep
 from gesso.commands._written import check_results
 from gesso.commands.compare import listed
 from gesso.commands.probe import class_name, clean_images, degraded, embed, neighbour_accuracies, squared_distances
@@ -36,7 +36,7 @@ from gesso.data.io import atomic_path
 from gesso.degradations import parse_degradation
 from gesso.functional.padding import round_up
 from gesso.functional.random import generator_for
-from gesso.functional.similarity import cosine_similarities
+from gesso.lab.similarity import cosine_similarities
 from gesso.functional.spectrum import amplitude, apply_mask, draw_rings, ring_mask
 from gesso.metrics import ALL_OF, psnr
 from gesso.pretext._base import unit_range

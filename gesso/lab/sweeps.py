@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from gesso._recipes import read_recipe
-from gesso.commands._starts import TRANSFERS
+from gesso.comparison.arms import TRANSFERS
 from gesso.commands.finetune import finetune
 from gesso.commands.pretrain import pretrain
 from gesso.pretext import pretext_class

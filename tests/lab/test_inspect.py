@@ -11,10 +11,10 @@ import yaml
 
 import gesso
 from gesso.backbones import create_backbone
-from gesso.commands import _diagnosis
-from gesso.commands._diagnosis import own_response, part_of, weight_changes
-from gesso.commands._origins import open_origin, own_output, random_start
-from gesso.commands._sweeps import Measured, Sweep, read_sweep
+from gesso.lab import diagnosis as _diagnosis
+from gesso.lab.diagnosis import own_response, part_of, weight_changes
+from gesso.lab.provenance import open_origin, own_output, random_start
+from gesso.lab.sweeps import Measured, Sweep, read_sweep
 from gesso.commands.inspect import inspect
 from gesso.functional.random import generator_for
 from gesso.report import diagnosis

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gesso.backbones import Backbone
-from gesso.functional.bands import band_frequency, band_rings, restored_share, without_band
+from gesso.lab.bands import band_frequency, band_rings, restored_share, without_band
 from gesso.functional.random import generator_for
-from gesso.functional.readout import fit_convolution
-from gesso.functional.similarity import (
+from gesso.lab.readout import fit_convolution
+from gesso.lab.similarity import (
     alignment_of_kernels,
     covariance,
     effective_rank,

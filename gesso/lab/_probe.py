@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gesso._extras import check_extra
 from gesso.backbones import Backbone, BackboneSpec, open_backbone, spell_backbone
-from gesso.commands._origins import open_file
+from gesso.lab.provenance import open_file
 from gesso.commands._parser import checked
 from gesso.commands._written import check_results
 from gesso.data.datasets import Window, cut

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gesso.functional.bands import band_frequency, band_rings, restored_share, without_band
+from gesso.lab.bands import band_frequency, band_rings, restored_share, without_band
 from gesso.functional.random import generator_for
 
 

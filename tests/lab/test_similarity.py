@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gesso.functional.similarity import (
+from gesso.lab.similarity import (
     alignment_of_kernels,
     cosine_similarities,
     covariance,

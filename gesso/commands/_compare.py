@@ -22,7 +22,7 @@ from gesso import checkpoint
 from gesso._names import readable
 from gesso.backbones import Backbone, create_backbone
 from gesso.checkpoint.files import plain
-from gesso.commands._folds import (
+from gesso.comparison.splits import (
     Fold,
     SpoiltPhoto,
     check_counts,
@@ -35,9 +35,9 @@ from gesso.commands._folds import (
     open_folds,
     write_tests,
 )
-from gesso.commands._jobs import Job, run_jobs
+from gesso.comparison.jobs import Job, run_jobs
 from gesso.commands._parser import check_call, checked
-from gesso.commands._starts import Start, check_unset, find_starts
+from gesso.comparison.arms import Start, check_unset, find_starts
 from gesso.commands._supervised import check_images
 from gesso.commands.finetune import finetune
 from gesso.commands.finetune import start as starting_network
