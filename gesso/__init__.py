@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from gesso.commands.evaluate import evaluate
     from gesso.commands.export import export
     from gesso.commands.finetune import finetune
-    from gesso.commands.inspect import inspect
     from gesso.commands.pretrain import pretrain
-    from gesso.commands.probe import probe
     from gesso.commands.refine import refine
     from gesso.commands.restore import restore
     from gesso.data.io import read_image, write_image
     from gesso.data.layouts import Layout, Pair, list_layouts
     from gesso.degradations import Degradation, create_degradation, list_degradations
+    from gesso.lab.inspect import inspect
+    from gesso.lab.probe import probe
     from gesso.losses import FeatureLoss, list_losses
     from gesso.metrics import Protocol, psnr, ssim
     from gesso.pretext import Pretext, create_pretext, list_pretexts
@@ -59,7 +59,7 @@ _HOMES = {
     "evaluate": "gesso.commands.evaluate",
     "export": "gesso.commands.export",
     "finetune": "gesso.commands.finetune",
-    "inspect": "gesso.commands.inspect",
+    "inspect": "gesso.lab.inspect",
     "list_backbones": "gesso.backbones",
     "list_degradations": "gesso.degradations",
     "list_layouts": "gesso.data.layouts",
@@ -71,7 +71,7 @@ _HOMES = {
     "load": "gesso.checkpoint",
     "load_features": "gesso.checkpoint",
     "pretrain": "gesso.commands.pretrain",
-    "probe": "gesso.commands.probe",
+    "probe": "gesso.lab.probe",
     "psnr": "gesso.metrics",
     "read_image": "gesso.data.io",
     "refine": "gesso.commands.refine",

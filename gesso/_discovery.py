@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gesso import _options
+from gesso import _values
 
 ROOT = Path(__file__).parent
 CODE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")  # package.module:Class
@@ -42,6 +42,12 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def files(folder: str) -> list[str]:
     """Module names in a folder of gesso that hold a component, sorted; names that begin with `_` are private."""
     return sorted(path.stem for path in (ROOT / folder).glob("*.py") if not path.stem.startswith("_"))
+
+
+def verb_files(folder: str) -> list[Path]:
+    """The files of a folder that hold a verb: those beside which another, with `_` in front, does what it says."""
+    found = sorted((ROOT / folder).glob("*.py"))
+    return [path for path in found if path.with_name(f"_{path.name}") in found]
 
 
 def module(folder: str, name: str) -> ModuleType:
@@ -74,10 +80,10 @@ def check_options(function: Any, options: Mapping[str, Any], what: str) -> None:
         UnknownNameError: naming the option, what `what` takes, and the nearest match.
         ValueError: naming the option, the type that it takes, and the value.
     """
-    known = _options.allowed_names(function)
+    known = _values.allowed_names(function)
     if known is not None:
         check_names(options, known, what)
-    _options.check_values(_options.declared(function), options, what)
+    _values.check_values(_values.declared(function), options, what)
 
 
 def check_names(options: Iterable[str], known: Collection[str], what: str) -> None:

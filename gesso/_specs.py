@@ -1,4 +1,4 @@
-"""What an option takes for a part of a run: its name, `package.module:Class`, or in Python the part itself.
+"""What options name: choices, and parts of a run by name, as `package.module:Class`, or in Python the part itself.
 
 Types alone, for annotations: they import no torch, so that `--help` can read them. `gesso.backbones.open_backbone`,
 `gesso.pretext.open_pretext` and the like turn such a value into the part.
@@ -6,9 +6,9 @@ Types alone, for annotations: they import no torch, so that `--help` can read th
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from gesso._options import InPython
+from gesso._values import InPython
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,3 +66,21 @@ else:
 
     ScheduleSpec = Annotated[str, InPython(CALLABLE, "a function (lr, *, steps) -> (step -> rate)")]
     """A learning rate over a run: a name of `gesso.list_schedules()`, `module:function`, or the function."""
+
+FilePath = str | Path
+
+OptimizerName = Literal["adam", "adamw"]
+ScheduleName = Literal["constant", "cosine", "two_phase", "step"]
+Sampling = Literal["repeats", "balanced"]
+Transfer = Literal["network", "paper"]
+CompileMode = Literal["default", "reduce-overhead"]
+Strategy = Literal["auto", "ddp"]
+TrainingPrecision = Literal["auto", "float32", "bf16", "float64"]
+Blend = Literal["smooth", "uniform"]
+FileFormat = Literal["official", "basicsr", "encoder", "degae", "onnx", "safetensors"]
+PriorView = Literal["crop", "image"]
+RefinedLevel = Literal["image", "feature"]
+Ablation = Literal[
+    "full", "no_sve", "no_csa", "no_channel", "no_spatial", "no_position", "larger",
+    "snr_mask", "concat_1d", "concat_2d",
+]  # fmt: skip

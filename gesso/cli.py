@@ -1,4 +1,4 @@
-"""`gesso VERB --option value`: a word is a file in `gesso/commands`, its flags are that function's signature.
+"""`gesso VERB --option value`: a word is a file in `gesso/commands` or `gesso/lab`, its flags are the fields there.
 
 Nothing is imported but the verb that is asked for, so `gesso --help` needs neither torch nor anything else.
 """
@@ -6,7 +6,6 @@ Nothing is imported but the verb that is asked for, so `gesso --help` needs neit
 import ast
 import functools
 import importlib
-import inspect
 import io
 import os
 import re
@@ -17,24 +16,33 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import yaml
+
 from gesso import __version__, _discovery
 from gesso._names import readable
-from gesso._options import check_values
 from gesso._recipes import read_recipe
-from gesso.commands._parser import explain, options_of, parser_for
+from gesso.commands._parser import explain, parser_for, plain
+from gesso.options import Command, brought_up, check_options, command_of, options_of
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 BAD_INPUT, INTERRUPTED = 2, 130
+PRINT = "--print_config"
+
+
+@functools.cache
+def homes() -> dict[str, str]:
+    """Every verb and the module that it is in."""
+    files = [path for folder in ("commands", "lab") for path in _discovery.verb_files(folder)]
+    return {p.stem.replace("_", "-"): f"gesso.{p.parent.name}.{p.stem}" for p in sorted(files, key=lambda p: p.stem)}
 
 
 @functools.cache
 def verbs() -> dict[str, str]:
     """Every verb and the first line of its file, read without importing it."""
-    folder = _discovery.ROOT / "commands"
-    files = [path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")]
-    return {p.stem.replace("_", "-"): (ast.get_docstring(ast.parse(p.read_text())) or "").split("\n")[0] for p in files}
+    files = {verb: _discovery.ROOT.joinpath(*home.split(".")[1:]).with_suffix(".py") for verb, home in homes().items()}
+    return {verb: (ast.get_docstring(ast.parse(p.read_text())) or "").split("\n")[0] for verb, p in files.items()}
 
 
 def overview() -> str:
@@ -50,43 +58,45 @@ def overview() -> str:
     return "\n".join(lines)
 
 
-def command(verb: str) -> Callable[..., Any]:
-    """The function behind a verb.
+def function_of(verb: str) -> Callable[..., Any]:
+    """The public function of a verb.
 
     Raises:
         UnknownNameError: with the nearest verb.
     """
-    if verb not in verbs():
-        raise _discovery.UnknownNameError(f"unknown verb {verb!r}; {_discovery.suggest(verb, verbs())}")
-    name = verb.replace("-", "_")
-    return getattr(importlib.import_module(f"gesso.commands.{name}"), name)
+    if verb not in homes():
+        raise _discovery.UnknownNameError(f"unknown verb {verb!r}; {_discovery.suggest(verb, homes())}")
+    return getattr(importlib.import_module(homes()[verb]), verb.replace("-", "_"))
 
 
-def normalise(verb: str, function: Callable[..., Any], parser: "ArgumentParser", words: Sequence[str]) -> list[str]:
-    """The words of a command line with positional arguments, recipe names and flags spelled out.
+def command(verb: str) -> type[Command[Any]]:
+    """The command of a verb.
 
-    Parameters of the function that are not keyword-only may be given by position; `--config NAME` may name a recipe;
+    Raises:
+        UnknownNameError: with the nearest verb.
+    """
+    return command_of(function_of(verb))
+
+
+def spell_out(command: type[Command[Any]], parser: "ArgumentParser", words: Sequence[str]) -> list[str]:
+    """The words of a command line with positional arguments and flags spelled out.
+
     `--resume` alone means `--resume=true`, `none` is `null` where there may be nothing, and `1,2` in an option of
     options is a list.
 
     Raises:
         ValueError: for options deeper than options of options.
     """
-    kinds = inspect.signature(function).parameters.items()
     hints = {f"--{a.dest}": getattr(a, "_typehint", None) for a in parser._actions}
     switches = {name for name, hint in hints.items() if hint is bool or {*get_args(hint)} == {bool, types.NoneType}}
     nullable = {name for name, hint in hints.items() if types.NoneType in get_args(hint)}
-    positional = [name for name, p in kinds if p.kind is p.POSITIONAL_OR_KEYWORD]
+    positional = [name for name, option in options_of(command).items() if option.positional]
     words, spelled = list(words), []
     while words and positional and not words[0].startswith("-"):
         spelled += [f"--{positional.pop(0)}", words.pop(0)]
     for i, word in enumerate(words):
         name, equals, value = word.partition("=")
-        if word == "--config" and i + 1 < len(words):
-            words[i + 1] = str(checked(verb, words[i + 1], function))
-        elif word.startswith("--config="):
-            words[i] = f"--config={checked(verb, word.removeprefix('--config='), function)}"
-        elif word in switches and (i + 1 == len(words) or words[i + 1].startswith("--")):
+        if word in switches and (i + 1 == len(words) or words[i + 1].startswith("--")):
             words[i] = f"{word}=true"
         elif word in nullable and words[i + 1 : i + 2] == ["none"]:
             words[i + 1] = "null"
@@ -113,18 +123,31 @@ def as_list(value: str) -> str:
     return f"[{value}]" if re.fullmatch(r"-?[\d.]+(,-?[\d.]+)+", value) else value
 
 
-def checked(verb: str, name: str, function: Callable[..., Any]) -> Path:
-    """The file of a recipe, whose values are of the types that the verb takes: as from Python, text is no number.
+def split_recipes(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The recipes that a command line names by `--config`, and its other words."""
+    names, others = [], []
+    rest = iter(words)
+    for word in rest:
+        if word.startswith("--config="):
+            names.append(word.removeprefix("--config="))
+        elif word == "--config" and (name := next(rest, None)) is not None:
+            names.append(name)
+        else:
+            others.append(word)
+    return names, others
+
+
+def open_recipe(command: type[Command[Any]], name: str) -> tuple[Path, dict[str, Any]]:
+    """The file of a recipe and its options, whose values are of the types that the command takes: text is no number.
 
     Raises:
-        UnknownNameError: if there is no such recipe or file.
+        UnknownNameError: if there is no such recipe or file, or it has an option that the command has not.
         ValueError: if it is no recipe, or has values of other types.
     """
-    path = _discovery.recipe_file(verb, name)
-    kinds, options = options_of(function), read_recipe(path)
-    known = {option: value for option, value in options.items() if option in kinds}  # others the parser complains of
-    check_values(kinds, known, str(path))
-    return path
+    path = _discovery.recipe_file(command.verb().replace("-", "_"), name)
+    recipe = brought_up(command, read_recipe(path))
+    check_options(command, recipe, str(path))
+    return path, recipe
 
 
 def show_warning(message: Warning | str, *_: Any) -> None:
@@ -168,8 +191,12 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def run(verb: str, words: Sequence[str]) -> int:
     """Runs one verb."""
-    function = command(verb)
-    result = function(**read_options(verb, function, parser_for(verb, function), words))
+    kind = command(verb)
+    options = read_options(kind, [word for word in words if word != PRINT])
+    if PRINT in words:
+        sys.stdout.write(yaml.safe_dump(options, sort_keys=False))
+        return 0
+    result = kind(**options).run()
     if isinstance(result, Path):
         from gesso.report.console import say
 
@@ -177,43 +204,38 @@ def run(verb: str, words: Sequence[str]) -> int:
     return getattr(result, "exit_code", 0)
 
 
-def read_options(
-    verb: str, function: Callable[..., Any], parser: "ArgumentParser", words: Sequence[str]
-) -> dict[str, Any]:
-    """What to call a verb's function with.
+def read_options(command: type[Command[Any]], words: Sequence[str]) -> dict[str, Any]:
+    """The options that a command line gives to a command, with those of its recipes; the line has the last word.
 
     Raises:
         ValueError: for options, or files of options, that cannot be.
     """
     from jsonargparse import ArgumentError
 
+    parser = parser_for(command)
+    names, words = split_recipes(words)
+    files, recipe = [], {}
+    for name in names:
+        path, options = open_recipe(command, name)
+        files.append(path)
+        recipe |= options
+    parser.set_defaults(recipe)  # so that options of options on the line are added to those of the recipe
     try:
-        words = normalise(verb, function, parser, words)
-        options = parser.parse_args(words)
+        words = spell_out(command, parser, words)
+        options = vars(parser.parse_args(words))
     except ArgumentError as error:
         raise ValueError(explain(error, parser)) from None
     _discovery.code_is_allowed.set(options.pop("allow_code"))
-    if files := options.pop("config", None):
-        given = [name for word in words for name in _discovery.CODE.findall(word)]
-        _discovery.check_code(vars(options), ", ".join(map(str, files)), given)
-    for action in parser._actions:
-        if Path in get_args(getattr(action, "_typehint", None)) and options.get(action.dest) == "":
-            raise ValueError(f"--{action.dest}: expected a path, got nothing")
-    return from_home(vars(parser.instantiate_classes(options)) | told(words))
-
-
-def told(words: Sequence[str]) -> dict[str, Any]:
-    """Options of options as recipes have them, where the command line adds nothing: the parser takes "25" for 25."""
-    paths = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
-    paths += [words[i + 1] for i, word in enumerate(words) if word == "--config"]
-    recipe = {name: value for path in paths for name, value in read_recipe(Path(path)).items()}
+    del options["config"], options[PRINT.removeprefix("--")]
     given = {re.split(r"[=.]", word.removeprefix("--"), maxsplit=1)[0] for word in words if word.startswith("--")}
-    return {name: value for name, value in recipe.items() if name not in given and holds_options(value)}
-
-
-def holds_options(value: Any) -> bool:
-    """Whether a value is options, or a list of them."""
-    return isinstance(value, dict) or (isinstance(value, list) and any(map(holds_options, value)))
+    options |= {name: value for name, value in recipe.items() if name not in given}  # as they are: "25" is no 25
+    if files:
+        named = [name for word in words for name in _discovery.CODE.findall(word)]
+        _discovery.check_code(options, ", ".join(map(str, files)), named)
+    for name in given & options.keys():
+        if options[name] == "" and Path in get_args(plain(options_of(command)[name].kind)):
+            raise ValueError(f"--{name}: expected a path, got nothing")
+    return from_home(options)
 
 
 def from_home(value: Any) -> Any:

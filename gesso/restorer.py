@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from gesso import checkpoint
-from gesso._options import takes
+from gesso._specs import Blend
+from gesso._specs import TrainingPrecision as Precision
+from gesso._values import takes
 from gesso.backbones import Backbone
 from gesso.functional import tiles
 from gesso.functional.checks import check_choice
@@ -21,8 +23,6 @@ from gesso.functional.memory import free_memory, is_out_of_memory, peak_bytes
 from gesso.functional.padding import round_up
 from gesso.functional.processes import local_processes
 
-Precision = Literal["auto", "float32", "bf16", "float64"]
-Blend = Literal["smooth", "uniform"]
 Watch = Callable[[Sequence[Any]], Iterable[Any]]
 
 SMALLEST = 64  # side of the smallest tile, to be rounded up to what a network divides by

@@ -11,15 +11,15 @@ import torch
 import gesso
 from gesso.backbones import create_backbone
 from gesso.checkpoint import load, read_state, save
-from gesso.comparison.splits import open_folds, write_tests
 from gesso.commands.degrade import degrade
 from gesso.commands.export import export
-from gesso.commands.probe import clean_images
+from gesso.comparison.splits import open_folds, write_tests
 from gesso.data.io import ImageError, read_picture, read_planes, write_image
 from gesso.data.training_data import open_images
 from gesso.degradations import parse_degradation
 from gesso.functional.color import as_rgb, to_grey
 from gesso.functional.random import generator_for
+from gesso.lab._probe import clean_images
 from gesso.metrics import Protocol
 from gesso.pretext import create_pretext, list_pretexts
 from gesso.report.comparison import label

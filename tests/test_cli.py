@@ -1,6 +1,5 @@
 """The command line: what a person types, and what it answers."""
 
-import inspect
 import re
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import sys
 import pytest
 
 from gesso import _discovery, cli
+from gesso.options import options_of
 
 FINE = ["finetune", "--out", "x", "--task", "derain", "--data", "leaves"]
 TINY = ["pretrain", "--out", "x", "--backbone", "restormer_tiny"]
@@ -23,7 +23,7 @@ def test_help_imports_neither_torch_nor_a_parser():
 
 @pytest.mark.parametrize("verb", cli.verbs())
 def test_every_option_of_every_verb_is_documented(verb):
-    parser = cli.parser_for(verb, cli.command(verb))
+    parser = cli.parser_for(cli.command(verb))
     undocumented = [action.dest for action in parser._actions if not action.help]
     assert undocumented == []
     assert "default:" in parser.format_help()
@@ -106,7 +106,7 @@ def test_recipes_of_other_editors_are_read_and_home_is_put_in(tmp_path, monkeypa
     (tmp_path / "mine").write_bytes(b"\xef\xbb\xbfinit: ~/a.pth\r\nmix:\r\n- {data: ~/b}\r\n")
     finetune = cli.command("finetune")
     given = ["--config=~/mine", "--out=~/run", "--task", "derain"]
-    read = cli.read_options("finetune", finetune, cli.parser_for("finetune", finetune), given)
+    read = cli.read_options(finetune, given)
     assert read["out"] == f"{tmp_path}/run"
     assert read["init"] == f"{tmp_path}/a.pth"
     assert read["mix"] == [{"data": f"{tmp_path}/b"}]
@@ -147,7 +147,7 @@ def test_help_says_what_an_option_takes_in_words(capsys):
 def test_none_is_nothing_where_there_may_be_nothing(words):
     restore = cli.command("restore")
     given = ["in", "out", "--checkpoint", "none", *words]
-    read = cli.read_options("restore", restore, cli.parser_for("restore", restore), given)
+    read = cli.read_options(restore, given)
     assert read["tile"] is None
     assert read["checkpoint"] == "none"
 
@@ -156,7 +156,7 @@ def test_options_of_options_add_up():
     words = ["--degradation.name", "rain", "--degradation.density=0.1,0.2", "--backbone_args.heads", "1,2,4,8"]
     words += ["--loss", "l1", "--critic=x/1,2", "--betas", "[0.9, 0.99]"]
     finetune = cli.command("finetune")
-    read = cli.read_options("finetune", finetune, cli.parser_for("finetune", finetune), [*FINE[1:], *words])
+    read = cli.read_options(finetune, [*FINE[1:], *words])
     assert read["degradation"] == {"name": "rain", "density": [0.1, 0.2]}
     assert read["backbone_args"] == {"heads": [1, 2, 4, 8]}
     assert (read["loss"], str(read["critic"]), read["betas"]) == ("l1", "x/1,2", (0.9, 0.99))
@@ -187,13 +187,10 @@ def test_help_says_what_is_given_by_position(words, capsys):
 @pytest.mark.parametrize("path", sorted((_discovery.ROOT / "recipes").glob("*/*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_parses(path):
     verb = path.parent.name
-    function = cli.command(verb)
-    parser = cli.parser_for(verb, function)
-    needed = [name for name, p in inspect.signature(function).parameters.items() if p.default is p.empty]
-    given = [
-        word for name in needed if name != "run" and f"\n{name}:" not in path.read_text() for word in (f"--{name}", "x")
-    ]
-    words = cli.normalise(verb, function, parser, ["--config", path.stem, *given])
-    options = parser.parse_args(words)
-    assert path.read_text().startswith("#")
+    command = cli.command(verb)
+    text = path.read_text()
+    missing = [name for name, option in options_of(command).items() if option.is_needed and f"\n{name}:" not in text]
+    given = [word for name in missing for word in (f"--{name}", "x")]
+    options = command(**cli.read_options(command, ["--config", path.stem, *given]))
+    assert text.startswith("#")
     assert options is not None

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from gesso.commands.probe import probe
 
 from gesso import write_image
-from gesso.commands.probe import probe
 from gesso.data.io import read_image
 from gesso.training.run import loggers
 

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 import gesso
-from gesso import _options, cli
-from gesso.commands._parser import options_of
+from gesso import _values, cli
+from gesso.options import options_of
 
 VERBS = sorted(cli.verbs())
 HUGE = 10**40
@@ -40,7 +40,7 @@ ODD = [
 
 def numbers_of(verb: str) -> list[str]:
     """The options of a verb that take numbers, alone or in lists."""
-    kinds = options_of(cli.command(verb))
+    kinds = {name: option.kind for name, option in options_of(cli.command(verb)).items()}
     return [name for name, kind in kinds.items() if {int, float} & set(flat(kind))]
 
 
@@ -51,8 +51,7 @@ def flat(kind: Any) -> list[Any]:
 
 def needed(verb: str) -> dict[str, str]:
     """A value for every option that a verb must have."""
-    parameters = inspect.signature(cli.command(verb)).parameters.values()
-    return {p.name: "x" for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
+    return {name: "x" for name, option in options_of(cli.command(verb)).items() if option.is_needed}
 
 
 CASES = [(verb, name) for verb in VERBS for name in numbers_of(verb)]
@@ -60,7 +59,7 @@ CASES = [(verb, name) for verb in VERBS for name in numbers_of(verb)]
 
 def allowed(kind: Any, value: Any) -> bool:
     """Whether an odd value is none for this type: text where text is one of the choices, 1e30 where it is in range."""
-    return any(_options.takes(part, value) for part in get_args(kind) or [kind]) and not isinstance(value, float | int)
+    return any(_values.takes(part, value) for part in get_args(kind) or [kind]) and not isinstance(value, float | int)
 
 
 @pytest.mark.parametrize(("verb", "name"), CASES, ids=lambda value: value)
@@ -68,8 +67,8 @@ def test_a_number_out_of_its_type_or_range_is_refused_by_name_before_anything_is
     verb, name, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    function = cli.command(verb)
-    kind = options_of(function)[name]
+    function = cli.function_of(verb)
+    kind = options_of(cli.command(verb))[name].kind
     others = {key: item for key, item in needed(verb).items() if key != name}
     for value in ODD:
         if allowed(kind, value) or (name, value) == ("clip_norm", 1e30):
@@ -82,7 +81,7 @@ def test_a_number_out_of_its_type_or_range_is_refused_by_name_before_anything_is
 @pytest.mark.parametrize("name", numbers_of("pretrain"))
 def test_a_recipe_and_the_command_line_say_what_python_says(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    kind, recipe = options_of(cli.command("pretrain"))[name], tmp_path / "recipe.yaml"
+    kind, recipe = options_of(cli.command("pretrain"))[name].kind, tmp_path / "recipe.yaml"
     for value in (math.nan, "3"):
         if allowed(kind, value) or (name, value) == ("clip_norm", 1e30):
             continue
@@ -145,7 +144,7 @@ NESTED = [
 def test_values_are_refused_at_any_depth(verb, options, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message):
-        cli.command(verb)(**{**options, **{k: v for k, v in needed(verb).items() if k not in options}})
+        cli.function_of(verb)(**{**options, **{k: v for k, v in needed(verb).items() if k not in options}})
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**needed(verb), **options}))
     assert cli.main([verb, "--config", "recipe.yaml"]) == cli.BAD_INPUT
     error = capsys.readouterr().err
@@ -156,7 +155,7 @@ def test_values_are_refused_at_any_depth(verb, options, message, tmp_path, monke
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_says_what_is_missing_or_too_much(verb):
-    function = cli.command(verb)
+    function = cli.function_of(verb)
     if names := list(needed(verb)):
         with pytest.raises(ValueError, match=f"{names[0]} is missing"):
             function()
@@ -183,18 +182,13 @@ def test_every_verb_says_what_is_missing_or_too_much(verb):
     ],
 )
 def test_types_take_what_they_say(kind, right, wrong):
-    assert [value for value in right if not _options.takes(kind, value)] == []
-    assert [value for value in wrong if _options.takes(kind, value)] == []
+    assert [value for value in right if not _values.takes(kind, value)] == []
+    assert [value for value in wrong if _values.takes(kind, value)] == []
 
 
 def test_errors_are_short_however_much_was_given():
-    assert len(_options.shown({str(i): "x" * 1000 for i in range(1000)})) < 500
-    assert _options.shown(10**5000) == "a number of thousands of digits"
-
-
-def test_the_rules_name_options_that_there_are():
-    known = {name for verb in VERBS for name in options_of(cli.command(verb))} | {"share", "repeats"}
-    assert {*_options.RULES, *_options.LARGEST} <= known
+    assert len(_values.shown({str(i): "x" * 1000 for i in range(1000)})) < 500
+    assert _values.shown(10**5000) == "a number of thousands of digits"
 
 
 def test_public_verbs_keep_their_signatures():

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from gesso import cli
-from gesso.commands._parser import parser_for
 from tests._data import ROOT as DATA
 
 PAGE = Path(__file__).parents[1] / "docs/papers.md"
@@ -20,8 +19,7 @@ COMMANDS = [command for row in ROWS for command in re.findall(r"`(gesso [^`]+)`"
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_command_of_a_table_is_understood(command):
     verb, *words = shlex.split(command)[1:]
-    function = cli.command(verb)
-    options = cli.read_options(verb, function, parser_for(verb, function), words)
+    options = cli.read_options(cli.command(verb), words)
     assert "--config" not in words or len(options) > 3
 
 

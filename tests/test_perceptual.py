@@ -75,7 +75,7 @@ def test_every_download_is_refused_and_all_is_as_before(tmp_path):
 
 
 def test_evaluation_shows_and_writes_them(tmp_path, pairs, monkeypatch, capsys):
-    monkeypatch.setattr("gesso.commands.evaluate.open_metrics", lambda *_: Perceptual({"lpips": absolute}))
+    monkeypatch.setattr("gesso.commands._evaluate.open_metrics", lambda *_: Perceptual({"lpips": absolute}))
     scores = gesso.evaluate(task="derain", data=pairs, metrics="psnr,ssim,lpips", out=tmp_path / "scores")
     expected = [row.others["lpips"] for row in scores.rows]
     assert scores.mean.others["lpips"] == pytest.approx(np.mean(expected))
@@ -87,7 +87,7 @@ def test_evaluation_shows_and_writes_them(tmp_path, pairs, monkeypatch, capsys):
 
 
 def test_training_measures_and_writes_them(tmp_path, pairs, monkeypatch, capsys):
-    monkeypatch.setattr("gesso.commands.finetune.open_metrics", lambda *_: Perceptual({"lpips": absolute}))
+    monkeypatch.setattr("gesso.commands._finetune.open_metrics", lambda *_: Perceptual({"lpips": absolute}))
     small = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}}
     gesso.finetune(
         out=tmp_path / "run", task="derain", data=pairs, holdout=1, steps=2, val_every=1, crop_size=16, batch_size=1,
@@ -106,7 +106,7 @@ def test_training_measures_and_writes_them(tmp_path, pairs, monkeypatch, capsys)
 
 def test_a_comparison_has_their_means(tmp_path, monkeypatch):
     for module in ("finetune", "compare"):
-        monkeypatch.setattr(f"gesso.commands.{module}.open_metrics", lambda *_: Perceptual({"lpips": absolute}))
+        monkeypatch.setattr(f"gesso.commands._{module}.open_metrics", lambda *_: Perceptual({"lpips": absolute}))
     for i in range(4):
         photo = photo_like(3, 24, 32, seed=i)
         for side, image in (("input", photo / 2), ("target", photo)):

@@ -12,8 +12,8 @@ import gesso
 from gesso import cli, primed
 from gesso._discovery import UnknownNameError
 from gesso.checkpoint import read_header, read_state
-from gesso.commands.finetune import restores_already
-from gesso.commands.primed import PAGE, cards
+from gesso.commands._finetune import restores_already
+from gesso.commands._primed import PAGE, cards
 from gesso.commands.primed import primed as command
 from gesso.primed import find_primed, list_primed, restores
 
@@ -116,7 +116,7 @@ def test_random_weights_and_the_papers_transfer_keep_nothing(there):
 def test_whether_the_last_layer_is_kept_can_be_said(words, value):
     finetune = cli.command("finetune")
     given = ["--task", "derain", "--out", "x", *words]
-    assert cli.read_options("finetune", finetune, cli.parser_for("finetune", finetune), given)["keep_last"] is value
+    assert cli.read_options(finetune, given)["keep_last"] is value
 
 
 def test_restore_takes_the_primed_network_of_the_task_and_says_which(there, tmp_path, capsys):

@@ -2,10 +2,11 @@
 
 import copy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from gesso._specs import FileFormat as Format
 from gesso.backbones import Backbone
 from gesso.backbones._transfer import PaperTransfer
 from gesso.checkpoint.files import CheckpointError, save
@@ -15,7 +16,6 @@ from gesso.data.io import atomic_path
 from gesso.functional.checks import check_choice
 from gesso.refiner.refined import Refined
 
-Format = Literal["official", "basicsr", "encoder", "degae", "onnx", "safetensors"]
 NAMED = {".safetensors": "safetensors", ".onnx": "onnx"}  # suffixes by which readers tell what a file holds
 
 

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from gesso._discovery import UnknownNameError
-from gesso.commands._parser import checked
+from gesso.commands.check_data import CheckData
 from gesso.data.inspection import Finding, find_errors, find_warnings, inspect
 from gesso.data.io import as_paths, check_white_level
 from gesso.data.layouts import NoPairsError, Pair, find_pairs, find_photos, find_scales, find_splits, find_unpaired
@@ -41,53 +41,25 @@ class DataReport:
         return 1 if self.errors else 0
 
 
-@checked
-def check_data(
-    data: str | Path | None = None,
-    *,
-    lq: str | Path | None = None,
-    gt: str | Path | None = None,
-    val: str | Path | None = None,
-    task: str | None = None,
-    scale: int | None = None,
-    pair_by: str = "stem",
-    layout: str | None = None,
-    white_level: int | None = None,
-) -> DataReport:
-    """Prints what a data set holds and what is wrong with it; the exit code is 1 if that would spoil training.
-
-    Every file is decoded. Errors are: no pairs, files that cannot be read, sides of different size, a scale that is not
-    the task's, the same pixels in two splits, and pairs that are clearly shifted. Unpaired files, possible shifts,
-    mixed bit depths, and copies within a split are warnings.
-
-    Args:
-        data: root of a data set in a published layout, found by itself, or a folder of clean photos.
-        lq: folder of degraded images, with `gt`, instead of `data`; beside it, how such folders below it are called.
-        gt: folder of ground truths, with `lq`.
-        val: root of another set that must not share an image with the first, such as your test images.
-        task: name of the task the data is for, to check the scale; none: any.
-        scale: enlargement for super-resolution, which chooses among folders named after it; none: the one they name.
-        pair_by: "stem": by equal names, or names that differ as published ones do; a template of an input's name, as
-            '{gt}_s*' or '{gt}x4'; a file that lists pairs, two columns or BasicSR's meta_info; or by sorted "order".
-        layout: name of the layout of `data`, or "photos": they are clean photos; none: detected automatically.
-        white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
-
-    Raises:
-        FileNotFoundError: if a folder does not exist.
-        ValueError: for unknown names, or if neither `data` nor `lq` and `gt` are given.
-    """
+def run(command: CheckData) -> DataReport:
+    """Does what `gesso.commands.check_data.CheckData` describes."""
+    data = command.data
+    lq = command.lq
+    gt = command.gt
+    val = command.val
+    scale = command.scale
     data, lq, gt, val = as_paths(data, lq, gt, val)
     if data is None and (lq is None or gt is None):
         raise ValueError("expected the root of a data set (data), or two folders (lq and gt)")
-    allowed = scales_of(task, scale)
-    check_white_level(white_level)
+    allowed = scales_of(command.task, scale)
+    check_white_level(command.white_level)
     report = DataReport()
     splits: dict[str, list[Pair] | list[Path]] = {}
     try:
         if scale is None and data is not None and allowed[-1] > 1:
             scale = only_scale(data)
-        how = {"pair_by": pair_by, "scale": scale or 1}
-        splits |= open_splits(data, find_pairs, lq=lq, gt=gt, layout=layout, **how)
+        how = {"pair_by": command.pair_by, "scale": scale or 1}
+        splits |= open_splits(data, find_pairs, lq=lq, gt=gt, layout=command.layout, **how)
         if val is not None:
             found = open_splits(val, find_validation, layout=None, **how)
             splits |= {f"{split} of {val}": items for split, items in found.items()}
@@ -96,8 +68,8 @@ def check_data(
     except ValueError as error:  # folders without pairs: a finding like any other
         report.errors.append(str(error))
     for split, items in splits.items():
-        report.splits[split] = inspect_all(items, split, scale, white_level)
-        report.warnings.extend(f"{split}: {told}" for told in find_notes(report.splits[split], white_level))
+        report.splits[split] = inspect_all(items, split, scale, command.white_level)
+        report.warnings.extend(f"{split}: {told}" for told in find_notes(report.splits[split], command.white_level))
         if unpaired := find_unpaired([item for item in items if isinstance(item, Pair)]):
             names = ", ".join(str(path) for path in unpaired[:3])
             report.warnings.append(f"{split}: {len(unpaired)} images have no partner, such as {names}")

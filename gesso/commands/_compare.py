@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import inspect
 import json
 import math
 import os
@@ -14,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, cast
 
 import torch
 
@@ -22,6 +21,13 @@ from gesso import checkpoint
 from gesso._names import readable
 from gesso.backbones import Backbone, create_backbone
 from gesso.checkpoint.files import plain
+from gesso.commands._finetune import start as starting_network
+from gesso.commands._supervised import check_images
+from gesso.commands.compare import Compare
+from gesso.commands.finetune import Finetune
+from gesso.commands.pretrain import Pretrain
+from gesso.comparison.arms import Arm, Common, check_decided, find_arms
+from gesso.comparison.jobs import Job, run_jobs
 from gesso.comparison.splits import (
     Fold,
     SpoiltPhoto,
@@ -35,18 +41,13 @@ from gesso.comparison.splits import (
     open_folds,
     write_tests,
 )
-from gesso.comparison.jobs import Job, run_jobs
-from gesso.commands._parser import check_call, checked
-from gesso.comparison.arms import Start, check_unset, find_starts
-from gesso.commands._supervised import check_images
-from gesso.commands.finetune import finetune
-from gesso.commands.finetune import start as starting_network
 from gesso.data.integrity import IntegrityCheck
 from gesso.data.io import write_image
 from gesso.data.training_data import whole_pairs
-from gesso.degradations import DegradationSpec
+from gesso.functional.mimetic import MIMETIC
 from gesso.functional.resize import enlarge
 from gesso.metrics import beside, mean_psnr
+from gesso.options import check_options, options_of
 from gesso.perceptual import open_metrics
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
 from gesso.report.console import say, show_table, warn
@@ -56,10 +57,10 @@ from gesso.tasks import Task, degradation_in, find_task, seen_with
 from gesso.training.recipe import Recipe
 from gesso.training.run import claimed
 
+DEFAULT_STARTS = "random,ifp"
 MOST_PICTURES = 200  # test images whose restored pictures are kept
 FOLD_STRIDE = 10_000  # runs of one seed on different folds draw different numbers
-OF_A_RUN = ("seed", "init", "val", "holdout", "mix", "resume", "overwrite")  # options of fine-tuning that it decides
-MAY_CHANGE = {"starts", "seeds", "pairs", "devices", "cache"}  # a comparison can be enlarged
+DECIDED = ("seed", "init", "val", "holdout", "mix", "resume", "overwrite")  # options of a run that a comparison decides
 
 
 @dataclass(frozen=True)
@@ -86,149 +87,62 @@ class Outcome:
 class Run:
     """One fine-tuning run of a comparison: where it stands in it, and its job."""
 
-    start: Start
+    arm: Arm
     seed: int
     fold: int
     count: int
     job: Job
 
+    @property
+    def command(self) -> Finetune:
+        """What is run."""
+        return cast(Finetune, self.job.command)
 
-@checked
-def compare(
-    *,
-    out: str | Path,
-    task: str,
-    steps: int,
-    data: str | Path | None = None,
-    lq: str | Path | None = None,
-    gt: str | Path | None = None,
-    pair_by: str = "stem",
-    layout: str | None = None,
-    white_level: int | None = None,
-    degradation: DegradationSpec | None = None,
-    scale: int = 1,
-    backbone: str = "restormer",
-    backbone_args: dict[str, Any] | None = None,
-    starts: str | list[str] = "random,ifp",
-    seeds: int | str | list[int] = "0,1,2",
-    folds: int | None = None,
-    skip_damaged: bool = False,
-    pairs: int | str | list[int] | None = None,
-    transfer: Literal["network", "paper"] = "network",
-    crop_size: int = 128,
-    batch_size: int = 8,
-    val_every: int | None = None,
-    tile: int | None = None,
-    lr: float = 3e-4,
-    schedule: Literal["constant", "cosine", "two_phase"] = "cosine",
-    metrics: str | list[str] = "psnr,ssim",
-    metric_weights: str | Path | None = None,
-    finetune_args: dict[str, Any] | None = None,
-    pretrain_args: dict[str, Any] | None = None,
-    start_args: dict[str, dict[str, Any]] | None = None,
-    cache: str | Path | None = None,
-    devices: int = 1,
-) -> Outcome:
-    """Writes `comparison.html`, `comparison.md` and `comparison.csv` into `out`: does a start beat random weights?
 
-    For one seed, every start sees the same batches, crops, augmentations, new last layer, schedule and number of steps;
-    only the weights of the body differ, unless a start says how it wants to be transferred. Given again, the command
-    does only what is missing: after an interruption, or for more seeds, starts or numbers of pairs.
-
-    Args:
-        out: folder of the comparison.
-        task: name of the task; `gesso list tasks` shows all with their protocols.
-        steps: optimiser steps of every fine-tuning run.
-        data: root of a data set of pairs in a published layout, found by itself; or a folder of clean photos, whose
-            degraded partners are made: anew in training, once for measurements.
-        lq: folder of degraded images, with `gt`, instead of `data`; beside it, how such folders below it are called.
-        gt: folder of ground truths, with `lq`.
-        pair_by: "stem": by equal names, or names that differ as published ones do; a template of an input's name, as
-            '{gt}_s*' or '{gt}x4'; a file that lists pairs, two columns or BasicSR's meta_info; or by sorted "order".
-        layout: name of the layout of `data`, or "photos": they are clean photos; none: detected automatically.
-        white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
-        degradation: what spoils clean photos: a name, or {name: ..., option: ...}; none: that of the task.
-        scale: enlargement for super-resolution.
-        backbone: name of the network; `gesso list backbones` shows all.
-        backbone_args: options of the network, such as `--backbone_args.dim 32`. With `--backbone_args.image_channels 1`
-            the images of any task are grey, with 4 they are PNG or TIFF files with a fourth channel of data.
-        starts: what to start from, separated by commas: "random", a pretext or a recipe of `gesso pretrain` (by name
-            or YAML file), one of these behind the images it shall see ("leaves-mfm", "noise-ifp") or in front of the
-            seed of its pre-training ("ifp@1"), a file of weights, "mimetic" (see `gesso finetune`).
-        seeds: numbers separated by commas, one repetition each; with one, intervals are over images only.
-        folds: parts of the pairs, each of which is tested by runs that train on the others; none: the test or
-            validation split of `data` where there is one, else 4.
-        skip_damaged: leave out images that are damaged, and pairs whose sides do not fit, instead of refusing them.
-        pairs: numbers of training pairs separated by commas, for a curve over them; none: all there are.
-        transfer: "network" or "paper", see `gesso finetune`.
-        crop_size: side of the training crops in pixels (of the degraded image).
-        batch_size: crops in one batch.
-        val_every: steps between two measurements on the test images; none: ten in a run.
-        tile: side in pixels of the tiles that test images are restored in; none: whole images. Tiles change the
-            numbers, so none are taken unasked.
-        lr: peak learning rate of fine-tuning.
-        schedule: learning rate over a fine-tuning run: "constant", "cosine", or Restormer's "two_phase".
-        metrics: what is measured, see `gesso finetune`; gains are of PSNR and SSIM, of others the page has the means.
-        metric_weights: folder of the files that such metrics need; none: where torch keeps them. Nothing is downloaded.
-        finetune_args: further options of `gesso finetune` for every run, such as `--finetune_args.warmup_steps 20`.
-        pretrain_args: options of `gesso pretrain` for every start, such as `--pretrain_args.steps 2000`.
-        start_args: options of `gesso pretrain` for single starts, by name; `finetune` among them holds how this start
-            is transferred: keep_last, shrink, rescale, features_lr or freeze_features.
-        cache: folder of pre-trained starts, by recipe, which comparisons can share; none: `starts` in `out`.
-        devices: runs side by side, each on a GPU of its own or on its share of the processor.
-
-    Raises:
-        ValueError: for unknown names and options, fewer than 4 pairs or photos, files of another network, or a folder
-            that holds another comparison; if nothing could be compared, because random weights or all starts failed.
-    """
-    recipe = Recipe.of(compare, locals())
-    check_unset("finetune_args", finetune_args or {}, {*inspect.signature(compare).parameters, *OF_A_RUN})
-    check_call(finetune, finetune_args or {}, "finetune_args")
-    out, repetitions = Path(out), list(dict.fromkeys(numbered("seeds", seeds)))
+def run(command: Compare) -> Outcome:
+    """Does what `gesso.commands.compare.Compare` describes."""
+    recipe, out = Recipe.of(command), Path(command.out)
+    check_decided("finetune_args", command.finetune_args or {}, {*options_of(Compare), *DECIDED})
+    check_options(Finetune, command.finetune_args or {}, "finetune_args")
+    repetitions = list(dict.fromkeys(numbered("seeds", command.seeds)))
     if not repetitions:
         raise ValueError("seeds: expected one number or more, one for each repetition, got none")
-    goal = task_for(create_backbone(backbone, **(backbone_args or {})), task, scale)
-    goal = dataclasses.replace(goal, white_level=white_level)
-    network = {"backbone": backbone, "backbone_args": backbone_args or {}}
-    compared = find_starts(listed(starts), network, pretrain_args or {}, start_args or {}, task)
-    spoil = goal.degradation if degradation is None else degradation_in(goal, degradation)
-    splits = open_folds(
-        data, lq=lq, gt=gt, pair_by=pair_by, layout=layout, degradation=degradation, scale=scale, folds=folds,
-        made=out / "data" / "spoilt",
-    )  # fmt: skip
-    splits = check_integrity(splits, IntegrityCheck(scale, skip=skip_damaged))
-    check_first(splits, goal, spoil)
-    counts = check_counts(numbered("pairs", pairs), splits)
-    for start in compared:
-        if start.init != "random":  # what does not fit the network is refused before anything is trained
-            starting_network(create_backbone(backbone, **network["backbone_args"]), start.init, transfer)
-    options = {
-        "task": task, "scale": scale, **network, "transfer": transfer, "crop_size": crop_size, "batch_size": batch_size,
-        "steps": steps, "val_every": val_every or max(1, steps // 10), "lr": lr, "schedule": schedule,
-        "sample_every": 0, **further_metrics(metrics, metric_weights),
-        **({} if degradation is None else {"degradation": plain(degradation)}),
-        **({} if white_level is None else {"white_level": white_level}), **({} if tile is None else {"tile": tile}),
-        **(finetune_args or {}),
-    }  # fmt: skip
+    network = {"backbone": command.backbone, "backbone_args": command.backbone_args or {}}
+    goal = task_for(create_backbone(command.backbone, **network["backbone_args"]), command.task, command.scale)
+    goal = dataclasses.replace(goal, white_level=command.white_level)
+    starts = listed(command.starts if command.starts or command.arms else DEFAULT_STARTS)
+    common = Common(network, command.pretrain_args or {}, command.task)
+    arms = find_arms(starts, command.start_args or {}, command.arms or {}, common)
+    degradation = goal.degradation if command.degradation is None else degradation_in(goal, command.degradation)
+    splits = check_integrity(open_pairs(command, out), IntegrityCheck(command.scale, skip=command.skip_damaged))
+    check_first(splits, goal, degradation)
+    counts = check_counts(numbered("pairs", command.pairs), splits)
+    for arm in arms:
+        if arm.init not in (None, BASELINE):  # what does not fit the network is refused before anything is trained
+            net = create_backbone(command.backbone, **network["backbone_args"])
+            starting_network(net, arm.init, arm.changes.get("transfer", command.transfer))
+    options = finetuning_options(command)
     with claimed(out):
         claim(out, recipe)
         claim_pairs(splits, out)
-        write_tests(splits, goal, spoil)
-        primings = {start.name: priming(start, Path(cache or out / "starts")) for start in compared if start.options}
-        why = run_jobs(list({job.name: job for job in primings.values()}.values()), devices)
-        failures = {name: f"pre-training: {why[job.name]}" for name, job in primings.items() if job.name in why}
+        write_tests(splits, goal, degradation)
+        cache = Path(command.cache or out / "starts")
+        pretrainings = {arm.name: pretraining_job(arm, cache) for arm in arms if arm.pretraining}
+        why = run_jobs(list({job.name: job for job in pretrainings.values()}.values()), command.devices)
+        failures = {name: f"pre-training: {why[job.name]}" for name, job in pretrainings.items() if job.name in why}
         runs = [
-            finetuning(out, start, primings.get(start.name), seed, number, fold, count, options)
+            finetuning_run(out, arm, pretrainings.get(arm.name), (seed, number, count), fold, options)
             for count in counts
             for seed in repetitions
             for number, fold in enumerate(splits)
-            for start in compared
-            if start.name not in failures
+            for arm in arms
+            if arm.name not in failures
         ]
-        why = run_jobs([run.job for run in runs], devices)
+        why = run_jobs([run.job for run in runs], command.devices)
         why |= {run.job.name: "its images are not finite" for run in runs if run.job.done and not usable(run)}
-        failures |= {run.start.name: f"{why[run.job.name]} ({run.job.name})" for run in runs if run.job.name in why}
-        return conclude(out, goal, recipe, splits, primings, runs, failures, find_left_out(runs, why))
+        failures |= {run.arm.name: f"{why[run.job.name]} ({run.job.name})" for run in runs if run.job.name in why}
+        left_out = find_left_out(runs, why, arms[0].name)
+        return conclude(out, goal, recipe, splits, pretrainings, runs, failures, left_out)
 
 
 # --------------------------------------------------------------------------------------------------------- before
@@ -280,51 +194,79 @@ def claim(out: Path, recipe: Recipe) -> None:
         ValueError: if another comparison, or something else, stands there.
     """
     config = out / "config.yaml"
-    if config.exists() and (rows := recipe.differences(recipe.earlier(config), allowed=MAY_CHANGE)):
-        raise ValueError(f"{out} holds another run ({rows}); repeat its options, or choose another folder")
+    may_change = {name for name, option in options_of(Compare).items() if option.role in ("extent", "machine")}
+    if config.exists() and (rows := recipe.differences(recipe.earlier(config), allowed=may_change)):
+        raise ValueError(f"{out} contains another run ({rows}); repeat its options, or choose another folder")
     recipe.write(config)
 
 
-def priming(start: Start, cache: Path) -> Job:
-    """The pre-training of a start."""
-    folder = start.pretraining_folder
-    return Job(f"pre-training {folder}", "pretrain", cache / folder, {"sample_every": 0, **(start.options or {})})
+def open_pairs(command: Compare, out: Path) -> list[Fold]:
+    """What is trained and tested on, see `gesso.comparison.splits.open_folds`."""
+    return open_folds(
+        command.data,
+        lq=command.lq,
+        gt=command.gt,
+        pair_by=command.pair_by,
+        layout=command.layout,
+        degradation=command.degradation,
+        scale=command.scale,
+        folds=command.folds,
+        made=out / "data" / "spoilt",
+    )
 
 
-def finetuning(
-    out: Path, start: Start, primed: Job | None, seed: int, number: int, fold: Fold, count: int, options: dict[str, Any]
+def finetuning_options(command: Compare) -> dict[str, Any]:
+    """The options that all runs of fine-tuning have in common."""
+    shared = ("task", "scale", "backbone", "transfer", "crop_size", "batch_size", "steps", "lr", "schedule")
+    options = {name: getattr(command, name) for name in shared}
+    options["backbone_args"] = command.backbone_args or {}
+    options["val_every"] = command.val_every or max(1, command.steps // 10)
+    options["sample_every"] = 0
+    given = {name: getattr(command, name) for name in ("degradation", "white_level", "tile")}
+    options |= {name: plain(value) for name, value in given.items() if value is not None}
+    return options | further_metrics(command.metrics, command.metric_weights) | (command.finetune_args or {})
+
+
+def pretraining_job(arm: Arm, cache: Path) -> Job:
+    """The pre-training of an arm."""
+    folder = arm.pretraining_folder
+    options = {"sample_every": 0, **(arm.pretraining or {})}
+    return Job(f"pre-training {folder}", Pretrain(out=cache / folder, **options))
+
+
+def finetuning_run(
+    out: Path, arm: Arm, pretrained: Job | None, place: tuple[int, int, int], fold: Fold, options: dict[str, Any]
 ) -> Run:
-    """One fine-tuning run, whose pairs it links into a data set of their own."""
-    place = f"{count:04d}-pairs/seed-{seed}-fold-{number}"
-    train, test = out / "data" / place, out / "data" / f"test-{number}"
+    """One fine-tuning run, whose pairs it links into a data set of their own; its place is seed, fold and pairs."""
+    seed, number, count = place
+    below = f"{count:04d}-pairs/seed-{seed}-fold-{number}"
+    train, test = out / "data" / below, out / "data" / f"test-{number}"
     run_seed = seed + FOLD_STRIDE * number
     source = link_training(drawn(fold.train, count, run_seed), train)
     link(fold.test, test)
-    init = primed.folder / "backbone.safetensors" if primed else start.init
-    own = {**source, "val": str(test), "init": str(init), **start.transfer}
-    name = f"{start.name}, seed {seed}, fold {number}, {count} pairs"
-    job = Job(
-        name, "finetune", out / "runs" / place / start.folder, {"keep_last": False, **options, **own, "seed": run_seed}
-    )
-    return Run(start, seed, number, count, job)
+    init = str(pretrained.folder / "backbone.safetensors") if pretrained else arm.init
+    own = {**source, "val": str(test), "init": init, **arm.changes, "seed": run_seed}
+    folder = out / "runs" / below / arm.folder
+    name = f"{arm.name}, seed {seed}, fold {number}, {count} pairs"
+    return Run(arm, seed, number, count, Job(name, Finetune(out=folder, **{"keep_last": False, **options, **own})))
 
 
 # ---------------------------------------------------------------------------------------------------------- after
 
 
-def find_left_out(runs: Sequence[Run], why: Mapping[str, str]) -> dict[str, str]:
-    """Why runs do not enter the gains, by their names: they failed, or one that they are held against did.
+def find_left_out(runs: Sequence[Run], why: Mapping[str, str], reference: str) -> dict[str, str]:
+    """Why runs do not enter the gains, by their names: they failed, or one that they are compared with did.
 
-    A seed counts for a start where it and random weights have all their folds.
+    A seed counts for an arm where it and the reference have all their folds.
     """
     failed: dict[tuple[int, int, str], list[str]] = {}
     for run in runs:
         if run.job.name in why:
-            failed.setdefault((run.count, run.seed, run.start.name), []).append(run.job.name)
+            failed.setdefault((run.count, run.seed, run.arm.name), []).append(run.job.name)
     left_out = {}
     for run in runs:
         name, seed = run.job.name, (run.count, run.seed)
-        missing = failed.get((*seed, run.start.name), []) + failed.get((*seed, BASELINE), [])
+        missing = failed.get((*seed, run.arm.name), []) + failed.get((*seed, reference), [])
         if missing:
             left_out[name] = why.get(name) or f"there is no result of {' and '.join(dict.fromkeys(missing))}"
     return left_out
@@ -335,7 +277,7 @@ def conclude(
     goal: Task,
     recipe: Recipe,
     folds: Sequence[Fold],
-    primings: Mapping[str, Job],
+    pretrainings: Mapping[str, Job],
     runs: Sequence[Run],
     failures: dict[str, str],
     left_out: dict[str, str],
@@ -358,13 +300,15 @@ def conclude(
     what = "photos" if isinstance(folds[0].train[0], SpoiltPhoto) else "pairs"
     Facts(
         command=repeating(out, recipe),
-        title=f"Does pre-training help {recipe.options['backbone']} to {goal.goal}, with {counts[-1]} {what}?",
+        title=title_of(recipe, goal, f"{counts[-1]} {what}"),
         protocol=str(goal.protocol) + in_words(recipe.options.get("tile")),
         channels=goal.channels,
         pairs=counts[-1],
         input_psnr=mean_psnr(inputs),
         input_identical=beside(inputs),
-        costs=costs(whole, primings),
+        costs=costs(whole, pretrainings),
+        arms={run.arm.name: in_one_line(run.arm) for run in runs},
+        reference=next(iter({run.arm.name: run for run in runs})),
         failures=failures,
         left_out=left_out,
         machine=machine(),
@@ -391,7 +335,7 @@ def scores_of(run: Run, folds: Sequence[Fold]) -> Iterator[Score]:
     with (run.job.folder / "images.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             step, image = int(row["step"]), names[int(row["image"])]
-            yield Score(run.seed, run.fold, run.start.name, step, image, float(row["psnr"]), float(row["ssim"]))
+            yield Score(run.seed, run.fold, run.arm.name, step, image, float(row["psnr"]), float(row["ssim"]))
 
 
 def further_metrics(metrics: str | list[str], weights: str | Path | None) -> dict[str, Any]:
@@ -410,7 +354,7 @@ def perceptual_means(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
         for row in rows:
             if row["step"] == rows[-1]["step"]:
                 for name in row.keys() - {"set", "step", "image", "psnr", "ssim"}:
-                    found.setdefault(run.start.name, {}).setdefault(name, []).append(float(row[name]))
+                    found.setdefault(run.arm.name, {}).setdefault(name, []).append(float(row[name]))
     return {start: {name: fmean(numbers) for name, numbers in by.items()} for start, by in found.items()}
 
 
@@ -429,11 +373,11 @@ def keep_pictures(out: Path, run: Run, fold: Fold, goal: Task) -> None:
     samples = whole_pairs(goal, fold.test[:MOST_PICTURES])
     for number, pair in enumerate(samples.pairs):
         folder = out / "images" / readable(pair.name)
-        picture = folder / f"{file_stem(run.start.name)}.png"
+        picture = folder / f"{file_stem(run.arm.name)}.png"
         if picture.exists() and picture.stat().st_mtime > finished:
             continue
         # as the run was measured: no other tiles, and no other precision
-        restorer = restorer or Restorer(trained(run), run.job.options.get("tile"), precision="float32", adapt=False)
+        restorer = restorer or Restorer(trained(run), run.command.tile, precision="float32", adapt=False)
         sample = samples[number]
         write_image(picture, restorer(sample["lq"]), overwrite=True)
         write_image(folder / "input.png", enlarge(sample["lq"], goal.scale).clamp(0, 1), overwrite=True)
@@ -442,7 +386,7 @@ def keep_pictures(out: Path, run: Run, fold: Fold, goal: Task) -> None:
 
 def trained(run: Run) -> Backbone:
     """The network that a run has trained; a class of the user's own may be run, for `backbone` names it."""
-    name = run.job.options["backbone"]
+    name = str(run.command.backbone)
     return checkpoint.load(run.job.folder / "backbone.safetensors", **({"target": name} if ":" in name else {}))
 
 
@@ -454,14 +398,29 @@ def input_psnrs(folds: Sequence[Fold], goal: Task) -> Iterator[float]:
         yield goal.protocol(enlarge(sample["lq"], goal.scale).clamp(0, 1), sample["gt"])["psnr"]
 
 
-def costs(runs: Sequence[Run], primings: Mapping[str, Job]) -> dict[str, Cost]:
-    """What each start took."""
+def title_of(recipe: Recipe, goal: Task, data: str) -> str:
+    """What a comparison asks."""
+    what = "What helps" if recipe.options.get("arms") else "Does pre-training help"
+    return f"{what} {recipe.options['backbone']} to {goal.goal}, with {data}?"
+
+
+def in_one_line(arm: Arm) -> str:
+    """What an arm changes beside its start, as on a command line; nothing where it is named after all it is."""
+    changes = dict(arm.changes)
+    if arm.init not in (None, BASELINE) and str(arm.init) != arm.name:
+        changes = {"init": arm.init, **changes}
+    return ", ".join(f"{name} {spelled(value)}" for name, value in changes.items())
+
+
+def costs(runs: Sequence[Run], pretrainings: Mapping[str, Job]) -> dict[str, Cost]:
+    """What each arm took."""
     found = {}
-    for name in dict.fromkeys(run.start.name for run in runs):
-        primed = primings.get(name)
-        steps = primed.options.get("steps") if primed else None
-        seconds = fmean(run.job.training_seconds for run in runs if run.start.name == name)
-        found[name] = Cost(primed.training_seconds if primed else None, steps, seconds)
+    for arm in {run.arm.name: run.arm for run in runs}.values():
+        job = pretrainings.get(arm.name)
+        nothing = 0.0 if arm.init in (BASELINE, MIMETIC) else None
+        seconds = fmean(run.job.training_seconds for run in runs if run.arm.name == arm.name)
+        steps = job.command.steps if job else None
+        found[arm.name] = Cost(job.training_seconds if job else nothing, steps, seconds)
     return found
 
 

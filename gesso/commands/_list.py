@@ -11,7 +11,7 @@ from docstring_parser import parse
 
 from gesso import _discovery
 from gesso.backbones import backbone_classes, create_backbone, list_backbones
-from gesso.commands._parser import checked
+from gesso.commands.list import List
 from gesso.data.layouts import list_layouts, open_layout
 from gesso.degradations import degradation_classes
 from gesso.pretext import list_pretexts, pretext_class
@@ -23,34 +23,29 @@ from gesso.tasks import TASKS
 Kind = Literal["backbones", "pretexts", "degradations", "sources", "layouts", "tasks", "recipes", "primed"]
 
 
-@checked
-def list(kind: Kind, name: str | None = None) -> None:
-    """Prints what there is of a kind, or the options of one of them.
-
-    Args:
-        kind: "backbones", "pretexts", "degradations", "sources", "layouts", "tasks", "recipes" or "primed".
-        name: one of that kind, to see its options with their defaults and units; a recipe with or without its verb.
-
-    Raises:
-        ValueError: for a name that does not exist.
-    """
-    entries = CATALOGUES[kind]()
+def run(command: List) -> None:
+    """Does what `gesso.commands.list.List` describes."""
+    entries = CATALOGUES[command.kind]()
     if not entries:
-        say(f"there are none; {NONE_OF[kind]}")
+        say(f"there are none; {NONE_OF[command.kind]}")
         return
-    if name is None and kind == "backbones":
+    if command.name is None and command.kind == "backbones":
         show_sizes(entries)
         return
-    if name is None:
+    if command.name is None:
         rows = [(key, first_line(value)) for key, value in sorted(entries.items())]
         show_table(("name", "what it is"), rows, words=2)
         return
-    named = sorted(key for key in entries if key == name or key.endswith(f"/{name}"))  # a recipe, with or without verb
+    named = sorted(
+        key for key in entries if key == command.name or key.endswith(f"/{command.name}")
+    )  # a recipe, with or without verb
     if not named:
-        raise _discovery.UnknownNameError(f"unknown name {name!r} in {kind}; {_discovery.suggest(name, entries)}")
+        raise _discovery.UnknownNameError(
+            f"unknown name {command.name!r} in {command.kind}; {_discovery.suggest(command.name, entries)}"
+        )
     for key in named:
         if isinstance(entries[key], str):
-            say(f"# {key}\n{entries[key]}" if key != name else entries[key])
+            say(f"# {key}\n{entries[key]}" if key != command.name else entries[key])
         else:
             show_options(key, entries[key])
 

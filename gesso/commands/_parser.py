@@ -1,62 +1,86 @@
-"""The options of a verb: a parser made from the signature of its function, its help, and its errors in words."""
+"""The options of a command on the command line: a parser made from its fields, its help, and its errors in words."""
 
-import functools
-import inspect
+import importlib
 import json
 import re
-import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_origin
 
-from gesso import _discovery, _options
-from gesso._options import expected
+from gesso import _discovery
+from gesso._values import UNIONS, expected
+from gesso.options import Command, Option, options_of
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-Options = ParamSpec("Options")
-Result = TypeVar("Result")
 
-
-def parser_for(verb: str, function: Callable[..., Any]) -> "ArgumentParser":
-    """The command line of a function: its parameters, their types, defaults and documentation."""
-    from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
+def parser_for(command: type[Command[Any]]) -> "ArgumentParser":
+    """The command line of a command: its fields in groups, with their types, defaults and sentences."""
+    from jsonargparse import ArgumentParser, set_parsing_settings
 
     set_parsing_settings(
-        docstring_parse_style=_google_style(),
         instantiate_subclass_spec_in_any=False,  # values are values: none of them names what is imported, called
         import_path_denylist=["*"],
     )
+    first_line = (importlib.import_module(command.__module__).__doc__ or "").split("\n")[0]
     parser = ArgumentParser(
-        prog=f"gesso {verb}",
-        usage=usage(verb, function),
-        description=(sys.modules[function.__module__].__doc__ or "").split("\n")[0],
+        prog=f"gesso {command.verb()}",
+        usage=usage(command),
+        description=f"{first_line}\n\nexample: {command.example}",
         exit_on_error=False,
         formatter_class=help_in_words(),
     )
-    parser.add_argument("--config", action=ActionConfigFile, help="a recipe by name, or a YAML file of these options")
+    parser.add_argument("--config", metavar="RECIPE|FILE", help="a recipe by name, or a YAML file of these options")
     trust = "let --config name classes of your own (MODULE:CLASS), whose code then runs; of a file that you trust"
     parser.add_argument("--allow_code", action="store_true", help=trust)
-    parser.add_function_arguments(function, fail_untyped=False)
+    parser.add_argument("--print_config", action="store_true", help="print all options as a recipe, and do nothing")
+    titles = titles_of(command)
+    groups = {title: parser.add_argument_group(title) for title in titles}
+    for option in sorted(options_of(command).values(), key=lambda option: titles.index(option.group)):
+        given = {"required": True} if option.is_needed else {"default": option.default}
+        groups[option.group].add_argument(f"--{option.name}", type=plain(option.kind), help=option.text, **given)
     for action in parser._actions:
         if isinstance(action.metavar, str):  # {true,false,null}, in words of people who do not write Python
             action.metavar = action.metavar.replace(",null}", ",none}")
     return parser
 
 
+def titles_of(command: type[Command[Any]]) -> list[str]:
+    """The titles of the groups of options: what they work on first, then what is the command's own, then the rest."""
+    titles = list(dict.fromkeys(option.group for option in options_of(command).values()))
+    before = [title for title in ("data", "network") if title in titles and title != command.title]
+    return [*before, command.title, *(title for title in titles if title not in (*before, command.title))]
+
+
+def plain(kind: Any) -> Any:
+    """A type without what `Annotated` says of it, which the parser does not need."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return plain(parts[0])
+    if origin in UNIONS:
+        united = plain(parts[0])
+        for part in parts[1:]:
+            united = united | plain(part)
+        return united
+    return cast(Any, origin)[tuple(map(plain, parts))] if origin in (list, tuple, dict) else kind
+
+
 def help_in_words() -> Any:
     """The parser's help, with types and defaults in the words of people who do not write Python."""
-    from jsonargparse import ActionConfigFile, DefaultHelpFormatter
+    from jsonargparse import DefaultHelpFormatter
 
     class Help(DefaultHelpFormatter):
         def _get_help_string(self, action: Any) -> str:
             kind = getattr(action, "_typehint", None)
-            if kind is None or isinstance(action, ActionConfigFile):
-                return super()._get_help_string(action)
+            if kind is None:
+                return str(action.help)
             told = action.metavar or Any in (kind, *get_args(kind))  # by {its,choices}, or by the sentence before
             kinds = [] if told else [expected(kind).removesuffix(" or null")]
             default = "required" if action.required else f"default: {shown(action.default)}"
             return f"{action.help or ''} ({', '.join([*kinds, default])})"
+
+        def _fill_text(self, text: str, width: int, indent: str) -> str:
+            """The description line by line: the example stands alone."""
+            return "\n".join(super(Help, self)._fill_text(line, width, indent) for line in text.split("\n"))
 
     return Help
 
@@ -73,81 +97,18 @@ def shown(default: Any) -> str:
     return json.dumps(default) if isinstance(default, bool | list | tuple | dict) else str(default)
 
 
-def usage(verb: str, function: Callable[..., Any]) -> str:
-    """The command line in its shortest form: what may be given by position, what must be given, that there is more.
-
-    Example:
-        >>> def restore(input: str, out: str, *, checkpoint: str, tile: int = 0): ...
-        >>> usage("restore", restore)
-        'gesso restore INPUT OUT --checkpoint CHECKPOINT [--config RECIPE|FILE] [--option value ...]'
-    """
-    words = ["gesso", verb]
-    for name, p in inspect.signature(function).parameters.items():
-        value = name.upper()
-        if p.kind is p.POSITIONAL_OR_KEYWORD:
-            words.append(value if p.default is p.empty else f"[{value}]")
-        elif p.kind is p.KEYWORD_ONLY and p.default is p.empty:
-            words += [f"--{name}", value]
-    return " ".join([*words, "[--config RECIPE|FILE] [--option value ...]"])
+def usage(command: type[Command[Any]]) -> str:
+    """The command line in its shortest form: what may be given by position, what must be given, that there is more."""
+    words = [word for word in map(in_usage, options_of(command).values()) if word]
+    return " ".join(["gesso", command.verb(), *words, "[--config RECIPE|FILE] [--option value ...]"])
 
 
-def _google_style() -> Any:
-    from docstring_parser import DocstringStyle
-
-    return DocstringStyle.GOOGLE
-
-
-def checked(verb: Callable[Options, Result]) -> Callable[Options, Result]:
-    """A verb that first holds its arguments against its signature, before it builds or opens anything.
-
-    The call raises ValueError for an option that it does not have, with the nearest match, for one that is missing, and
-    for a value of another type or out of range: the same from Python, YAML and the command line.
-    """
-
-    @functools.wraps(verb)
-    def call(*args: Options.args, **options: Options.kwargs) -> Result:
-        positional = [p.name for p in inspect.signature(verb).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-        if len(args) > len(positional):
-            raise ValueError(f"{verb.__name__}: expected {len(positional)} options without a name, got {len(args)}")
-        given = dict(zip(positional, args, strict=False)) | options
-        check_call(verb, given)
-        missing = [p.name for p in inspect.signature(verb).parameters.values() if is_needed(p) and p.name not in given]
-        if missing:
-            raise ValueError(f"{verb.__name__}: {missing[0]} is missing; it has no default")
-        return verb(*args, **options)
-
-    return call
-
-
-def is_needed(parameter: inspect.Parameter) -> bool:
-    """Whether a parameter has no default."""
-    return parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
-
-
-def check_call(function: Callable[..., Any], options: Mapping[str, Any], what: str = "") -> None:
-    """Checks that `function`, a verb's, has all these options and takes such values, of the types that YAML has.
-
-    Raises:
-        ValueError: for the first that it does not take, beginning with `what`.
-    """
-    kinds, before = options_of(function), f"{what}: " if what else ""
-    for name, value in options.items():
-        if name not in kinds:
-            raise _discovery.UnknownNameError(
-                f"{before}{name}: there is no such option; {_discovery.suggest(name, kinds)}"
-            )
-        _options.check_values(kinds, {name: value}, what)
-        _options.check_range(name, value, what)
-
-
-@functools.cache
-def options_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """The types of all options of a verb by name, those that it hands on to the run among them."""
-    function = inspect.unwrap(function)
-    if all(p.kind is not p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
-        return _options.declared(function)
-    actions = parser_for(function.__name__, function)._actions
-    return {a.dest: a._typehint for a in actions if hasattr(a, "_typehint")}  # pyright: ignore
+def in_usage(option: Option) -> str:
+    """How an option stands in the usage; nothing if it need not be given."""
+    value = option.name.upper()
+    if option.positional:
+        return value if option.is_needed else f"[{value}]"
+    return f"--{option.name} {value}" if option.is_needed else ""
 
 
 def explain(error: Exception, parser: "ArgumentParser") -> str:

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import yaml
@@ -16,11 +16,12 @@ from gesso import _discovery, checkpoint
 from gesso import primed as kept
 from gesso.backbones import Backbone
 from gesso.checkpoint.files import State, description
-from gesso.commands._parser import checked
-from gesso.commands.pretrain import pretrain
+from gesso.commands.pretrain import Pretrain
+from gesso.commands.primed import Primed as Command
 from gesso.data.io import atomic_path
 from gesso.data.training_data import open_images
 from gesso.functional.random import generator_for, seed_for
+from gesso.options import brought_up
 from gesso.pretext import create_pretext
 from gesso.primed import Primed
 from gesso.report.console import say
@@ -30,60 +31,33 @@ ALIKE = 0.1  # dB that a network which was made again may differ by in effect
 PAGE = "docs/primed.md"
 
 
-@checked
-def primed(
-    action: Literal["verify", "add", "cards"],
-    name: str | None = None,
-    *,
-    run: str | Path | None = None,
-    tasks: list[str] | None = None,
-    scores: list[str] | None = None,
-    inputs: list[str] | None = None,
-    minutes: float | None = None,
-    out: str | Path | None = None,
-    overwrite: bool = False,
-) -> "Verdict | Path":
-    """Checks, adds or describes primed networks, see `gesso.primed`; returns a verdict, or what was written.
-
-    "verify" makes the network NAME again from its recipe, with nothing but this package, and compares. On the same kind
-    of processor the weights are the same bits; on another rounding differs from the first step on, so what counts is
-    that both restore alike. "add" makes the network NAME of a run of `gesso pretrain`, in half precision. "cards"
-    writes the page that describes all.
-
-    Args:
-        action: "verify", "add" or "cards".
-        name: the network, TASK/NETWORK such as derain/restormer_tiny.
-        run: for "add": folder of a finished run with the pretext `restore` on images from nothing.
-        tasks: for "add": what a network restores that was trained for several tasks.
-        scores: for "add": files `scores.json` that `gesso evaluate` wrote for the network.
-        inputs: for "add": those that it wrote for the same sets without a network.
-        minutes: for "add": processor time of the run.
-        out: for "verify": folder of the run, none: a temporary one; for "add": folder of primed networks, none: that of
-            the package; for "cards": the page, none: docs/primed.md.
-        overwrite: replace what is there.
-
-    Raises:
-        UnknownNameError: if there is no such network.
-        FileExistsError: if a network would be replaced and `overwrite` is False.
-        ValueError: if a run is not finished, has seen photos, or is of another task or network than NAME says.
-    """
-    if action == "cards":
-        page = Path(out or PAGE)
+def run(command: Command) -> "Verdict | Path":
+    """Does what `gesso.commands.primed.Primed` describes."""
+    if command.action == "cards":
+        page = Path(command.out or PAGE)
         with atomic_path(page) as temporary:
             temporary.write_text(cards(list(kept.list_primed().values())))
         return page
-    if name is None:
-        raise ValueError(f"primed {action}: expected the name of a network, such as derain/restormer_tiny")
-    if action == "verify":
-        one = kept.find_primed(name)
-        if out is not None:
-            return verify(one, Path(out))
+    if command.name is None:
+        raise ValueError(f"primed {command.action}: expected the name of a network, such as derain/restormer_tiny")
+    if command.action == "verify":
+        one = kept.find_primed(command.name)
+        if command.out is not None:
+            return verify(one, Path(command.out))
         with tempfile.TemporaryDirectory() as folder:
             return verify(one, Path(folder) / "run")
-    if run is None:
-        raise ValueError("primed add: expected the folder of a run (--run)")
-    measured = read_measured(scores or [], inputs or [])
-    return add(name.removeprefix(kept.PREFIX), Path(run), out, tasks, measured, minutes, overwrite=overwrite)
+    if command.from_run is None:
+        raise ValueError("primed add: expected the folder of a run (--from_run)")
+    measured = read_measured(command.scores or [], command.inputs or [])
+    return add(
+        command.name.removeprefix(kept.PREFIX),
+        Path(command.from_run),
+        command.out,
+        command.tasks,
+        measured,
+        command.minutes,
+        overwrite=command.overwrite,
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- verify
@@ -133,7 +107,7 @@ def verify(one: Primed, out: Path) -> Verdict:
     recipe = checkpoint.read_header(one.path).get("recipe")
     if not isinstance(recipe, dict):
         raise ValueError(f"{one.path}: its header has no recipe to make it from")
-    made = pretrain(**recipe, out=out)
+    made = Pretrain(**brought_up(Pretrain, recipe), out=out).run()
     state, again = checkpoint.read_state(one.path), halved(checkpoint.read_state(made), made)
     if state.keys() != again.keys() or any(state[key].shape != again[key].shape for key in state):
         raise ValueError(f"{one.path}: its recipe makes another network: {description(checkpoint.load(made))}")
@@ -288,8 +262,9 @@ gesso finetune --task derain --data PAIRS --backbone nafnet_tiny --init primed:d
 gesso primed verify derain/nafnet_tiny
 ```
 
-Networks of your own come by the same names: `gesso primed add TASK/NETWORK --run RUN --out FOLDER` makes one of a run,
-the variable `GESSO_PRIMED` names their folder, and `make primed-wheel PRIMED=FOLDER` packs them as a wheel.
+Networks of your own come by the same names: `gesso primed add TASK/NETWORK --from_run RUN --out FOLDER` makes one of
+a run, the variable `GESSO_PRIMED` names their folder, and `make primed-wheel PRIMED=FOLDER` packs them as a wheel,
+`gesso_primed`.
 
 A fine-tuning that begins with a network that restores the task already keeps its last convolution, and says so.
 """

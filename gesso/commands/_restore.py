@@ -5,11 +5,10 @@ import mimetypes
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 from gesso import checkpoint as checkpoints
-from gesso.commands._parser import checked
 from gesso.commands._written import Written, check_folder, check_free
+from gesso.commands.restore import Restore, restore
 from gesso.data.decoding import read_header
 from gesso.data.encoding import KINDS, check_holds, kind_of
 from gesso.data.folders import find_images
@@ -19,88 +18,41 @@ from gesso.data.metadata import ImageError, LeftOutWarning
 from gesso.data.origins import check_channels
 from gesso.functional.processes import all_gather, gather_in_order, shard
 from gesso.functional.resize import imresize
+from gesso.options import plain_options
 from gesso.primed import PREFIX, find_restorer, is_primed
 from gesso.report.console import say, track, warn
-from gesso.restorer import Blend, Precision, Restorer, Watch
+from gesso.restorer import Restorer, Watch
 from gesso.training.launch import has_to_launch, init_process_group, launch
 
 
-@checked
-def restore(
-    input: str | Path,
-    out: str | Path,
-    *,
-    checkpoint: str | Path = "primed",
-    task: str | None = None,
-    weights: str | None = None,
-    backbone_args: dict[str, Any] | None = None,
-    tile: Literal["auto"] | int | None = "auto",
-    overlap: int = 32,
-    blend: Blend = "smooth",
-    ensemble: bool = False,
-    precision: Precision = "auto",
-    device: str = "auto",
-    devices: int = 1,
-    format: str | None = None,
-    white_level: int | None = None,
-    overwrite: bool = False,
-) -> Written:
-    """Writes restored images into `out` under their names; returns what was done.
-
-    Bit depth, alpha, greyness, colour profile, resolution and EXIF are kept, and a rotation that EXIF asks for is done.
-    Every page of a TIFF is restored; of an animation the first frame. A network of four channels takes the fourth of a
-    PNG or TIFF for data. A file that cannot be read is reported, and the rest is done.
-
-    Args:
-        input: an image, or a folder of images with its subfolders.
-        out: folder to write into; for a single image also a file, whose suffix is the format.
-        checkpoint: file of the network, of gesso or of the authors; "primed:TASK/NETWORK" for one that comes with the
-            package; "primed": the one for `task`.
-        task: what to restore without a checkpoint, such as "derain"; `gesso list primed` shows for what there is one.
-        weights: which set of weights, where the file holds several: a key or prefix ("params", "generator").
-        backbone_args: options that the file does not tell, such as `--backbone_args.img_size 256` for Uformer.
-        tile: side of the tiles in pixels that are restored at a time; "auto": as large as memory allows; none: whole
-            images.
-        overlap: pixels that neighbouring tiles share; half a tile at most.
-        blend: how they are joined: "smooth", or "uniform" as in the demo of Restormer's authors.
-        ensemble: average over eight flips and rotations, at eight times the cost.
-        precision: "float32", "bf16", or "auto": bf16 where the processor computes in it.
-        device: "auto" (a GPU where there is one), or a device of torch such as "cuda:1".
-        devices: GPUs, or processes on a CPU, that share the images; torchrun and srun say it themselves.
-        format: format to write, such as png, jpg or tif; none: that of each image.
-        white_level: what white is stored as in files of 16 bits, in the restored ones, too: 4095 for a camera of 12
-            bits; none: 65535, or what the file says.
-        overwrite: replace files that exist.
-
-    Raises:
-        FileNotFoundError: if `input` or `checkpoint` does not exist.
-        FileExistsError: if files would be replaced and `overwrite` is False; nothing is written then.
-        ValueError: for a file that is no checkpoint, options out of range, no images, a format that cannot hold one of
-            them, or an `out` that would replace the images themselves.
-    """
-    options = dict(locals())
-    if has_to_launch(options):
-        return launch(restore, options)
-    input, out = Path(input), Path(out)
-    checkpoint = chosen_network(checkpoint, task)
-    found = checkpoints.recognise(checkpoint, weights=weights, **(backbone_args or {}))
+def run(command: Restore) -> Written:
+    """Does what `gesso.commands.restore.Restore` describes."""
+    if has_to_launch(plain_options(command)):
+        return launch(restore, plain_options(command))
+    source, out = Path(command.input), Path(command.out)
+    checkpoint = chosen_network(command.checkpoint, command.task)
+    found = checkpoints.recognise(checkpoint, weights=command.weights, **(command.backbone_args or {}))
     say(f"{checkpoint}: {found}")
-    restorer = Restorer(found.network, tile, overlap, ensemble, precision, device, blend)
+    restorer = Restorer(
+        found.network, command.tile, command.overlap, command.ensemble, command.precision, command.device, command.blend
+    )
     channels = restorer.network.in_channels
     check_channels(checkpoint, channels)
-    check_white_level(white_level)
-    targets = plan(input, out, format)
+    check_white_level(command.white_level)
+    targets = plan(source, out, command.format)
     check_formats(targets, planes=channels == 4)
-    if white_level is None and (doubt := doubt_of_white(list(targets))):
+    if command.white_level is None and (doubt := doubt_of_white(list(targets))):
         warn(doubt)
     init_process_group()
     for folder in dict.fromkeys(target.parent for target in targets.values()):
         check_folder(folder)
-    if not overwrite:
+    if not command.overwrite:
         check_free(list(targets.values()))
     all_gather(None)  # nobody writes before everybody has looked
     share = shard(list(targets.items()))
-    mine, notes = restore_all(restorer, share, overwrite=overwrite, white_level=white_level, alone=len(targets) == 1)
+    mine, notes = restore_all(
+        restorer, share, overwrite=command.overwrite, white_level=command.white_level, alone=len(targets) == 1
+    )
     why = dict(zip(targets, gather_in_order(mine, len(targets)), strict=True))
     failed = {path: reason for path, reason in why.items() if reason is not None}
     written = [target for path, target in targets.items() if path not in failed]
@@ -108,7 +60,7 @@ def restore(
         warn(failed[path])
     for note, paths in notes.items():
         warn(f"{note} ({paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''})")
-    for told in left_out(unpaged(targets), input):
+    for told in left_out(unpaged(targets), source):
         warn(told)
     say(f"{len(written)} {'image' if len(written) == 1 else 'images'} in {out}")
     if failed:

@@ -1,7 +1,6 @@
 """What `finetune` and `refine` share: the data of a task or a mix, opened, shown, and held against the network."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from gesso.backbones import Backbone, list_backbones
 from gesso.data.mixes import Part, open_parts
@@ -10,16 +9,32 @@ from gesso.functional.color import as_rgb
 from gesso.functional.resize import enlarge
 from gesso.losses import Loss, LossSpec, open_loss
 from gesso.metrics import beside, mean_psnr
+from gesso.options import options_of
+from gesso.options.data import TrainingPairs
+from gesso.options.run import SupervisedRun
 from gesso.pretext._critics import load_frozen
 from gesso.report.console import say, track, warn
 from gesso.restorer import Restorer, in_words
 from gesso.tasks import Task
 from gesso.training.finetune_module import Validation
+from gesso.training.sampling import Stage, parse_stages
 
 
-def open_data(task: str, mix: Sequence[Mapping[str, Any]] | None, *, scale: int = 1, **data: Any) -> list[Part]:
-    """What a run trains on and is measured on, see `gesso.data.mixes.open_parts`; says what was found."""
-    parts = open_parts(task, mix, scale=scale, **data)
+def plan_stages(command: SupervisedRun) -> list[Stage]:
+    """Crop and batch over a run."""
+    return parse_stages(command.stages) if command.stages else [Stage(1.0, command.crop_size, command.batch_size)]
+
+
+def open_data(command: SupervisedRun, channels: int) -> list[Part]:
+    """What a run trains on and is measured on, see `gesso.data.mixes.open_parts`; says what was found.
+
+    Args:
+        command: says where the data is.
+        channels: of the images that the network takes.
+    """
+    data = {name: getattr(command, name) for name in options_of(TrainingPairs)}
+    del data["sampling"]
+    parts = open_parts(data.pop("task"), data.pop("mix"), channels=channels, seed=command.seed, **data)
     for part in parts:
         say(f"{part.name}: {part.samples.summary}")
     return parts
@@ -76,9 +91,7 @@ def measure_input(part: Part) -> Validation:
     return Validation(part.name, pictures, task.protocol, psnrs)
 
 
-def open_validations(
-    parts: Sequence[Part], net: Backbone, tile: int | None, run: Mapping[str, Any]
-) -> list[Validation]:
+def open_validations(parts: Sequence[Part], net: Backbone, tile: int | None, accelerator: str) -> list[Validation]:
     """What a run is measured on: the validation images of all parts, where there are any.
 
     Says once what `best.safetensors` should not be chosen on.
@@ -87,13 +100,13 @@ def open_validations(
         parts: what it trains on.
         net: the network.
         tile: side of the tiles that images are restored in; None: whole images.
-        run: further options of the run, which say how it computes.
+        accelerator: what the run computes on.
 
     Raises:
         MemoryError: if the largest image cannot be restored so; it says which tile would fit.
     """
     parts = [part for part in parts if len(part.samples.validation)]
-    device = "cpu" if run.get("accelerator") == "cpu" else "auto"
+    device = "cpu" if accelerator == "cpu" else "auto"
     restorer = Restorer(net, tile, precision="float32", device=device, adapt=False)
     for part in parts:
         if size := largest(part.samples.validation):

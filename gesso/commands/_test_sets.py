@@ -138,7 +138,7 @@ def open_sets(
         title = name or (root or lq or Path("images")).resolve().name
         folders = [folder.resolve().name for folder in ((root,) if root else (lq, lq and lq.parent)) if folder]
         known = tuple(found for found in (known_set(task, *folders), known_set(task, title)) if found)
-        if is_source(root):
+        if root is not None and is_source(root):
             images, spoil = (
                 open_generated(goal, root, degradation, None, seed).validation,
                 spoil or goal.degradation,

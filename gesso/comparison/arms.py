@@ -1,5 +1,6 @@
-"""What a comparison starts from: random weights, a file, or a pre-training that is run first."""
+"""What a comparison compares: arms, each with a name and what it changes, above all what it starts from."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -9,10 +10,11 @@ from typing import Any
 
 from gesso import _discovery, _recipes
 from gesso._discovery import UnknownNameError, suggest
-from gesso.commands._parser import check_call
-from gesso.commands.finetune import finetune
-from gesso.commands.pretrain import pretrain
+from gesso.commands.finetune import Finetune
+from gesso.commands.pretrain import Pretrain
 from gesso.functional.mimetic import MIMETIC
+from gesso.options import check_options, options_of
+from gesso.options.data import TrainingPairs
 from gesso.pretext import list_pretexts
 from gesso.primed import is_primed, resolve_file
 from gesso.report.comparison import file_stem
@@ -20,43 +22,41 @@ from gesso.report.statistics import BASELINE
 from gesso.sources import list_sources
 
 RECIPES = (".yaml", ".yml")
-TRANSFERS = ("keep_last", "shrink", "rescale", "features_lr", "freeze_features")  # what a start may do in its own way
 OF_A_START = ("out", "resume", "overwrite", "backbone", "backbone_args")  # options of pre-training that it decides
+OF_A_RUN = ("out", "seed", "val", "holdout", "mix", "sampling", "resume", "overwrite")  # of fine-tuning
+SAME_FOR_ALL = {*options_of(TrainingPairs), *OF_A_RUN, "steps", "val_every", "backbone", "backbone_args"}
 
 
 @dataclass(frozen=True)
-class Start:
-    """A start of a comparison.
+class Arm:
+    """An arm of a comparison: a name, and what it changes.
 
     Attributes:
         name: what the user calls it.
-        file: weights to start from; None for random weights and where they are pre-trained first.
-        options: options of `gesso pretrain`; None where there is nothing to pre-train.
-        transfer: options of `gesso finetune` of this start alone, of those in `TRANSFERS`.
+        init: what its fine-tuning starts from; None where that is pre-trained first.
+        pretraining: options of `gesso pretrain`; None where there is nothing to pre-train.
+        changes: options of `gesso finetune` that it has in its own way.
     """
 
     name: str
-    file: Path | None = None
-    options: dict[str, Any] | None = None
-    transfer: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def init(self) -> str:
-        """What `gesso finetune` takes for `init`, unless the weights are pre-trained first."""
-        return str(self.file) if self.file else MIMETIC if self.name == MIMETIC else "random"
+    init: str | None = BASELINE
+    pretraining: dict[str, Any] | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
-        """A folder name that changes with the recipe, the file or the transfer: no run is taken for another's."""
-        if self.name == BASELINE:
-            return BASELINE
-        content = self.file.read_bytes() if self.file else spelled(self.options)
-        return f"{file_stem(self.name)}-{digest(content + (spelled(self.transfer) if self.transfer else b''))}"
+        """A folder name that changes with what the arm is: no run is taken for another's."""
+        if self.init == BASELINE and not self.changes:
+            return BASELINE if self.name == BASELINE else file_stem(self.name)
+        content = spelled(self.pretraining)
+        if self.init is not None and Path(self.init).is_file():
+            content = Path(self.init).read_bytes()
+        return f"{file_stem(self.name)}-{digest(content + (spelled(self.changes) if self.changes else b''))}"
 
     @property
     def pretraining_folder(self) -> str:
-        """A folder name that changes with the recipe alone: starts of one recipe share their pre-training."""
-        return f"{(self.options or {})['pretext']}-{digest(spelled(self.options))}"
+        """A folder name that changes with the recipe alone: arms of one recipe share their pre-training."""
+        return f"{(self.pretraining or {})['pretext']}-{digest(spelled(self.pretraining))}"
 
 
 def spelled(options: Any) -> bytes:
@@ -69,78 +69,111 @@ def digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=4).hexdigest()
 
 
-def find_starts(
-    names: Sequence[str],
-    network: Mapping[str, Any],
-    pretrain_args: Mapping[str, Any],
-    start_args: Mapping[str, Mapping[str, Any]],
-    task: str,
-) -> list[Start]:
-    """The starts of these names, random weights first.
+@dataclass(frozen=True)
+class Common:
+    """What all arms of a comparison have in common.
 
-    A name is "random", "mimetic" (see `gesso finetune`), a file of weights or a primed network (`primed:derain`), a
-    pretext or a recipe of `gesso pretrain` (by name or YAML file), or one of these behind the images that it shall see,
-    `leaves-mfm`, or in front of the seed that it draws from, `ifp@1`.
+    Attributes:
+        network: `backbone` and `backbone_args`, which replace those of a recipe.
+        pretrain_args: options of `gesso pretrain` for every arm that is pre-trained.
+        task: that is compared; recipes made for a task are made for this one.
+    """
+
+    network: Mapping[str, Any]
+    pretrain_args: Mapping[str, Any]
+    task: str
+
+
+def find_arms(
+    starts: Sequence[str],
+    start_args: Mapping[str, Mapping[str, Any]],
+    arms: Mapping[str, Mapping[str, Any]],
+    common: Common,
+) -> list[Arm]:
+    """The arms of a comparison: random weights and the starts of these names, then those that are given as changes.
+
+    A name of a start is what an arm may have as its `init`: "random", "mimetic" (see `gesso finetune`), a file of
+    weights or a primed network (`primed:derain`), a pretext or a recipe of `gesso pretrain` (by name or YAML file), or
+    one of these behind the images that it is trained on, `leaves-mfm`, or before the seed that it draws from, `ifp@1`.
 
     Args:
-        names: of the starts.
-        network: `backbone` and `backbone_args`, which replace those of a recipe.
-        pretrain_args: options of `gesso pretrain` for every start.
-        start_args: likewise for single starts, by name. As in a YAML file, `finetune` among them holds options of
-            `gesso finetune` for this start.
-        task: that is compared; recipes made for a task are made for this one.
+        starts: names.
+        start_args: options of `gesso pretrain` for single starts, by name. As in a YAML file, `finetune` among them
+            holds what this start changes of `gesso finetune`.
+        arms: what each arm changes of `gesso finetune`, by name; `pretrain` among it holds options of its pre-training.
+        common: what they have in common.
 
     Raises:
         UnknownNameError: for a name that is none of these, or options for a start that is not compared.
-        ValueError: for an option that a start cannot have; if there is nothing to compare, or two starts would have
-            one name.
+        ValueError: for an option that an arm cannot have; if there is nothing to compare, or two arms would have one
+            name.
     """
-    chosen = [name for name in dict.fromkeys(names) if name != BASELINE]
-    if not chosen:
-        raise ValueError("starts: expected something to compare with random weights, such as random,ifp")
-    check_unset("pretrain_args", pretrain_args, OF_A_START)
+    check_decided("pretrain_args", common.pretrain_args, OF_A_START)
+    chosen = [name for name in dict.fromkeys(starts) if name != BASELINE]
     for name, options in start_args.items():
         if name not in chosen:
             raise UnknownNameError(f"start_args: no start is called {name!r}; {suggest(name, chosen)}")
-        check_unset(f"start_args: {name}", options, OF_A_START)
-    starts = [find_start(name, network, pretrain_args, start_args.get(name, {}), task) for name in chosen]
-    stems = [file_stem(name) for name in chosen]
+        check_decided(f"start_args: {name}", options, OF_A_START)
+    found = [find_start(name, start_args.get(name, {}), common) for name in chosen]
+    found = [Arm(BASELINE), *found] if starts else []
+    found += [make_arm(name, changes, common) for name, changes in arms.items()]
+    if len(found) < 2:
+        raise ValueError("starts: expected something to compare with random weights, such as random,ifp")
+    stems = [file_stem(arm.name) for arm in found]
     if len(set(stems)) < len(stems):
         raise ValueError(
             f"starts: some would share a name ({', '.join(stems)}); put the files into folders of their own"
         )
-    return [Start(BASELINE), *starts]
+    return found
 
 
-def find_start(
-    name: str, network: Mapping[str, Any], pretrain_args: Mapping[str, Any], own: Mapping[str, Any], task: str
-) -> Start:
-    """The start of this name, see `find_starts`; `own` are the options of this one alone.
+def make_arm(name: str, changes: Mapping[str, Any], common: Common) -> Arm:
+    """An arm from what it changes.
+
+    Raises:
+        ValueError: for what an arm cannot change.
+    """
+    own = {option: value for option, value in changes.items() if option not in ("init", "pretrain")}
+    pretraining = changes.get("pretrain") or {}
+    if not isinstance(pretraining, Mapping):
+        raise ValueError(f"arms: {name}: pretrain: expected options {{name: value}}, got {pretraining!r}")
+    check_decided(f"arms: {name}", own, SAME_FOR_ALL)
+    check_options(Finetune, own, f"arms: {name}")
+    check_decided(f"arms: {name}: pretrain", pretraining, OF_A_START)
+    init = str(changes.get("init", str(pretraining.get("pretext", BASELINE))))
+    if init == BASELINE:
+        check_no_pretraining(name, pretraining)
+        return Arm(name, changes=own)
+    start = find_start(init, {**pretraining, "finetune": own}, common)
+    return dataclasses.replace(start, name=name)
+
+
+def find_start(name: str, own: Mapping[str, Any], common: Common) -> Arm:
+    """The start of this name, see `find_arms`; `own` are the options of this one alone.
 
     Raises:
         UnknownNameError: if there is none.
         FileNotFoundError: if it is a file that does not exist.
         ValueError: for an option that it cannot have.
     """
-    if name == MIMETIC:
-        options, transfer = divided(name, own)
-        check_no_pretraining(name, options)
-        return Start(name, transfer=transfer)
-    path = resolve_file(name, network["backbone"])
-    if is_primed(name) or (path.suffix and path.suffix not in RECIPES):
-        if not path.is_file():
+    options, changes = divide(name, own)
+    path = resolve_file(name, common.network["backbone"])
+    if name == MIMETIC or is_primed(name) or (path.suffix and path.suffix not in RECIPES):
+        if name != MIMETIC and not path.is_file():
             raise FileNotFoundError(f"starts: there is no file {path}")
-        options, transfer = divided(name, own)
         check_no_pretraining(name, options)
-        return Start(name, file=path.resolve(), transfer=transfer)
+        return Arm(name, MIMETIC if name == MIMETIC else str(path.resolve()), changes=changes)
+    if (path / "backbone.safetensors").is_file():  # the folder of a run
+        check_no_pretraining(name, options)
+        return Arm(name, str((path / "backbone.safetensors").resolve()), changes=changes)
     images, method, seed = split_name(name)
     recipe = read_recipe(method)
     if "task" in (recipe.get("pretext_args") or {}):
-        recipe["pretext_args"]["task"] = task
-    options, transfer = divided(name, {**recipe, **network, **pretrain_args, **own})
-    options |= ({"images": images} if images else {}) | ({} if seed is None else {"seed": seed})
-    check_call(pretrain, options, name)
-    return Start(name, options=options, transfer=transfer)
+        recipe["pretext_args"]["task"] = common.task
+    merged, of_recipe = divide(name, {**recipe, **common.network, **common.pretrain_args, **options})
+    merged |= ({"images": images} if images else {}) | ({} if seed is None else {"seed": seed})
+    check_options(Pretrain, merged, name)
+    return Arm(name, None, merged, of_recipe | changes)
 
 
 def check_no_pretraining(name: str, options: Collection[str]) -> None:
@@ -150,10 +183,10 @@ def check_no_pretraining(name: str, options: Collection[str]) -> None:
         ValueError: naming them.
     """
     if options:
-        raise ValueError(f"start_args: {name} is not pre-trained, so it cannot have {', '.join(sorted(options))}")
+        raise ValueError(f"{name} is not pre-trained, so it cannot have {', '.join(sorted(options))}")
 
 
-def check_unset(what: str, options: Collection[str], own: Collection[str]) -> None:
+def check_decided(what: str, options: Collection[str], own: Collection[str]) -> None:
     """Checks that options which a user gives to the runs of a comparison are none that it decides.
 
     Raises:
@@ -164,18 +197,16 @@ def check_unset(what: str, options: Collection[str], own: Collection[str]) -> No
             raise ValueError(f"{what}: a comparison decides {name} for all its runs; gesso compare --help says how")
 
 
-def divided(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def divide(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of `gesso pretrain`, and those of `gesso finetune`, which stand under `finetune`.
 
     Raises:
-        ValueError: for an option of fine-tuning that starts must have in common.
+        ValueError: for an option of fine-tuning that arms must have in common.
     """
-    transfer = options.get("finetune") or {}
-    unknown = sorted(set(transfer) - set(TRANSFERS))
-    if unknown:
-        raise ValueError(f"{name}: finetune: expected some of {', '.join(TRANSFERS)}, got {', '.join(unknown)}")
-    check_call(finetune, transfer, f"{name}: finetune")
-    return {key: value for key, value in options.items() if key != "finetune"}, dict(transfer)
+    changes = options.get("finetune") or {}
+    check_decided(f"{name}: finetune", changes, SAME_FOR_ALL)
+    check_options(Finetune, changes, f"{name}: finetune")
+    return {key: value for key, value in options.items() if key != "finetune"}, dict(changes)
 
 
 def split_name(name: str) -> tuple[str | None, str, int | None]:

@@ -1,6 +1,8 @@
 """Runs as jobs in folders: each is done once, takes up where it was stopped, and fails alone."""
 
 import csv
+import dataclasses
+import importlib
 import json
 import os
 import queue
@@ -13,15 +15,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
+from gesso._recipes import read_recipe
 from gesso.data.io import atomic_path
 from gesso.functional.processes import PARALLEL_RUNS
+from gesso.options import command_of, options_of
+from gesso.options.run import SupervisedRun, TrainingRun
 from gesso.report.console import say, warn
 from gesso.training.launch import stop_signals
-from gesso.training.recipe import change
+from gesso.training.recipe import Recipe, change
 
-PLACES = ("data", "lq", "gt", "val", "init")  # options that say where a comparison keeps what a run reads
 LEFTOVERS = ("last.ckpt", "best.safetensors")  # what a finished job needs no more
 
 
@@ -31,15 +35,16 @@ class Job:
 
     Attributes:
         name: what it is called while it runs.
-        verb: "pretrain" or "finetune".
-        folder: the folder of the run, which also remembers whether it is done.
-        options: of the verb.
+        command: what is run; its folder also remembers whether it is done.
     """
 
     name: str
-    verb: str
-    folder: Path
-    options: dict[str, Any]
+    command: TrainingRun
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return Path(self.command.out)
 
     @property
     def done(self) -> bool:
@@ -49,13 +54,13 @@ class Job:
     @property
     def measured(self) -> bool:
         """Whether the measurement of its last step is on record; pre-training has none."""
-        if self.verb != "finetune":
+        if not isinstance(self.command, SupervisedRun):
             return True
         images = self.folder / "images.csv"
         if not images.exists():
             return False
         with images.open(newline="") as file:
-            return any(int(row["step"]) == self.options["steps"] for row in csv.DictReader(file))
+            return any(int(row["step"]) == self.command.steps for row in csv.DictReader(file))
 
     @property
     def seconds(self) -> float:
@@ -73,34 +78,34 @@ class Job:
             return self.seconds - sum(float(row.get("validation_seconds") or 0) for row in csv.DictReader(file))
 
     def write(self) -> None:
-        """Writes `job.json`, from which another process can read it."""
-        with atomic_path(self.folder / "job.json") as path:
-            path.write_text(json.dumps({"name": self.name, "verb": self.verb, "options": self.options}, indent=2))
+        """Writes `job.yaml`, from which another process can read it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        Recipe.of(self.command).write(self.folder / "job.yaml")
 
     @classmethod
     def read(cls, folder: Path) -> "Job":
-        """The job whose `job.json` lies in a folder."""
-        return cls(folder=folder, **json.loads((folder / "job.json").read_text()))
+        """The job whose `job.yaml` lies in a folder."""
+        verb = (folder / "job.yaml").read_text(encoding="utf-8").split(maxsplit=3)[2]
+        module = importlib.import_module(f"gesso.commands.{verb}")
+        kind = cast(type[TrainingRun], command_of(getattr(module, verb)))
+        return cls(str(folder), kind(out=folder, **read_recipe(folder / "job.yaml")))
 
     def settle(self) -> None:
         """Writes into the recipe of a run that has begun where its data and its start lie now.
 
         They may have moved with the comparison; that they are the same, the folder of the run says by its name.
         """
-        config = self.folder / "config.yaml"
+        config, recipe = self.folder / "config.yaml", Recipe.of(self.command).options
         if config.exists():
-            change(config, {name: self.options[name] for name in PLACES if name in self.options})
+            places = [name for name, option in options_of(type(self.command)).items() if option.role == "place"]
+            change(config, {name: recipe[name] for name in places if name in recipe})
 
     def run(self) -> None:
         """Runs it here, from where it was stopped; when it ends well, `done.json` says so."""
-        from gesso.commands.finetune import finetune
-        from gesso.commands.pretrain import pretrain
-
         begin, before = time.perf_counter(), self.seconds
-        command: Any = {"pretrain": pretrain, "finetune": finetune}[self.verb]
         self.settle()
         try:
-            command(out=self.folder, resume=True, **self.options)
+            dataclasses.replace(self.command, resume=True).run()
         finally:
             with atomic_path(self.folder / "seconds.json") as path:
                 path.write_text(json.dumps(before + time.perf_counter() - begin))
@@ -117,7 +122,7 @@ def run_jobs(jobs: Sequence[Job], devices: int = 1) -> dict[str, str]:
     todo = [job for job in jobs if not job.done]
     if len(todo) < len(jobs):
         say(f"{len(jobs) - len(todo)} of {len(jobs)} runs are done already")
-    failures = run_beside(todo, devices) if devices > 1 else run_in_turn(todo)
+    failures = run_parallel(todo, devices) if devices > 1 else run_in_turn(todo)
     for name, why in failures.items():
         warn(f"{name} failed: {why}")
     return failures
@@ -135,7 +140,7 @@ def run_in_turn(jobs: Sequence[Job]) -> dict[str, str]:
     return failures
 
 
-def run_beside(jobs: Sequence[Job], devices: int) -> dict[str, str]:
+def run_parallel(jobs: Sequence[Job], devices: int) -> dict[str, str]:
     """Runs as many jobs at a time as there are devices, each in a process and with a device of its own.
 
     What a job prints goes to `log.txt` in its folder. When this process is told to stop, or is no more, the jobs save

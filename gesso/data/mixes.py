@@ -4,19 +4,19 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch.utils.data import Dataset
 
 from gesso._discovery import check_names, check_options
-from gesso._options import check_range, check_values, declared
+from gesso._specs import Sampling
+from gesso._values import Enlargement, Pixels, PositiveInt, check_range, check_values, declared
 from gesso.data.datasets import Key, Sample, shuffled
 from gesso.data.training_data import TrainingData, open_training_data
 from gesso.functional.checks import check_choice
 from gesso.metrics import Protocol
 from gesso.tasks import Task, find_task, seen_with
 
-Sampling = Literal["repeats", "balanced"]
 OWN = (
     "task",
     "name",
@@ -95,9 +95,9 @@ def open_part(
     *,
     task: str,
     name: str | None = None,
-    scale: int = 1,
-    repeats: int = 1,
-    crop_size: int | None = None,
+    scale: Enlargement = 1,
+    repeats: PositiveInt = 1,
+    crop_size: Pixels | None = None,
     protocol: Mapping[str, Any] | None = None,
     channels: int = 3,
     white_level: int | None = None,
@@ -112,7 +112,7 @@ def open_part(
         ValueError: if there is nothing to train on, or a number is not positive.
     """
     for option, number in (("repeats", repeats), ("crop_size", crop_size), ("scale", scale)):
-        check_range(option, number, f"mix: {name or task}")
+        check_range(declared(open_part)[option], option, number, f"mix: {name or task}")
     goal = adjusted(seen_with(find_task(task, scale=scale), channels), protocol)
     goal = dataclasses.replace(goal, white_level=white_level)
     return Part(name or task, goal, open_training_data(goal, seed=seed, **data), repeats, crop_size)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from gesso import _discovery
-from gesso._options import check_values, declared
 from gesso._specs import DegradationSpec
+from gesso._values import check_values, declared
 from gesso.degradations._base import Degradation, Range, draw
 from gesso.degradations._function import FromFunction
 from gesso.functional.building import building

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from gesso._options import shown
+from gesso._values import shown
 from gesso.functional.memory import free_memory
 
 MOST_TENSORS = 4_000  # of published networks the largest has some one thousand

@@ -15,6 +15,15 @@ from gesso._extras import check_extra
 from gesso.backbones import Backbone
 from gesso.backbones.ipt import IPT
 from gesso.checkpoint.files import description
+from gesso.commands._compare import listed
+from gesso.commands._written import check_results
+from gesso.data.io import atomic_path
+from gesso.degradations import parse_degradation
+from gesso.functional.padding import round_up
+from gesso.functional.random import generator_for
+from gesso.functional.spectrum import amplitude, apply_mask, draw_rings, ring_mask
+from gesso.lab import charts
+from gesso.lab._probe import class_name, clean_images, degraded, embed, neighbour_accuracies, squared_distances
 from gesso.lab.diagnosis import (
     alignments,
     direction_kept,
@@ -26,21 +35,13 @@ from gesso.lab.diagnosis import (
     weight_changes,
     with_best_convolution,
 )
+from gesso.lab.inspect import Inspect
 from gesso.lab.provenance import Origin, OwnOutput, beginning, open_origin, own_output, random_start
-from gesso.commands._parser import checked
-from gesso.lab.sweeps import read_sweep
-from gesso.commands._written import check_results
-from gesso.commands.compare import listed
-from gesso.commands.probe import class_name, clean_images, degraded, embed, neighbour_accuracies, squared_distances
-from gesso.data.io import atomic_path
-from gesso.degradations import parse_degradation
-from gesso.functional.padding import round_up
-from gesso.functional.random import generator_for
 from gesso.lab.similarity import cosine_similarities
-from gesso.functional.spectrum import amplitude, apply_mask, draw_rings, ring_mask
+from gesso.lab.sweeps import read_sweep
 from gesso.metrics import ALL_OF, psnr
 from gesso.pretext._base import unit_range
-from gesso.report import diagnosis, figures
+from gesso.report import figures
 from gesso.report.console import say, show_table, warn
 from gesso.report.sheets import write_sheet
 from gesso.report.viewers import DARK_TO_LIGHT, coloured
@@ -53,88 +54,48 @@ MOST_OWN = 4  # images of a kind that a network restores by itself; decoders tak
 SHOWN = 256  # pixels across a picture in a sheet
 
 
-@checked
-def inspect(
-    what: str | Path | None = None,
-    *,
-    out: str | Path,
-    images: str | Path | None = None,
-    white_level: int | None = None,
-    against: str | Path | None = None,
-    backbone_args: dict[str, Any] | None = None,
-    count: int = 16,
-    crop_size: int = 64,
-    seed: int | None = None,
-    spectra: bool = False,
-    embeddings: bool = False,
-    tokens: bool = False,
-    sweep: str | Path | list[str] | list[Path] | None = None,
-    degradations: list[Any] | None = None,
-    mask_ratio: float = 0.75,
-    overwrite: bool = False,
-) -> dict[str, Any]:
-    """Writes `inspection.json` and pictures of a network into `out`, prints tables, returns what the JSON holds.
-
-    Of every feature map on noise N(0, 1), procedural leaves and photos: scale, correlation of channels, effective
-    rank, alignment with the random start and with another network; of the weights their distance from where training
-    began; of every band of the spectrum how much comes back once it is missing. Images have as many channels as the
-    network takes: photos turn grey for one; for four they are PNG or TIFF files with a fourth channel of data.
-
-    Args:
-        what: file of weights, folder of a run, or name of a network, which is then looked at with random weights.
-        out: folder for the results.
-        images: folder of clean photos; none: noise and procedural images alone.
-        white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
-        against: another file, folder or name to compare with.
-        backbone_args: options of a named network, or what a file does not tell.
-        count: images of each kind.
-        crop_size: side of the images in pixels, rounded up to what the networks take.
-        seed: of the random start; none: that of the run, if `config.yaml` beside the file says it, else 0.
-        spectra: draw IFP's Figure 2: a t-SNE of the amplitude spectra of degradations, and an image restored from
-            masked rings.
-        embeddings: draw IFP's Figure 4 and DCPT's t-SNE: features of degraded images, before and after.
-        tokens: draw IPT's Figures 7 and 9: similarities of its position and of its task embeddings.
-        sweep: folders of `gesso compare` or `gesso finetune`, separated by commas, or a folder that holds several: draw
-            what was reached over each option of pre-training that varies (IFP, Figure 7 and Tables 4 to 6).
-        degradations: classes for `spectra` and `embeddings`: names, or names with options; none: rain, noise, haze, low
-            light, blur.
-        mask_ratio: share of rings that `spectra` takes out of the image, in (0, 1).
-        overwrite: replace results that stand in `out`.
-
-    Raises:
-        ValueError: if there is nothing to look at, or it lacks what is asked for.
-        FileNotFoundError: if a file or folder does not exist.
-        FileExistsError: if `out` holds results and `overwrite` is False.
-    """
-    folder = Path(out)
-    if what is None and sweep is None:
+def run(command: Inspect) -> dict[str, Any]:
+    """Does what `gesso.lab.inspect.Inspect` describes."""
+    folder = Path(command.out)
+    if command.what is None and command.sweep is None:
         raise ValueError("expected a file, a folder or the name of a network to look at, or --sweep with folders")
-    if what is None and (spectra or embeddings or tokens or against):
+    if command.what is None and (command.spectra or command.embeddings or command.tokens or command.against):
         raise ValueError(
             "expected a file, a folder or the name of a network: --sweep stands alone, other options do not"
         )
-    if not 0 < mask_ratio < 1:
-        raise ValueError(f"mask_ratio: expected a share in (0, 1), got {mask_ratio}")
-    if count < 4:
-        raise ValueError(f"count: expected 4 images or more, half of which fit a convolution, got {count}")
-    check_results(folder, "inspection.json", overwrite=overwrite)
+    if not 0 < command.mask_ratio < 1:
+        raise ValueError(f"mask_ratio: expected a share in (0, 1), got {command.mask_ratio}")
+    if command.count < 4:
+        raise ValueError(f"count: expected 4 images or more, half of which fit a convolution, got {command.count}")
+    check_results(folder, "inspection.json", overwrite=command.overwrite)
     results: dict[str, Any] = {}
-    if what is not None:
-        other = None if against is None else str(against)
-        view = View(str(what), other, backbone_args or {}, images, count, crop_size, seed, degradations, white_level)
-        if tokens:
+    if command.what is not None:
+        other = None if command.against is None else str(command.against)
+        view = View(
+            str(command.what),
+            other,
+            command.backbone_args or {},
+            command.images,
+            command.count,
+            command.crop_size,
+            command.seed,
+            command.degradations,
+            command.white_level,
+        )
+        if command.tokens:
             view.check_tokens()
         results |= view.features(folder) | view.weights(folder) | view.rings(folder)
         results = view.facts() | results
-        if spectra:
-            results["spectra"] = view.spectra(folder, mask_ratio)
-        if embeddings:
+        if command.spectra:
+            results["spectra"] = view.spectra(folder, command.mask_ratio)
+        if command.embeddings:
             results["embeddings"] = view.embeddings(folder)
-        if tokens:
+        if command.tokens:
             results["tokens"] = view.tokens(folder)
-    if sweep is not None:
+    if command.sweep is not None:
         results["sweep"] = draw_sweep(
-            folder, [Path(place) for place in listed(str(sweep) if isinstance(sweep, Path) else sweep)]
+            folder,
+            [Path(place) for place in listed(str(command.sweep) if isinstance(command.sweep, Path) else command.sweep)],
         )
     results = shortened(results)
     with atomic_path(folder / "inspection.json") as path:
@@ -234,9 +195,9 @@ class View:
             ours = maps.pop(self.origin.label)
             if maps:
                 aligned[kind] = {name: alignments(ours, theirs) for name, theirs in maps.items()}
-        write_svg(folder / "features.svg", diagnosis.feature_charts(statistics))
+        write_svg(folder / "features.svg", charts.feature_charts(statistics))
         if aligned:
-            write_svg(folder / "alignment.svg", diagnosis.alignment_tables(aligned, self.origin.label))
+            write_svg(folder / "alignment.svg", charts.alignment_tables(aligned, self.origin.label))
         self.show_features(statistics[self.natural], aligned.get(self.natural, {}))
         return {"features": statistics, "alignment": aligned}
 
@@ -272,7 +233,7 @@ class View:
                     f"hardly a weight points where it did at this beginning (mean cosine {kept:.2f}); is it another's?"
                 )
         distances = {name: {k: c.relative for k, c in parts.items()} for name, parts in by_part.items()}
-        write_svg(folder / "weights.svg", diagnosis.weight_chart(distances))
+        write_svg(folder / "weights.svg", charts.weight_chart(distances))
         first = next(iter(by_part))
         rows = [
             [part, f"{c.distance:.3g}", *("–" if n is None else f"{n:.3f}" for n in (c.relative, c.cosine))]
@@ -294,10 +255,10 @@ class View:
             }
             for kind in kinds
         })  # fmt: skip
-        write_svg(folder / "rings.svg", diagnosis.ring_charts(fitted))
+        write_svg(folder / "rings.svg", charts.ring_charts(fitted))
         own = {} if self.own is None else shortened(self.own_responses(self.own))
         if own:
-            write_svg(folder / "rings-by-itself.svg", diagnosis.own_chart(own, self.origin.label))
+            write_svg(folder / "rings-by-itself.svg", charts.own_chart(own, self.origin.label))
         self.show_rings(fitted[self.natural], own.get(self.natural))
         return {"rings": {"best last convolution": fitted, "by itself": own, "words": self.own_words}}
 
@@ -344,7 +305,7 @@ class View:
         places = neighbour_map(squared_distances(torch.cat(rows)))
         title = f"t-SNE of the log-amplitude spectra of {len(clean)} images in {len(names)} degradations"
         heading = {"log-amplitude spectra (t-SNE)": places}
-        write_svg(folder / "spectra.svg", diagnosis.class_maps(title, heading, labels, names))
+        write_svg(folder / "spectra.svg", charts.class_maps(title, heading, labels, names))
         return {"places": places, "labels": labels, "classes": names} | self.masked_rings(folder, mask_ratio)
 
     def masked_rings(self, folder: Path, mask_ratio: float) -> dict[str, Any]:
@@ -408,7 +369,7 @@ class View:
             maps[f"{name}: {NEIGHBOURS} neighbours are right in {right:.0%}"] = places
             results[name] = {"accuracies": accuracies, "places": places}
         title = f"t-SNE of the features of {len(clean)} images in {len(names)} degradations"
-        write_svg(folder / "embeddings.svg", diagnosis.class_maps(title, maps, labels, names))
+        write_svg(folder / "embeddings.svg", charts.class_maps(title, maps, labels, names))
         show_table(
             ["features of", "accuracy of the neighbours"],
             [[name, f"{np.mean(one['accuracies']):.1%}"] for name, one in results.items()],
@@ -433,7 +394,7 @@ class View:
         assert isinstance(network, IPT)
         assert network.body.position_encoding is not None
         position = cosine_similarities(network.body.position_encoding.get_parameter("pe.weight").detach())
-        write_svg(folder / "positions.svg", diagnosis.position_picture(position))
+        write_svg(folder / "positions.svg", charts.position_picture(position))
         queries = network.body.query_embed
         if queries is None or len(queries.weight) < 2:
             say("tokens: one task alone has nothing to be compared with; position embeddings only")
@@ -441,7 +402,7 @@ class View:
         by_token = F.normalize(queries.weight.detach().unflatten(1, (network.body.tokens, -1)), dim=-1)
         task = torch.einsum("tnd,und->tu", by_token, by_token) / network.body.tokens
         names = task_names(self.origin, network)
-        table = diagnosis.heatmap("Similarities of task embeddings", task.tolist(), names, names,
+        table = charts.heatmap("Similarities of task embeddings", task.tolist(), names, names,
                                   "mean cosine of the embeddings of a token", "task")  # fmt: skip
         write_svg(folder / "tasks.svg", table)
         return {"positions": position, "tasks": task, "names": names}
@@ -489,7 +450,7 @@ def draw_sweep(folder: Path, places: Sequence[Path]) -> dict[str, Any]:
     for option, lines in found.charts():
         name = option.removeprefix("pretext_args.").removeprefix("finetune.").replace(".", "-")
         label = f"{name} of {'fine-tuning' if option.startswith('finetune.') else 'pre-training'}"
-        drawing = diagnosis.sweep_chart(label, lines, found.y_label, baseline=found.baseline)
+        drawing = charts.sweep_chart(label, lines, found.y_label, baseline=found.baseline)
         write_svg(folder / f"sweep-{name}.svg", drawing)
         rows = [
             [f"{name} {value}", line, f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"]

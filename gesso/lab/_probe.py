@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from gesso._extras import check_extra
 from gesso.backbones import Backbone, BackboneSpec, open_backbone, spell_backbone
-from gesso.lab.provenance import open_file
-from gesso.commands._parser import checked
 from gesso.commands._written import check_results
 from gesso.data.datasets import Window, cut
 from gesso.data.folders import find_images, natural
@@ -26,6 +24,8 @@ from gesso.degradations import Degradation, parse_degradation
 from gesso.degradations.compose import Mix
 from gesso.functional.color import to_grey
 from gesso.functional.random import generator_for, seed_for
+from gesso.lab.probe import Probe
+from gesso.lab.provenance import open_file
 from gesso.report.console import say, show_table, track
 from gesso.tasks import ALL_IN_ONE
 
@@ -71,91 +71,46 @@ class Samples:
     batches: list[Callable[[], Tensor]]
 
 
-@checked
-def probe(
-    *,
-    images: str | Path = "leaves",
-    white_level: int | None = None,
-    backbone: BackboneSpec | None = None,
-    backbone_args: dict[str, Any] | None = None,
-    checkpoint: str | Path | list[str] | list[Path] | None = None,
-    degradations: list[Any] | None = None,
-    classes: dict[str, str] | None = None,
-    count: int = 100,
-    own_images: bool = False,
-    pixels: bool = False,
-    crop_size: int = 128,
-    neighbours: int = 5,
-    seed: int = 0,
-    out: str | Path | None = None,
-    overwrite: bool = False,
-) -> list[Accuracy]:
-    """Prints and returns how well the last feature map tells degradations apart, for random weights and checkpoints.
-
-    The preliminary experiment of DCPT (section 3): `count` images in each of five degradations, centre crops of 128,
-    the tensor before the last convolution, flattened as it is; the five nearest neighbours of two thirds decide about
-    the other third, for five splits. Random weights are Kaiming-uniform with a = 2 and zero biases, as there. The paper
-    takes each class from another benchmark (`classes`), whose content may give it away; here all come from one set.
-
-    Args:
-        images: folder of clean photos, or "leaves" (procedural dead leaves), "scenes" or "pink".
-        white_level: what white is stored as in files of 16 bits: 4095 for 12 bits; none: 65535, or what they say.
-        backbone: network to probe with random weights; none: checkpoints only.
-        backbone_args: options of the network. With `--backbone_args.image_channels 1` images are grey, with 4 they are
-            PNG or TIFF files with a fourth channel of data, or generated so.
-        checkpoint: file whose features are probed, of gesso or of the authors, a list of such files, or a folder of
-            them (the `snapshots` of a run); weights for other channels than the images have are adapted.
-        degradations: classes to tell apart: names, or names with options; none: rain, noise, haze, low light, blur.
-        classes: instead of `images` and `degradations`, a folder of degraded images for each class, `{haze: FOLDER,
-            blur: FOLDER}`. Of a data set in a published layout these are its degraded images, of its test split where
-            it is divided.
-        count: images in each class, of a folder drawn by `seed`.
-        own_images: give each class images of its own, as in the paper; else every image is spoilt in all ways, and its
-            other versions, which look most alike, vote for the wrong classes.
-        pixels: probe the spoilt images themselves as well: what no feature is needed for.
-        crop_size: side of the images in pixels.
-        neighbours: how many neighbours vote.
-        seed: random weights and degradations follow from it.
-        out: folder for `probe.csv` and `probe.png` (t-SNE of the features); none: nothing is written.
-        overwrite: replace results that stand in `out`.
-
-    Raises:
-        ValueError: if there is nothing to probe, or fewer than two classes, three images or the neighbours.
-        FileNotFoundError: if a folder or file does not exist.
-        FileExistsError: if `out` holds results and `overwrite` is False.
-    """
-    for package in ("sklearn", *(() if out is None else ("matplotlib",))):
+def run(command: Probe) -> list[Accuracy]:
+    """Does what `gesso.lab.probe.Probe` describes."""
+    for package in ("sklearn", *(() if command.out is None else ("matplotlib",))):
         check_extra(package, "lab", "gesso probe")
-    (folder,) = as_paths(out)
-    given = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint or []
-    files, images = [file for one in given for file in found_in(str(one))], str(images)
-    if backbone is None and not files and not pixels:
+    (folder,) = as_paths(command.out)
+    given = [command.checkpoint] if isinstance(command.checkpoint, str | Path) else command.checkpoint or []
+    files, images = [file for one in given for file in found_in(str(one))], str(command.images)
+    if command.backbone is None and not files and not command.pixels:
         raise ValueError("expected a backbone to probe with random weights, a checkpoint, or both")
     if folder is not None:
-        check_results(folder, "probe.csv", overwrite=overwrite)
-    networks = starts(backbone, backbone_args or {}, files, seed, pixels)
+        check_results(folder, "probe.csv", overwrite=command.overwrite)
+    networks = starts(command.backbone, command.backbone_args or {}, files, command.seed, command.pixels)
     channels = networks[-1][1].in_channels
-    if classes is not None:
-        if degradations is not None or own_images or images != "leaves":
+    if command.classes is not None:
+        if command.degradations is not None or command.own_images or images != "leaves":
             raise ValueError(
                 "classes: their images are degraded already, so images, degradations and own_images have no effect"
             )
-        samples = from_folders(classes, count, crop_size, seed, channels, white_level)
+        samples = from_folders(
+            command.classes, command.count, command.crop_size, command.seed, channels, command.white_level
+        )
     else:
-        spoil = [parse_degradation(value) for value in (degradations or ALL_IN_ONE.values())]
-        wanted = count * len(spoil) if own_images else count
-        clean = clean_images(images, wanted, crop_size, seed, channels, white_level)
-        samples = degraded(clean, spoil, seed, own_images=own_images)
-    check_samples(samples, neighbours)
+        spoil = [parse_degradation(value) for value in (command.degradations or ALL_IN_ONE.values())]
+        wanted = command.count * len(spoil) if command.own_images else command.count
+        clean = clean_images(images, wanted, command.crop_size, command.seed, channels, command.white_level)
+        samples = degraded(clean, spoil, command.seed, own_images=command.own_images)
+    check_samples(samples, command.neighbours)
 
     found, distances = [], {}
     for start, network in networks:
         distances[start] = squared_distances(embed(network, samples.batches, start))
-        found.append(Accuracy(start, neighbour_accuracies(distances[start], samples.labels, neighbours)))
+        found.append(Accuracy(start, neighbour_accuracies(distances[start], samples.labels, command.neighbours)))
     show_table(
         ("features of", "accuracy in %", "published, random weights"),
         [
-            (a.start, f"{100 * a.mean:.1f} ± {100 * a.spread:.1f}", published(a, backbone) if channels == 3 else "")
+            (
+                a.start,
+                f"{100 * a.mean:.1f} ± {100 * a.spread:.1f}",
+                published(a, command.backbone) if channels == 3 else "",
+            )
             for a in found
         ],
     )

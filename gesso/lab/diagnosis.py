@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gesso.backbones import Backbone
-from gesso.lab.bands import band_frequency, band_rings, restored_share, without_band
 from gesso.functional.random import generator_for
+from gesso.lab.bands import band_frequency, band_rings, restored_share, without_band
 from gesso.lab.readout import fit_convolution
 from gesso.lab.similarity import (
     alignment_of_kernels,

@@ -14,7 +14,7 @@ from gesso._discovery import check_code, find_code
 from gesso.backbones import Backbone, create_backbone
 from gesso.backbones._channels import for_channels
 from gesso.checkpoint.files import with_defaults
-from gesso.commands.finetune import start as starting_network
+from gesso.commands._finetune import start as starting_network
 from gesso.data.generated import GeneratedImages
 from gesso.data.origins import check_channels
 from gesso.functional.mimetic import MIMETIC

@@ -9,17 +9,22 @@ from statistics import fmean
 from typing import Any
 
 from gesso._recipes import read_recipe
-from gesso.comparison.arms import TRANSFERS
-from gesso.commands.finetune import finetune
-from gesso.commands.pretrain import pretrain
+from gesso.commands.finetune import Finetune
+from gesso.commands.pretrain import Pretrain
+from gesso.options import brought_up, options_of
 from gesso.pretext import pretext_class
 from gesso.report.comparison import comparable, file_stem, read_scores
 from gesso.report.console import warn
 from gesso.report.statistics import BASELINE, estimate, paired_gains
 
-NO_MATTER = {"seed", "devices", "num_nodes", "strategy", "accelerator", "workers", "log_every", "sample_every"}
-NO_MATTER |= {"save_every", "resume", "overwrite", "precision", "init"}  # they change no result, or are repetitions
 ALIKE = ("task", "data", "lq", "steps", "lr", "batch_size", "crop_size", "pairs", "transfer", "backbone")
+
+OWN = {
+    name: option.default
+    for name, option in options_of(Finetune).items()
+    if option.group == Finetune.title and option.role == "method" and name not in ALIKE
+}
+"""Options of fine-tuning that say how a start is taken over, and their defaults."""
 
 Line = dict[Any, tuple[float, float, float]]
 
@@ -173,22 +178,22 @@ def pretraining_of(run: Path, starts: Path) -> dict[str, Any] | None:
     recipe = next((read_recipe(place) for place in places if place.exists()), None)
     if recipe is None or "pretext" not in recipe:
         return None
-    known = inspect.signature(finetune).parameters
-    return flat(completed(recipe) | {"finetune": {name: tuned.get(name, known[name].default) for name in TRANSFERS}})
+    return flat(completed(recipe) | {"finetune": {name: tuned.get(name, default) for name, default in OWN.items()}})
 
 
 def completed(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe of pre-training with the defaults of what it leaves out, those of the pretext among them."""
     method = pretext_class(recipe["pretext"])
     own = {name: p.default for name, p in inspect.signature(method.__init__).parameters.items()}
-    known = {name: p.default for name, p in inspect.signature(pretrain).parameters.items()}
-    given = {name: value for name, value in (known | dict(recipe)).items() if value is not inspect.Parameter.empty}
+    known = {name: option.default for name, option in options_of(Pretrain).items() if not option.is_needed}
+    given = known | brought_up(Pretrain, recipe)
     own = {name: value for name, value in own.items() if value is not inspect.Parameter.empty}
     given["pretext_args"] = own | (given.get("pretext_args") or {})
     given["images"] = given.get("images") or method.images
     if given["images"] == "noise":
         given["count"] = given.get("count") or 1
-    return {name: value for name, value in given.items() if name not in NO_MATTER}
+    methods = {name for name, option in options_of(Pretrain).items() if option.role == "method"}
+    return {name: value for name, value in given.items() if name in methods}
 
 
 def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gesso._specs import Ablation
 from gesso.backbones.restormer import Stage
 from gesso.functional.checks import check_choice
 from gesso.functional.padding import pad, round_up
@@ -25,10 +26,6 @@ from gesso.functional.snr import snr_map
 MaskSign = Literal["code", "paper"]
 Mask = Literal["learned", "snr"]
 Concat = Literal["none", "vector", "map"]
-Ablation = Literal[
-    "full", "no_sve", "no_csa", "no_channel", "no_spatial", "no_position", "larger",
-    "snr_mask", "concat_1d", "concat_2d",
-]  # fmt: skip
 STRIDE = 4  # the map is this much smaller than the image
 PRIOR_HIDDEN, PRIOR_WIDTH = 256, 64  # T_m and T_c
 

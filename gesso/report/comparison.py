@@ -76,6 +76,8 @@ class Facts:
         channels: of the images that are compared; four are data in every one of their files.
         perceptual: means of what is measured beside PSNR and SSIM after the last step, by start and metric.
         input_identical: what is to be said beside the mean PSNR, of inputs that are their ground truth.
+        reference: the start that all others are compared with.
+        arms: what each start changes, in words.
     """
 
     command: str
@@ -90,6 +92,8 @@ class Facts:
     channels: int = 3
     perceptual: dict[str, dict[str, float]] = field(default_factory=dict)
     input_identical: str = ""
+    reference: str = BASELINE
+    arms: dict[str, str] = field(default_factory=dict)
 
     @property
     def input_words(self) -> str:
@@ -113,13 +117,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class EqualCompute:
-    """A start after so many steps that its pre-training and they take as long as random weights' whole run.
+    """A start after so many steps that its pre-training and they take as long as the reference's whole run.
 
     Attributes:
         label: what the start is called.
         budget: fine-tuning steps that its pre-training leaves it.
         step: the last measured step within the budget; None if there is none.
-        gain: then over random weights after their whole run.
+        gain: then over the reference after its whole run.
     """
 
     label: str
@@ -167,12 +171,12 @@ def label(start: str) -> str:
     return "-".join(title_of(word) or word for word in start.split("-"))
 
 
-def comparable(scores: Sequence[Score]) -> list[Score]:
-    """`scores` without the starts that share no complete seed with random weights, because runs failed."""
+def comparable(scores: Sequence[Score], reference: str = BASELINE) -> list[Score]:
+    """`scores` without the starts that share no complete seed with the reference, because runs failed."""
     starts = []
     for start in dict.fromkeys(score.start for score in scores):
         with contextlib.suppress(ValueError):
-            paired_gains(scores, start)
+            paired_gains(scores, start, baseline=reference)
             starts.append(start)
     return [score for score in scores if score.start in starts]
 
@@ -207,10 +211,20 @@ class Comparison:
         by_pairs = dict(sorted((fewer | {facts.pairs: scores}).items())) if fewer else {}
         return cls(folder, read_recipe(folder / "config.yaml"), facts, scores, by_pairs)
 
+    @property
+    def reference(self) -> str:
+        """The start that all others are compared with."""
+        return self.facts.reference
+
+    @property
+    def reference_words(self) -> str:
+        """What it is called in sentences."""
+        return "random weights" if self.reference == BASELINE else self.labels[self.reference]
+
     @cached_property
     def labels(self) -> dict[str, str]:
-        """What starts are called that were measured, random weights first."""
-        starts = dict.fromkeys([BASELINE, *(score.start for score in self.scores)])
+        """What starts are called that were measured, the reference first."""
+        starts = dict.fromkeys([self.reference, *(score.start for score in self.scores)])
         return {start: label(start) for start in starts}
 
     @cached_property
@@ -221,13 +235,15 @@ class Comparison:
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """What is found in PSNR for each start that has a complete seed."""
-        return judge(comparable(self.scores), self.labels)
+        return judge(comparable(self.scores, self.reference), self.labels, baseline=self.reference)
 
     @cached_property
     def ssim_gains(self) -> dict[str, Estimate]:
         """Gains in SSIM by start."""
         return {
-            verdict.gains.start: estimate(paired_gains(self.scores, verdict.gains.start, "ssim"))
+            verdict.gains.start: estimate(
+                paired_gains(self.scores, verdict.gains.start, "ssim", baseline=self.reference)
+            )
             for verdict in self.verdicts
         }
 
@@ -250,7 +266,7 @@ class Comparison:
     @cached_property
     def seconds_per_step(self) -> float:
         """Seconds of one fine-tuning step; the same network whatever the start."""
-        return self.facts.costs[BASELINE].finetuning / self.last_step
+        return self.facts.costs[self.reference].finetuning / self.last_step
 
     @cached_property
     def equal_compute(self) -> list[EqualCompute]:
@@ -259,29 +275,34 @@ class Comparison:
         for verdict in self.verdicts:
             start = verdict.gains.start
             cost = self.facts.costs[start].pretraining
-            if cost is None:
+            if not cost:
                 continue
-            budget = max(0, int(self.last_step - cost / self.seconds_per_step))
+            more = cost - (self.facts.costs[self.reference].pretraining or 0)
+            budget = min(self.last_step, max(0, int(self.last_step - more / self.seconds_per_step)))
             steps = [s.step for s in self.scores if s.start == start and 0 < s.step <= budget]
             found = self.gain_after(start, max(steps)) if steps else (None, None)
             rows.append(EqualCompute(verdict.label, budget, *found))
         return rows
 
     def gain_after(self, start: str, step: int) -> tuple[int, Estimate]:
-        """`step`, and the gain of `start` after it over random weights after their last."""
+        """`step`, and the gain of `start` after it over the reference after its last."""
         ours = [s._replace(step=self.last_step) for s in self.scores if s.start == start and s.step == step]
-        theirs = [s for s in self.scores if s.start == BASELINE and s.step == self.last_step]
-        return step, estimate(paired_gains(ours + theirs, start))
+        theirs = [s for s in self.scores if s.start == self.reference and s.step == self.last_step]
+        return step, estimate(paired_gains(ours + theirs, start, baseline=self.reference))
 
     # ------------------------------------------------------------------------------------------------------ pictures
 
     @cached_property
     def pictures(self) -> dict[str, dict[str, Path]]:
-        """Picture files by image and kind; images without random weights' picture are left out."""
+        """Picture files by image and kind; images without the reference's picture are left out."""
         folder = self.folder / "images"
         images = sorted({score.image for score in self.scores})
         found = {image: {path.stem: path for path in sorted((folder / image).glob("*.png"))} for image in images}
-        return {image: files for image, files in found.items() if {"input", "truth", BASELINE} <= files.keys()}
+        return {
+            image: files
+            for image, files in found.items()
+            if {"input", "truth", file_stem(self.reference)} <= files.keys()
+        }
 
     def read_pictures(self, image: str) -> dict[str, Tensor]:
         """Pictures of an image by kind, (3, H, W) or (4, H, W); starts go by their names, not those of their files."""
@@ -307,7 +328,7 @@ class Comparison:
 
     def roles(self, verdict: Verdict) -> list[tuple[str, Role]]:
         """The images that gain most, median and least from a start, among those that have its picture."""
-        gains, start, random = verdict.gains, verdict.gains.start, self.image_means(BASELINE)
+        gains, start, random = verdict.gains, verdict.gains.start, self.image_means(self.reference)
         by_image = dict(zip(gains.images, gains.table.mean(0).tolist(), strict=True))
         images = [image for image in by_image if file_stem(start) in self.pictures.get(image, {})]
         images.sort(key=lambda image: -by_image[image])
@@ -315,7 +336,8 @@ class Comparison:
         found: dict[str, Role] = {}
         for title, place in places.items():
             image = images[place]
-            note = f"random {random[image]:.2f} dB, {verdict.label} {by_image[image]:+z.2f} dB (means over seeds)"
+            theirs, gain = f"{self.labels[self.reference]} {random[image]:.2f} dB", f"{by_image[image]:+z.2f} dB"
+            note = f"{theirs}, {verdict.label} {gain} (means over seeds)"
             found.setdefault(image, Role(start, title, note, len(found)))
         return list(found.items())
 
@@ -325,17 +347,19 @@ class Comparison:
     def figures(self) -> dict[str, str]:
         """Every chart as SVG by name."""
         drawn = {
-            "intervals": figures.intervals(self.verdicts),
+            "intervals": figures.intervals(self.verdicts, self.reference_words),
             "learning-curves": figures.learning_curves(self.scores, self.labels),
-            "gain-curves": figures.gain_curves(comparable(self.scores), self.labels),
+            "gain-curves": figures.gain_curves(comparable(self.scores, self.reference), self.labels),
         }
         if self.by_pairs:
-            complete = {count: comparable(scores) for count, scores in self.by_pairs.items()}
+            complete = {count: comparable(scores, self.reference) for count, scores in self.by_pairs.items()}
             drawn["pairs"] = figures.pairs_curves(complete, self.labels)
-        random = self.image_means(BASELINE)
+        random = self.image_means(self.reference)
         for i, verdict in enumerate(self.verdicts):
             name = f"images-{file_stem(verdict.gains.start)}"
-            drawn[name] = figures.scatter(verdict.gains, random, figures.tone(i), verdict.label)
+            drawn[name] = figures.scatter(
+                verdict.gains, random, figures.tone(i), verdict.label, self.labels[self.reference]
+            )
         if self.viewers:
             rows = [self.read_pictures(image) for image in list(self.pictures)[:MOST_SPECTRA]]
             drawn["spectra"], drawn["error-by-frequency"] = figures.spectra(rows, self.labels)
@@ -358,11 +382,16 @@ class Comparison:
 
     @cached_property
     def table(self) -> list[list[str]]:
-        """Header and one row for random weights and each start."""
+        """Header and one row for each start."""
         header = ["start", "PSNR (dB)", "SSIM", "gain (dB), 95 % interval", "SSIM gain", "p", "p (sign flips)"]
         rows = [
             header,
-            [label(BASELINE), self.cell(BASELINE), f"{self.mean(BASELINE, 'ssim'):.4f}", *"––––"],
+            [
+                self.labels[self.reference],
+                self.cell(self.reference),
+                f"{self.mean(self.reference, 'ssim'):.4f}",
+                *"––––",
+            ],
         ]
         for verdict in self.verdicts:
             start, found = verdict.gains.start, verdict.estimate
@@ -392,11 +421,11 @@ class Comparison:
 
     @cached_property
     def cost_table(self) -> list[list[str]]:
-        """Header and one row for random weights and each start: what they took."""
+        """Header and one row for each start: what they took."""
         rows = [["start", "pre-training", "one fine-tuning run", "both"]]
         for start, name in self.labels.items():
             cost = self.facts.costs[start]
-            before = 0.0 if start == BASELINE else cost.pretraining
+            before = cost.pretraining
             total = "–" if before is None else duration(before + cost.finetuning)
             rows.append([name, "elsewhere" if before is None else duration(before), duration(cost.finetuning), total])
         return rows
@@ -489,12 +518,14 @@ def write_report(folder: Path) -> Path:
 
     Raises:
         FileNotFoundError: if there is no comparison in the folder.
-        ValueError: if there is nothing to compare, because every run of random weights or of all starts failed.
+        ValueError: if there is nothing to compare, because every run of the reference or of all starts failed.
     """
     comparison = Comparison.read(folder)
     if not comparison.verdicts:
         why = "; ".join(f"{label(start)}: {reason}" for start, reason in comparison.facts.failures.items())
-        raise ValueError(f"{folder}: nothing to compare, no start has a seed in common with random weights. {why}")
+        raise ValueError(
+            f"{folder}: nothing to compare, no start has a seed in common with {comparison.reference_words}. {why}"
+        )
     texts: Mapping[str, str] = {
         "comparison.md": markdown(comparison),
         "comparison.html": page(comparison),

@@ -53,7 +53,7 @@ class Series:
 
     Attributes:
         label: what the legend calls it.
-        tone: its colour: 0 for random weights, 1 and on for starts, "input" or "truth".
+        tone: its colour: 0 for the reference, 1 and on for other starts, "input" or "truth".
         x: positions.
         y: values, as many.
         low: lower edge of a band around `y`; none: no band.
@@ -78,7 +78,7 @@ def tone(number: int) -> int:
 
 
 def style_of(order: int) -> dict[str, Any]:
-    """Colour and dashes of random weights (0), which are dashed, and of starts 1, 2, ...; dashed beyond `TONES`."""
+    """Colour and dashes of the reference (0), dashed, and of other starts 1, 2, ...; dashed beyond `TONES`."""
     return {"tone": order and tone(order - 1), "dashed": order == 0 or order > TONES}
 
 
@@ -256,7 +256,7 @@ def number(value: float) -> str:
 # ------------------------------------------------------------------------------------------------- what is compared
 
 
-def intervals(verdicts: Sequence[Verdict]) -> str:
+def intervals(verdicts: Sequence[Verdict], reference: str = "random weights") -> str:
     """Mean gains with their intervals, one line for each start, zero marked."""
     row, left = 30, 130
     ends = np.array([0.0, *(x for v in verdicts for x in (v.estimate.low, v.estimate.high))])
@@ -279,13 +279,14 @@ def intervals(verdicts: Sequence[Verdict]) -> str:
         parts.append(f'<g class="tone-{tone(i)}">{line}{dot}<title>{escape(str(verdict))}</title></g>')
     middle = (left + WIDTH - RIGHT) / 2
     parts.append(
-        f'<text x="{middle}" y="{bottom + 38}" text-anchor="middle">gain over random weights (dB), 95 % interval</text>'
+        f'<text x="{middle}" y="{bottom + 38}" text-anchor="middle">gain over {escape(reference)} (dB), '
+        "95 % interval</text>"
     )
     return svg("Mean gain of each start with its 95 % interval", parts, height=bottom + 46)
 
 
 def learning_curves(scores: Sequence[Score], labels: Mapping[str, str]) -> str:
-    """PSNR over the steps, mean of all images, for random weights and each start; bands reach from seed to seed."""
+    """PSNR over the steps, mean of all images, for each start; bands reach from seed to seed."""
     series = []
     for i, start in enumerate(labels):
         table: dict[int, dict[int, list[float]]] = {}
@@ -302,11 +303,11 @@ def learning_curves(scores: Sequence[Score], labels: Mapping[str, str]) -> str:
 
 
 def gain_curves(scores: Sequence[Score], labels: Mapping[str, str]) -> str:
-    """Gain over random weights over the steps for each start, with 95 % intervals, each step by itself."""
-    series = []
-    for i, start in enumerate((start for start in labels if start != BASELINE), 1):
-        steps = sorted({s.step for s in scores if s.start == start} & {s.step for s in scores if s.start == BASELINE})
-        found = [estimate(paired_gains(scores, start, step=step)) for step in steps]
+    """Gain over the first start over the steps for each other, with 95 % intervals, each step on its own."""
+    series, (reference, *others) = [], labels
+    for i, start in enumerate(others, 1):
+        steps = sorted({s.step for s in scores if s.start == start} & {s.step for s in scores if s.start == reference})
+        found = [estimate(paired_gains(scores, start, step=step, baseline=reference)) for step in steps]
         if found:
             means, lows, highs = zip(*((each.mean, each.low, each.high) for each in found), strict=True)
             series.append(Series(labels[start], x=steps, y=means, low=lows, high=highs, **style_of(i)))
@@ -314,12 +315,12 @@ def gain_curves(scores: Sequence[Score], labels: Mapping[str, str]) -> str:
 
 
 def pairs_curves(by_pairs: Mapping[int, Sequence[Score]], labels: Mapping[str, str]) -> str:
-    """Gain over random weights over the number of training pairs for each start, with 95 % intervals."""
+    """Gain over the first start over the number of training pairs for each other, with 95 % intervals."""
     counts = sorted(by_pairs)
-    series = []
-    for i, start in enumerate((start for start in labels if start != BASELINE), 1):
+    series, (reference, *others) = [], labels
+    for i, start in enumerate(others, 1):
         measured = [n for n in counts if any(score.start == start for score in by_pairs[n])]
-        found = [estimate(paired_gains(by_pairs[n], start)) for n in measured]
+        found = [estimate(paired_gains(by_pairs[n], start, baseline=reference)) for n in measured]
         if found:
             means, lows, highs = zip(*((each.mean, each.low, each.high) for each in found), strict=True)
             series.append(Series(labels[start], x=np.log(measured), y=means, low=lows, high=highs, **style_of(i)))
@@ -329,14 +330,15 @@ def pairs_curves(by_pairs: Mapping[int, Sequence[Score]], labels: Mapping[str, s
     )
 
 
-def scatter(gains: Gains, random: Mapping[str, float], tone: int | str, label: str) -> str:
-    """Each test image as a point: PSNR from random weights against PSNR from a start, means over seeds."""
+def scatter(gains: Gains, theirs: Mapping[str, float], tone: int | str, label: str, reference: str = BASELINE) -> str:
+    """Each test image as a point: PSNR from the reference against PSNR from a start, means over seeds."""
     means = gains.table.mean(0)
-    x = np.array([random[image] for image in gains.images])
+    x = np.array([theirs[image] for image in gains.images])
     titles = [f"{image}: {a:.2f} dB, {label} {g:+.2f} dB" for image, a, g in zip(gains.images, x, means, strict=True)]
     points = Series(label, tone, x, x + means, titles=titles)
-    title = f"PSNR of each image from random weights and from {label}"
-    return chart(title, [points], "random (dB)", f"{label} (dB)", reference="diagonal")
+    words = "random weights" if reference == BASELINE else reference
+    title = f"PSNR of each image from {words} and from {label}"
+    return chart(title, [points], f"{reference} (dB)", f"{label} (dB)", reference="diagonal")
 
 
 # ---------------------------------------------------------------------------------------------------------- spectra
@@ -359,7 +361,7 @@ def spectra(pictures: Sequence[Mapping[str, Tensor]], labels: Mapping[str, str])
     Args:
         pictures: for each image the pictures (C, H, W) by "input", "truth" and start; all of one size but the input of
             super-resolution, which is then left out.
-        labels: what starts are called, random weights first.
+        labels: what starts are called, the reference first.
     """
     of_kind: dict[str, list[Floats]] = {}
     of_error: dict[str, list[Floats]] = {}
@@ -378,13 +380,14 @@ def spectra(pictures: Sequence[Mapping[str, Tensor]], labels: Mapping[str, str])
         for kind in ("input", *labels, "truth")
         if kind in decibels
     ]
+    reference, *others = labels
     less = [
-        Series(names[start], x=frequencies(), y=errors[BASELINE] - errors[start], **styles[start])
-        for start in labels
-        if start != BASELINE and start in errors
+        Series(names[start], x=frequencies(), y=errors[reference] - errors[start], **styles[start])
+        for start in others
+        if start in errors
     ]
     across = "frequency (cycles per pixel)"
     return (
         chart("Power spectra of input, outputs and truth", power, across, "power (dB)"),
-        chart("Error removed by frequency", less, across, "less error than random (dB)", reference="zero"),
+        chart("Error removed by frequency", less, across, f"less error than {names[reference]} (dB)", reference="zero"),
     )

@@ -37,12 +37,12 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Gains:
-    """Per-image gains of a start over random weights, paired by seed and image.
+    """Per-image gains of a start over the one that it is compared with, paired by seed and image.
 
     Attributes:
         start: whose gains these are.
         metric: "psnr" or "ssim".
-        table: start minus random, (seeds, images), dB for "psnr".
+        table: start minus the other, (seeds, images), dB for "psnr".
         seeds: the row names.
         images: the column names.
         folds: the fold that tests each image, (images,); all 0 where one test set serves every run.
@@ -144,14 +144,20 @@ class Verdict:
         return f"{self.label}: {self.finding}: {self.conclusion}"
 
 
-def judge(scores: Sequence[Score], labels: dict[str, str] | None = None, metric: Metric = "psnr") -> list[Verdict]:
-    """A verdict for every start in `scores`, in their order, measured at the last step.
+def judge(
+    scores: Sequence[Score],
+    labels: dict[str, str] | None = None,
+    metric: Metric = "psnr",
+    *,
+    baseline: str = BASELINE,
+) -> list[Verdict]:
+    """A verdict for every start in `scores` but the one that they are compared with, in their order, at the last step.
 
     Raises:
         ValueError: if there is nothing to compare, see `paired_gains`.
     """
-    starts = [start for start in dict.fromkeys(score.start for score in scores) if start != BASELINE]
-    gains = [paired_gains(scores, start, metric) for start in starts]
+    starts = [start for start in dict.fromkeys(score.start for score in scores) if start != baseline]
+    gains = [paired_gains(scores, start, metric, baseline=baseline) for start in starts]
     estimates = [estimate(each) for each in gains]
     corrected = holm([each.p for each in estimates])
     return [

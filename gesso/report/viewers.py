@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gesso.functional.color import as_rgb
-from gesso.report.statistics import BASELINE
 
 MOST_CHARACTERS = 3_600_000  # of all pictures together, so that a page stays under 5 MB
 SIZES = [(1200, 90), (1024, 84), (800, 80), (640, 76), (512, 72), (400, 66), (300, 60), (200, 50)]  # side, quality
@@ -61,7 +60,7 @@ class Viewer:
         image: its name.
         width: of the pictures in the page, in pixels.
         height: likewise.
-        layers: what can be shown; at first random weights on the left, the start that is looked at on the right.
+        layers: what can be shown; at first the reference on the left, the start that is looked at on the right.
         roles: for which starts the image is shown.
     """
 
@@ -84,8 +83,8 @@ def make_viewers(subjects: Sequence[Subject], labels: Mapping[str, str]) -> list
     """Viewers of all subjects in the best quality in which they fit a page together.
 
     Args:
-        subjects: their pictures are "input", "truth", "random" and starts; all of one size within a subject.
-        labels: what starts are called, random weights first.
+        subjects: their pictures are "input", "truth" and starts; all of one size within a subject.
+        labels: what starts are called, the reference first.
     """
     pictures = [with_maps(subject, labels) for subject in subjects]
     viewers: list[Viewer] = []
@@ -104,21 +103,22 @@ def make_viewers(subjects: Sequence[Subject], labels: Mapping[str, str]) -> list
 
 
 def with_maps(subject: Subject, labels: Mapping[str, str]) -> dict[str, tuple[str, Tensor]]:
-    """Pictures by key, with their labels, in the order of the choice, and maps of the errors of random weights and of
+    """Pictures by key, with their labels, in the order of the choice, and maps of the errors of the reference and of
     the starts for which the image is shown.
     """
     pictures, truth = subject.pictures, subject.pictures["truth"]
     starts = {start: label for start, label in labels.items() if start in pictures}
-    shown = {start: starts[start] for start in (BASELINE, *(role.start for role in subject.roles)) if start in starts}
+    reference = next(iter(labels))
+    shown = {start: starts[start] for start in (reference, *(role.start for role in subject.roles)) if start in starts}
     layers = {"input": ("input", pictures["input"])}
     layers |= {start: (label, pictures[start]) for start, label in starts.items()}
     layers["truth"] = ("ground truth", truth)
     for start, label in shown.items():
         layers[f"error of {start}"] = (f"error of {label}", error_map(pictures[start], truth))
     for start, label in shown.items():
-        if start != BASELINE and BASELINE in pictures:
-            key, name = f"{start} against {BASELINE}", f"{label} closer (blue), farther (orange)"
-            layers[key] = (name, gain_map(pictures[start], pictures[BASELINE], truth))
+        if start != reference and reference in pictures:
+            key, name = f"{start} against {reference}", f"{label} closer (blue), farther (orange)"
+            layers[key] = (name, gain_map(pictures[start], pictures[reference], truth))
     return layers
 
 

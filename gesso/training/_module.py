@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any, cast
 
@@ -15,10 +16,11 @@ from gesso.backbones._blocks import part_of_batch
 from gesso.functional.memory import is_out_of_memory
 from gesso.functional.processes import all_gather, mean_over_processes, rank_info
 from gesso.functional.random import BatchGenerator, ImageGenerators, generator_for, seed_for
+from gesso.options.run import TrainingRun
 from gesso.report.console import warn
 from gesso.restorer import computes_in_bf16
 from gesso.training.sampling import StepSampler
-from gesso.training.schedules import Schedule
+from gesso.training.schedules import schedule
 
 MAX_SKIPPED_IN_A_ROW = 10
 
@@ -54,31 +56,24 @@ class TrainingModule(LightningModule):
         self.skipped_in_a_row = 0
         self.running: dict[str, Tensor] = {}  # losses summed since the last log line,
         self.summed = 0  # over so many batches
+        self.val_every = 0  # steps between two measurements; 0: only at the end
         self.val_images = 0  # of each set that is measured, how many are written
         self.note = ""  # what stands behind the progress bar
         self.reached = ""  # what was last measured
         self.facts: dict[str, Any] = {}  # what the file's header will say of this run
         self.images: dict[str, list[str]] = {}  # names of those that are read from files, by what they are for
 
-    def plan(
-        self,
-        *,
-        sampler: StepSampler,
-        optimizer: Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer],
-        decay_norm_bias: bool,
-        schedule: Schedule,
-        clip_norm: float | None,
-        accumulate: int,
-        ema_decay: float | None,
-        log_every: int,
-        seed: int,
-    ) -> None:
+    def plan(self, run: TrainingRun, sampler: StepSampler) -> None:
         """Sets how to optimise; `gesso.training.run.fit` calls it, so no module repeats these options."""
-        self.make_optimizer, self.schedule, self.clip_norm = optimizer, schedule, clip_norm
-        self.decay_norm_bias = decay_norm_bias
-        self.sampler, self.accumulate, self.log_every, self.seed = sampler, accumulate, log_every, seed
-        if ema_decay:
-            self.average = AveragedModel(self.backbone, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[run.optimizer]
+        self.make_optimizer = partial(kind, lr=run.lr, betas=run.betas, weight_decay=run.weight_decay, fused=True)
+        shape = {"warmup_steps": run.warmup_steps, "min_lr": run.min_lr}
+        shape |= {"milestones": run.milestones, "gamma": run.gamma}
+        self.schedule = schedule(run.schedule, run.lr, steps=run.steps, **shape)
+        self.decay_norm_bias, self.clip_norm, self.accumulate = run.decay_norm_bias, run.clip_norm, run.accumulate
+        self.sampler, self.log_every, self.seed = sampler, run.log_every, run.seed
+        if run.ema_decay:
+            self.average = AveragedModel(self.backbone, multi_avg_fn=get_ema_multi_avg_fn(run.ema_decay))
             self.average.requires_grad_(False)
 
     def losses(self, batch: Batch, generator: BatchGenerator) -> dict[str, Tensor]:

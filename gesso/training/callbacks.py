@@ -85,7 +85,7 @@ class SaveCheckpoint(Callback):
         sound = pl_module.is_whole and not pl_module.skipped_in_a_row and trainer.training
         if news and sound and isinstance(exception, Exception) and trainer.world_size == 1:
             self.save(trainer, pl_module)
-            say(f"state of step {pl_module.step} saved; --resume goes on from here")
+            say(f"state of step {pl_module.step} saved; use --resume to continue")
 
     def list_skipped(self, module: TrainingModule) -> None:
         """Writes `skipped.csv`: in how many skipped steps each sample took part."""

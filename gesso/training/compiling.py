@@ -3,14 +3,13 @@
 import importlib.util
 import os
 import shutil
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gesso._specs import CompileMode as Mode
 from gesso.backbones import Backbone
-
-Mode = Literal["default", "reduce-overhead"]
 
 
 class CompiledFeatures:

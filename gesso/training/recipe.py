@@ -1,7 +1,6 @@
 """What a run is told to do, as `config.yaml` in its folder keeps it."""
 
-import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,32 +10,37 @@ import yaml
 from gesso._recipes import read_recipe
 from gesso.checkpoint.files import plain
 from gesso.data.io import atomic_path
-
-NOT_KEPT = ("out", "resume", "overwrite")  # where a run is written, and whether it goes on there
+from gesso.options import Command, brought_up, options_of, plain_options
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A command and its options.
+    """A command as a file keeps it, without the folder that it writes into.
 
     Attributes:
-        verb: the command.
+        command: the kind of command.
         options: in the types that YAML has, without those that are None by default.
         defaults: of the options that have one.
     """
 
-    verb: str
+    command: type[Command[Any]]
     options: dict[str, Any]
     defaults: dict[str, Any]
 
     @classmethod
-    def of(cls, command: Callable[..., Any], options: Mapping[str, Any]) -> Self:
-        """The recipe of a call of `command`."""
-        parameters = parameters_of(command)
-        defaults = {p.name: plain(p.default) for p in parameters if p.default not in (p.empty, None)}
-        told = {name: plain(value) for name, value in options.items() if name not in NOT_KEPT}
+    def of(cls, command: Command[Any]) -> Self:
+        """The recipe of a command."""
+        kept = {name: one for name, one in options_of(type(command)).items() if one.role != "folder"}
+        defaults = {name: plain(one.default) for name, one in kept.items() if not one.is_needed}
+        defaults = {name: value for name, value in defaults.items() if value is not None}
+        told = {name: plain(value) for name, value in plain_options(command).items() if name in kept}
         told = {name: value for name, value in told.items() if value is not None or name in defaults}
-        return cls(command.__name__, told, defaults)
+        return cls(type(command), told, defaults)
+
+    @property
+    def verb(self) -> str:
+        """The word for the command."""
+        return self.command.verb()
 
     @property
     def given(self) -> dict[str, Any]:
@@ -57,7 +61,7 @@ class Recipe:
         text = config.read_text(encoding="utf-8", errors="replace")
         if not text.startswith(self.first_line):
             raise ValueError(f"{config.parent} holds a run of another kind; choose another folder")
-        return read_recipe(config)
+        return brought_up(self.command, read_recipe(config))
 
     def differences(self, before: Mapping[str, Any], allowed: Collection[str] = ()) -> str:
         """What differs from the options of an earlier run, in words, but for what is allowed to; "" if nothing does.
@@ -74,15 +78,6 @@ class Recipe:
     def write(self, path: Path) -> None:
         """Writes it as YAML that `--config` takes."""
         write(path, self.first_line, self.options)
-
-
-def parameters_of(command: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters of a command, those that every run has included where it passes them on."""
-    from gesso.training.run import fit
-
-    own = inspect.signature(command).parameters
-    passed_on = any(p.kind is p.VAR_KEYWORD for p in own.values())
-    return [*({**inspect.signature(fit).parameters, **own} if passed_on else own).values()]
 
 
 def write(path: Path, first_line: str, options: Mapping[str, Any]) -> None:

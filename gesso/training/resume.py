@@ -8,22 +8,10 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from gesso.data.origins import files_of
+from gesso.options import Command, options_of
 from gesso.report.console import warn
 from gesso.training.recipe import Recipe
 
-MAY_CHANGE = {
-    "devices",
-    "num_nodes",
-    "strategy",
-    "accelerator",
-    "workers",
-    "compile",
-    "save_every",
-    "snapshot_every",
-    "skip_damaged",
-    "val_images",
-}
-MAY_CHANGE |= {"tile"}  # of what is measured; the weights do not depend on it
 SHOWN = 5  # names of images that a message lists
 
 
@@ -41,7 +29,7 @@ def check_same_recipe(recipe: Recipe, config: Path, *, longer: bool) -> None:
     before = recipe.earlier(config)
     steps = before.get("steps", recipe.defaults.get("steps", 0))
     more = recipe.options["steps"] > steps
-    allowed = MAY_CHANGE | ({"steps"} if longer and more else set())
+    allowed = may_change(recipe.command) | ({"steps"} if longer and more else set())
     if not (rows := recipe.differences(before, allowed)):
         return
     advice = "use the same, or another --out"
@@ -49,6 +37,11 @@ def check_same_recipe(recipe: Recipe, config: Path, *, longer: bool) -> None:
         why = "the schedule and the stages are laid out over all steps" if more else f"it has {steps} already"
         advice = f"{why}; {advice_to_go_on(config.parent, recipe.verb)}"
     raise ValueError(f"--resume: the recipe differs from {config} ({rows}); {advice}")
+
+
+def may_change(command: type[Command[Any]]) -> set[str]:
+    """The options of a command that change no step of a run, so that it may be resumed with others."""
+    return {name for name, option in options_of(command).items() if option.role in ("machine", "folder")}
 
 
 def advice_to_go_on(out: Path, verb: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch.utils.data import Sampler
 
-from gesso._options import check_range, check_values, declared, shown
+from gesso._values import Pixels, PositiveInt, Share, check_range, check_values, declared, shown
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Stage:
         batch_size: images in one batch, over all devices.
     """
 
-    share: float
-    crop_size: int
-    batch_size: int
+    share: Share
+    crop_size: Pixels
+    batch_size: PositiveInt
 
 
 def parse_stages(stages: Sequence[Mapping[str, Any]]) -> list[Stage]:
@@ -36,7 +36,7 @@ def parse_stages(stages: Sequence[Mapping[str, Any]]) -> list[Stage]:
             raise ValueError(f"stages: expected {', '.join(sorted(kinds))} in every stage, got {shown(dict(stage))}")
         check_values(kinds, stage, f"stages: stage {number}")
         for name, value in stage.items():
-            check_range(name, value, f"stages: stage {number}")
+            check_range(kinds[name], name, value, f"stages: stage {number}")
     plan = [Stage(**stage) for stage in stages]
     if abs(sum(s.share for s in plan) - 1) > 1e-3:
         raise ValueError(f"stages: the shares must add up to 1, they add up to {sum(s.share for s in plan):g}")

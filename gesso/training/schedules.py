@@ -7,12 +7,10 @@ import bisect
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from gesso._discovery import load_object
-from gesso._specs import ScheduleSpec
-
-ScheduleName = Literal["constant", "cosine", "two_phase", "step"]
+from gesso._specs import ScheduleName, ScheduleSpec
 
 Schedule = Callable[[int], float]
 

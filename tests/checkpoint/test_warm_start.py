@@ -6,7 +6,7 @@ import torch
 import gesso
 from gesso.backbones import create_backbone
 from gesso.checkpoint import shrink_and_perturb
-from gesso.commands.finetune import start
+from gesso.commands._finetune import start
 
 
 def nafnet(seed):

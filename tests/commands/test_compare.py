@@ -19,12 +19,13 @@ from torch import nn
 import gesso
 from gesso import _discovery, cli
 from gesso.backbones import create_backbone
+from gesso.commands._compare import listed
+from gesso.commands._finetune import start as starting_network
+from gesso.commands.compare import compare
 from gesso.comparison import jobs as _jobs
-from gesso.comparison.splits import check_counts, drawn, link, open_folds
-from gesso.comparison.jobs import Job, run_jobs
 from gesso.comparison.arms import find_start, find_starts, read_recipe, split_name
-from gesso.commands.compare import compare, listed
-from gesso.commands.finetune import start as starting_network
+from gesso.comparison.jobs import Job, run_jobs
+from gesso.comparison.splits import check_counts, drawn, link, open_folds
 from gesso.data.layouts import Pair, find_pairs
 from gesso.functional.processes import local_processes
 from gesso.functional.random import generator_for
@@ -448,7 +449,7 @@ def test_three_photos_are_too_few(tmp_path):
 
 
 def test_the_folder_of_another_comparison_is_refused(done, data, starts):
-    with pytest.raises(ValueError, match=r"holds another run .*lr: was 0\.001, is 0\.5"):
+    with pytest.raises(ValueError, match=r"contains another run .*lr: was 0\.001, is 0\.5"):
         compare(out=done[0], data=data, starts=starts, seeds="0,1", **TINY | {"lr": 0.5})
 
 

@@ -13,6 +13,7 @@ import gesso
 from gesso import _discovery, cli
 from gesso.backbones import create_backbone
 from gesso.data.generated import WholeGenerated
+from gesso.options import options_of as options_of_command
 from gesso.sources.leaves import leaves
 
 SIDE = 48  # of the pictures; 2, 3 and 4 divide it
@@ -163,7 +164,7 @@ def tiny_options(name: str) -> dict[str, object]:
 @functools.cache
 def options_of(verb: str) -> set[str]:
     """The options that a verb takes."""
-    return {action.dest for action in cli.parser_for(verb, cli.command(verb))._actions}
+    return set(options_of_command(cli.command(verb)))
 
 
 def overrides(verb: str, recipe: dict[str, object], out: Path) -> dict[str, object]:

@@ -10,7 +10,6 @@ from gesso.commands.degrade import degrade
 from gesso.commands.evaluate import evaluate
 from gesso.commands.finetune import finetune
 from gesso.commands.pretrain import pretrain
-from gesso.commands.probe import probe
 from gesso.data.datasets import ImageDataset
 from gesso.data.decoded import Decoded
 from gesso.data.io import ImageError, read_array
@@ -19,6 +18,7 @@ from gesso.data.mapped import Mapped
 from gesso.data.mixes import open_parts
 from gesso.data.origins import WithWhite, declared, read_pixels
 from gesso.data.training_data import as_stored, open_images
+from gesso.lab.probe import probe
 from tests.data._kinds import kinds
 
 BITS = (10, 12, 14)

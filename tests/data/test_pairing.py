@@ -2,8 +2,8 @@
 
 import pytest
 
-from gesso.comparison.splits import open_folds
 from gesso.commands._test_sets import open_test_sets
+from gesso.comparison.splits import open_folds
 from gesso.data.doubts import PhotosWarning
 from gesso.data.layouts import LooksLikePairsError, find_pairs, find_splits
 from gesso.data.pairing import pair_folders, read_list

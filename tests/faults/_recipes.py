@@ -25,10 +25,9 @@ def corpus() -> dict[tuple[str, str], bytes]:
 
 
 @functools.cache
-def verb(name: str) -> tuple[Any, Any]:
+def verb(name: str) -> Any:
     """A command and its parser."""
-    function = cli.command(name)
-    return function, cli.parser_for(name, function)
+    return cli.command(name)
 
 
 def damaged(data: bytes, others: list[bytes], rng: np.random.Generator) -> bytes:
@@ -51,7 +50,7 @@ def case(number: int, seed: int, folder: Path) -> str:
     path = folder / "recipe.yaml"
     path.write_bytes(data)
     try:
-        options = cli.read_options(name, *verb(name), ["--config", str(path), *REQUIRED.get(name, [])])
+        options = cli.read_options(verb(name), ["--config", str(path), *REQUIRED.get(name, [])])
         if isinstance(options.get("stages"), list):
             parse_stages(options["stages"])
         if options.get("degradation") is not None:

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from gesso.commands._origins import beginning, open_origin
+from gesso.commands._starts import find_starts
 from torch import nn
 
 import gesso
 from gesso.backbones._base import attention_weights, is_depthwise
-from gesso.commands._origins import beginning, open_origin
-from gesso.commands._starts import find_starts
 from gesso.functional.mimetic import VALUE_OUTPUT, kernel_covariance
 
 WITH_ATTENTION = ["restormer_tiny", "swinir_tiny", "uformer_tiny", "promptir_tiny", "ipt_tiny", "snr_net_tiny"]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gesso.lab.bands import band_frequency, band_rings, restored_share, without_band
 from gesso.functional.random import generator_for
+from gesso.lab.bands import band_frequency, band_rings, restored_share, without_band
 
 
 def image(height=24, width=32):

@@ -9,7 +9,7 @@ import torch
 
 import gesso
 from gesso import cli
-from gesso.commands.probe import clean_images, from_folders, neighbour_accuracies, squared_distances
+from gesso.lab._probe import clean_images, from_folders, neighbour_accuracies, squared_distances
 
 SMALL = {
     "backbone": "nafnet_tiny",

@@ -41,7 +41,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits_and_can_be_finetuned(name
     path = gesso.pretrain(out=tmp_path / "run", **recipe)
     resumed = gesso.pretrain(out=tmp_path / "killed", resume=True, **recipe)
     before, after = load_file(path), load_file(resumed)
-    assert "going on at step 2 of 3" in capsys.readouterr().out
+    assert "resuming at step 2 of 3" in capsys.readouterr().out
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
 

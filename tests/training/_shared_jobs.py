@@ -60,7 +60,7 @@ def refine_by_images(data: Path, out: Path, **more: Any) -> None:
             file.write(f"{image.name}\n")
         return read(image)
 
-    with mock.patch("gesso.commands.refine.read_image", noted):
+    with mock.patch("gesso.commands._refine.read_image", noted):
         refine_shortly(data, out, prior_view="image", **more)
 
 

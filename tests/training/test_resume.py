@@ -26,7 +26,8 @@ from tests._processes import wait_for_child
 NETWORK = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
 SMALL = {"backbone": "nafnet_tiny", "backbone_args": NETWORK}
 RUN = {"steps": 4, "crop_size": 16, "batch_size": 2, "precision": "float32", "accelerator": "cpu"}
-EVERY = {"val_every": 2, "val_images": 1, "save_every": 1, "sample_every": 2, "log_every": 3}
+EVERY = {"save_every": 1, "sample_every": 2, "log_every": 3}
+MEASURED = EVERY | {"val_every": 2, "val_images": 1}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,18 +53,17 @@ def data(tmp_path_factory):
 
 
 def finetune(out: Path, data: Path, **more: Any) -> None:
-    options = {"task": "derain", "data": data, "holdout": 2, **SMALL, **RUN, **EVERY, **more}
+    options = {"task": "derain", "data": data, "holdout": 2, **SMALL, **RUN, **MEASURED, **more}
     gesso.finetune(out=out, **options)
 
 
 def refine_shortly(out: Path, data: Path, **more: Any) -> None:
-    options = {"task": "derain", "data": data, "holdout": 2, "loss": "l1", **RUN, **EVERY, **more}
+    options = {"task": "derain", "data": data, "holdout": 2, "loss": "l1", **RUN, **MEASURED, **more}
     refine(out=out, checkpoint=data / "net.safetensors", prior="none", **options)
 
 
 def pretrain(out: Path, data: Path, **more: Any) -> None:
     options = {"pretext": "ifp", "images": str(data / "target"), **SMALL, **RUN, **EVERY, **more}
-    options.pop("val_every")
     gesso.pretrain(out=out, **options)
 
 

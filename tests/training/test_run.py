@@ -109,7 +109,7 @@ def test_ctrl_c_saves_the_state_and_exits_with_130(tmp_path, start):
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=HANGS)
     assert process.returncode == cli.INTERRUPTED
-    assert b"--resume goes on from here" in said
+    assert b"use --resume to continue" in said
     assert checkpoint.read_header(tmp_path / "run/backbone.safetensors")["step"] > 0
 
 
@@ -138,7 +138,7 @@ def test_a_stopped_run_goes_on_where_it_stood(tmp_path, pairs, number, step, mon
 
 def test_a_finished_run_is_neither_overwritten_nor_resumed_with_another_recipe(tmp_path):
     pretrain(tmp_path / "run", steps=2)
-    with pytest.raises(ValueError, match="holds a run already"):
+    with pytest.raises(ValueError, match="already contains a run"):
         pretrain(tmp_path / "run", steps=2)
     with pytest.raises(ValueError, match=r"lr: was 0.0002, is 0.1"):
         pretrain(tmp_path / "run", steps=2, lr=0.1, resume=True)
@@ -218,18 +218,18 @@ def test_features_may_learn_more_slowly_than_the_head(tmp_path, pairs):
     assert after["output.weight"].abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("decay_vectors", [True, False])
-def test_biases_and_norms_decay_unless_they_are_spared(tmp_path, pairs, decay_vectors):
+@pytest.mark.parametrize("decay_norm_bias", [True, False])
+def test_biases_and_norms_decay_unless_they_are_spared(tmp_path, pairs, decay_norm_bias):
     primed = pretrain(tmp_path / "primed", steps=1, lr=1e-9)
     options = {
         "optimizer": "adamw",
         "lr": 1e-3,
         "weight_decay": 500.0,
-        "decay_vectors": decay_vectors,
+        "decay_norm_bias": decay_norm_bias,
     }  # halves weights
     before, after = load_file(primed), load_file(pretrain(tmp_path / "run", steps=1, init=primed, **options))
     for key in before.keys() - {"output.weight"}:
-        expected = before[key] / 2 if decay_vectors or before[key].ndim > 1 else before[key]
+        expected = before[key] / 2 if decay_norm_bias or before[key].ndim > 1 else before[key]
         assert torch.allclose(after[key], expected, atol=1.1e-3), key
 
 
@@ -372,7 +372,7 @@ def test_options_that_came_later_do_not_keep_a_run_from_going_on(tmp_path, pairs
     words += ["--crop_size", "16", "--batch_size", "2", "--steps", "2", "--precision", "float32"]
     assert cli.main(words) == 0
     config = tmp_path / "run/config.yaml"
-    later = ("gamma", "milestones", "decay_vectors", "snapshot_every", "warmup_steps", "shrink")
+    later = ("gamma", "milestones", "decay_norm_bias", "snapshot_every", "warmup_steps", "shrink")
     first_line, rest = config.read_text().split("\n", 1)
     kept = {name: value for name, value in yaml.safe_load(rest).items() if name not in later}
     config.write_text(f"{first_line}\n{yaml.safe_dump(kept)}")

@@ -109,7 +109,7 @@ def test_a_dead_worker_ends_the_run_which_goes_on_from_where_it_stood(tmp_path, 
         finetune(tmp_path / "run", data, workers=1, **options)
     capsys.readouterr()
     assert distance(unbroken, finetune(tmp_path / "run", data, workers=0, resume=True, **options)) == 0
-    assert "going on at step" in capsys.readouterr().out
+    assert "resuming at step" in capsys.readouterr().out
 
 
 def test_a_file_that_breaks_during_the_run_is_named_and_nothing_is_lost(tmp_path, data, monkeypatch, capsys):
@@ -124,7 +124,7 @@ def test_a_file_that_breaks_during_the_run_is_named_and_nothing_is_lost(tmp_path
     monkeypatch.setattr(PairDataset, "__getitem__", broken)
     with pytest.raises(OSError, match=r"cannot read 7.png"):
         finetune(tmp_path / "run", data)
-    assert "state of step 2 saved; --resume goes on from here" in capsys.readouterr().out
+    assert "state of step 2 saved; use --resume to continue" in capsys.readouterr().out
     monkeypatch.undo()
     assert distance(unbroken, finetune(tmp_path / "run", data, resume=True)) == 0
 

@@ -11,6 +11,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, cast, get_args, get_origin
 
@@ -133,70 +134,85 @@ def shown(value: Any) -> str:
 
 # --------------------------------------------------------------------------------------------------------- ranges
 
-
-class Rule(NamedTuple):
-    """What the numbers of an option may be, in words and as a test."""
-
-    words: str
-    holds: Callable[[float], bool]
-
-
-POSITIVE = Rule("a positive number", lambda number: number > 0)
-NOT_NEGATIVE = Rule("0 or more", lambda number: number >= 0)
-BELOW_ONE = Rule("0 or more and less than 1", lambda number: 0 <= number < 1)
-SHARE = Rule("a share, more than 0 and at most 1", lambda number: 0 < number <= 1)
-WITHIN = Rule("a number between 0 and 1, both excluded", lambda number: 0 < number < 1)
-
-RULES: dict[str, Rule] = {
-    **dict.fromkeys(
-        (
-            "steps", "crop_size", "batch_size", "scale", "lr", "accumulate", "clip_norm", "features_lr", "log_every",
-            "count", "devices", "num_nodes", "milestones", "tile", "neighbours", "repeats", "white_level",
-        ),
-        POSITIVE,
-    ),
-    **dict.fromkeys(
-        (
-            "val_every", "val_images", "sample_every", "save_every", "snapshot_every", "warmup_steps", "min_lr",
-            "weight_decay", "workers", "restored_weight", "overlap", "holdout", "critic_target", "critic_weight",
-        ),
-        NOT_NEGATIVE,
-    ),
-    **dict.fromkeys(("ema_decay", "betas"), BELOW_ONE),
-    "shrink": SHARE,
-    "gamma": SHARE,
-    "share": SHARE,
-    "mask_ratio": WITHIN,
-}  # fmt: skip
-"""By the name of the option of a verb, wherever it has one of this name."""
-
-LARGEST: dict[str, float] = {
-    "seed": 2**63 - 1, "crop_size": 2**16, "tile": 2**20, "overlap": 2**20, "scale": 64, "workers": 2**10,
-    "devices": 2**16, "num_nodes": 2**16, "lr": 1e3, "min_lr": 1e3, "clip_norm": 3e38,
-}  # fmt: skip
-"""The largest numbers that options may have; that of all others is `MOST`."""
-
 MOST = 2**31 - 1
 
 
-def check_range(name: str, value: Any, what: str = "") -> None:
-    """Checks the numbers of an option of a verb, one or a list, against what its name says that they may be.
+@dataclass(frozen=True)
+class Between:
+    """What the numbers of an option may be; stands in `Annotated`.
+
+    Attributes:
+        words: what they may be, for errors.
+        low: the least of them.
+        high: the largest that has a meaning.
+        excluding: which of the two ends are none of them.
+        limit: the largest that is taken at all, and the least without its sign.
+    """
+
+    words: str
+    low: float = -math.inf
+    high: float = math.inf
+    excluding: Literal["", "low", "high", "both"] = ""
+    limit: float = MOST
+
+    def fault(self, number: float) -> str:
+        """What is expected instead of a number; nothing if it is in range."""
+        if number > self.limit:
+            return f"{self.limit:,} at most"
+        above = number > self.low or (number == self.low and self.excluding not in ("low", "both"))
+        below = number < self.high or (number == self.high and self.excluding not in ("high", "both"))
+        if not (above and below):
+            return self.words
+        return f"{-self.limit:,} at least" if number < -self.limit else ""
+
+
+ANY_NUMBER = Between("a number")
+
+
+def check_range(kind: Any, name: str, value: Any, what: str = "") -> None:
+    """Checks the numbers of an option, one or a list, which are of its type, against the ranges in the type.
 
     Raises:
         ValueError: if one is out of range, beginning with `what`.
     """
-    rule, largest = RULES.get(name), LARGEST.get(name, MOST)
-    before = f"{what}: {name}" if what else name
+    if isinstance(value, Mapping):
+        return  # options of something that checks its own
+    ranges = _ranges_in(kind) or (ANY_NUMBER,)
     for number in value if isinstance(value, list | tuple) else [value]:
-        if not isinstance(number, int | float | numbers.Real) or isinstance(number, bool):
-            continue
-        number = cast("float", number)
-        if abs(number) > largest and number > 0:
-            raise ValueError(f"{before}: expected {largest:,} at most, got {shown(value)}")
-        if rule is not None and not rule.holds(number):
-            raise ValueError(f"{before}: expected {rule.words}, got {shown(value)}")
-        if abs(number) > largest:
-            raise ValueError(f"{before}: expected {-largest:,} at least, got {shown(value)}")
+        if isinstance(number, numbers.Real) and not isinstance(number, bool):
+            faults = [one.fault(cast("float", number)) for one in ranges]
+            if all(faults):
+                raise ValueError(f"{_called(name, what)}: expected {faults[0]}, got {shown(value)}")
+
+
+def _ranges_in(kind: Any) -> tuple[Between, ...]:
+    """The ranges that stand in a type, at any depth."""
+    own = tuple(extra for extra in get_args(kind)[1:] if isinstance(extra, Between))
+    inner = [part for part in get_args(kind) if get_origin(part) or isinstance(part, types.UnionType)]
+    return own or tuple(one for part in inner for one in _ranges_in(part))
+
+
+# ------------------------------------------------------------------------------------------------- kinds of number
+
+_POSITIVE = "a positive number"
+PositiveInt = Annotated[int, Between(_POSITIVE, 1)]
+NonNegativeInt = Annotated[int, Between("0 or more", 0)]
+PositiveFloat = Annotated[float, Between(_POSITIVE, 0, excluding="low")]
+NonNegativeFloat = Annotated[float, Between("0 or more", 0)]
+BelowOne = Annotated[float, Between("0 or more and less than 1", 0, 1, excluding="high")]
+Share = Annotated[float, Between("a share, more than 0 and at most 1", 0, 1, excluding="low")]
+Within = Annotated[float, Between("a number between 0 and 1, both excluded", 0, 1, excluding="both")]
+Seed = Annotated[int, Between("a number", limit=2**63 - 1)]
+Pixels = Annotated[int, Between(_POSITIVE, 1, limit=2**16)]
+"""The side of a crop."""
+TileSide = Annotated[int, Between(_POSITIVE, 1, limit=2**20)]
+Overlap = Annotated[int, Between("0 or more", 0, limit=2**20)]
+Enlargement = Annotated[int, Between(_POSITIVE, 1, limit=64)]
+Workers = Annotated[int, Between("0 or more", 0, limit=2**10)]
+Devices = Annotated[int, Between(_POSITIVE, 1, limit=2**16)]
+LearningRate = Annotated[float, Between(_POSITIVE, 0, excluding="low", limit=1e3)]
+LeastRate = Annotated[float, Between("0 or more", 0, limit=1e3)]
+Norm = Annotated[float, Between(_POSITIVE, 0, excluding="low", limit=3e38)]
 
 
 # ----------------------------------------------------------------------------------------------------- signatures

@@ -1,0 +1,68 @@
+"""Pre-train a network by a pretext, from one noise image, procedural images or a folder of photos."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from gesso._specs import FilePath, OptimizerName, ScheduleName
+from gesso._values import BelowOne, LearningRate, Pixels, PositiveInt
+from gesso.options import as_function, options
+from gesso.options._fields import Machine, Place
+from gesso.options.network import Network
+from gesso.options.run import TrainingRun
+
+
+@options
+class Pretrain(Network, TrainingRun):
+    """Pre-trains a network and saves it to OUT/backbone.safetensors; returns this path.
+
+    The defaults are IFP's (section 4.1 of the paper): one N(0, 1) image of 224 x 224, batch 1, 30,000 steps of Adam at
+    2e-4 with betas (0.9, 0.99). The paper names no learning-rate schedule, so it is constant.
+
+    Raises:
+        ValueError: for unknown names and options, values out of range, or a folder that already contains another run.
+    """
+
+    title: ClassVar[str] = "pretext and images"
+    example: ClassVar[str] = "gesso pretrain --pretext ifp --backbone restormer --out runs/ifp"
+    former: ClassVar[Mapping[str, str]] = {**TrainingRun.former, "val_images": ""}
+
+    pretext: str = "ifp"
+    """name of the pretext; `gesso list pretexts` shows all with their options."""
+
+    pretext_args: dict[str, Any] | None = None
+    """options of the pretext, such as `--pretext_args.mask_ratio 0.5`."""
+
+    init: Place[FilePath | None] = None
+    """file whose weights to begin with, last convolution included where it fits, or "primed:TASK", a network that comes
+    with the package; none: random weights."""
+
+    images: str | Path | list[dict[str, Any]] | None = None
+    """where images come from: "noise" (fixed N(0, 1) images), "leaves" (procedural dead leaves), "scenes" (procedural
+    scenes), "pink" (procedural 1/f noise), a folder of photos, or for a pretext that classifies degradations the data
+    of each class, a list of {task, data, repeats, degradation, ...}; none: what the pretext prefers."""
+
+    count: PositiveInt | None = None
+    """how many different images, of a folder drawn by `seed`; none: 1 for noise, all of a folder, unlimited procedural
+    ones."""
+
+    white_level: PositiveInt | None = None
+    """the value of white in files of 16 bits: 4095 for 12 bits; none: 65535, or what the files say."""
+
+    skip_damaged: Machine[bool] = False
+    """leave out damaged images, instead of refusing them."""
+
+    crop_size: Pixels = 224
+    """side of the images in pixels."""
+
+    batch_size: PositiveInt = 1
+    """images in one batch, which all devices share."""
+
+    steps: PositiveInt = 30_000
+    optimizer: OptimizerName = "adam"
+    lr: LearningRate = 2e-4
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.99)
+    schedule: ScheduleName = "constant"
+
+
+pretrain = as_function(Pretrain)
