@@ -65,8 +65,8 @@ def gelu_gate(gate: Tensor, value: Tensor) -> Tensor:
     """`gelu(gate) * value`, all of one shape.
 
     Example:
-        >>> gelu_gate(torch.tensor([-9.0, 9.0]), torch.tensor([2.0, 2.0])).round()
-        tensor([-0., 18.])
+        >>> gelu_gate(torch.tensor([-9.0, 9.0]), torch.tensor([2.0, 2.0])).round().int()
+        tensor([ 0, 18], dtype=torch.int32)
     """
     return _GeluGate.apply(gate, value) if by_hand(gate, value) else F.gelu(gate) * value
 
