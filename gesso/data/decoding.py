@@ -336,7 +336,12 @@ def _webp_end(data: bytes) -> int:
 
 
 def _decode_webp(data: bytes, header: Header) -> np.ndarray:
-    return _by_opencv(data[: _webp_end(data)], alpha=header.alpha)
+    if header.frames == 1:
+        return _by_opencv(data[: _webp_end(data)], alpha=header.alpha)
+    from PIL import Image  # before 4.11, OpenCV refuses animations
+
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGBA" if header.alpha else "RGB"))
 
 
 def _by_opencv(data: bytes, *, alpha: bool = False) -> np.ndarray:

@@ -304,7 +304,7 @@ def test_a_header_that_lies_is_refused_before_memory_is_taken(tmp_path, side, me
 def test_floats_that_are_no_image_are_refused(tmp_path, value, message):
     pixels = np.zeros((4, 5, 3), np.float32)
     pixels[1, 2, 0] = value
-    cv2.imwrite(str(tmp_path / "x.tif"), pixels)
+    tifffile.imwrite(tmp_path / "x.tif", pixels, photometric="rgb")
     with pytest.raises(ImageError, match=message):
         read_image(tmp_path / "x.tif")
 
