@@ -37,20 +37,23 @@ def find_windows(batch: int, height: int, width: int, side: int, shift: int, dev
 
 
 def _find_windows(batch: int, height: int, width: int, side: int, shift: int, device: torch.device) -> Windows:
-    def partition(plane: Tensor) -> tuple[Tensor, Tensor]:
-        """Whole windows and torn ones of a plane (H, W): those at the right and the bottom, if there is a shift."""
-        windows = plane.view(height // side, side, width // side, side).transpose(1, 2).flatten(2)
-        if not shift:
-            return windows.flatten(0, 1), windows.new_empty(0, side * side)
-        return windows[:-1, :-1].flatten(0, 1), torch.cat([windows[:-1, -1], windows[-1]])
-
-    order = torch.cat(partition(torch.arange(height * width).view(height, width).roll((-shift, -shift), (0, 1))))
+    pixels = torch.arange(height * width).view(height, width).roll((-shift, -shift), (0, 1))
+    order = torch.cat(_partition(pixels, side, torn=shift > 0))
     order = (order[:, None] + torch.arange(batch)[:, None] * height * width).flatten()
     inverse = torch.empty_like(order).scatter(0, order, torch.arange(len(order)))
     from_top, from_left = torch.arange(height) >= height - shift, torch.arange(width) >= width - shift
-    _, origin = partition(2 * from_top[:, None] + from_left)
+    _, origin = _partition(2 * from_top[:, None] + from_left, side, torn=shift > 0)
     mask = torch.where(origin[:, :, None] != origin[:, None, :], MASKED, 0.0)
     return Windows(order.int().to(device), inverse.int().to(device), mask.to(device))
+
+
+def _partition(plane: Tensor, side: int, *, torn: bool) -> tuple[Tensor, Tensor]:
+    """Whole windows and torn ones of a plane (H, W): those at the right and the bottom, if a shift tears any."""
+    height, width = plane.shape
+    windows = plane.view(height // side, side, width // side, side).transpose(1, 2).flatten(2)
+    if not torn:
+        return windows.flatten(0, 1), windows.new_empty(0, side * side)
+    return windows[:-1, :-1].flatten(0, 1), torch.cat([windows[:-1, -1], windows[-1]])
 
 
 # Outside inference mode, else what an evaluation caches could not serve a training step.

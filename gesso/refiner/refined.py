@@ -175,7 +175,7 @@ class Refined(Backbone):
     def refine(self, restored: Tensor, image: Tensor, prior: Tensor | None = None) -> Tensor:
         """The refined image, or feature map; the prior (B, D) is computed from `image` where it is not known yet."""
         if prior is None and self.prior is not None:
-            if torch.compiler.is_exporting():
+            if getattr(torch.compiler, "is_exporting", bool)():  # PyTorch 2.6 cannot be asked
                 raise ValueError("the prior is a network of its own; load the file with the prior `mean` to export it")
             prior = self.look(image) if self.seen is None else self.seen.to(image.dtype).expand(len(image), -1)
         return self.refiner(restored, image, prior)

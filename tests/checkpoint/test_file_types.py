@@ -99,7 +99,10 @@ POINTER = (
 )
 KINDS = {
     "TorchScript": (script, r"a TorchScript file, not a state_dict; torch\.jit\.load\(path\), then torch\.save\("),
-    "torch.export": (exported, r"a file of torch\.export, not a state_dict; torch\.save\(torch\.export\.load"),
+    "torch.export": (
+        exported,
+        r"a file of torch\.export, not a state_dict; (torch\.save\(torch\.export\.load|open it)",
+    ),
     "torch.package": (packaged, r"a file of torch\.package"),
     "ONNX": (onnx, "an ONNX model, not weights of PyTorch; give the PyTorch weights that it was exported from"),
     "ONNX without a producer": (old_onnx, "an ONNX model"),
