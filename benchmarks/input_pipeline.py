@@ -22,8 +22,8 @@ import torch
 from torch.nn import functional as F
 
 from gesso.backbones import create_backbone
+from gesso.data.cache import PixelCache
 from gesso.data.datasets import PairDataset
-from gesso.data.decoded import Decoded
 from gesso.data.layouts import Pair, find_pairs
 
 
@@ -52,7 +52,7 @@ def rates(pairs: list[Pair], crop: int, folder: Path, options: argparse.Namespac
     """A row of the table."""
     origins = [origin for pair in pairs for origin in (pair.lq, pair.gt)]
     in_memory, on_disk, anew = PairDataset(pairs), PairDataset(pairs, budget=0), PairDataset(pairs, budget=0)
-    on_disk.decoded = Decoded(origins, 0, folder)
+    on_disk.cache = PixelCache(origins, budget=0, folder=folder)
 
     def reading(dataset: PairDataset) -> Callable[[], None]:
         def read() -> None:

@@ -1,7 +1,7 @@
 """What is restored, how it is measured, and how it is imitated: one table."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 from gesso._discovery import CODE, UnknownNameError, load_object, suggest
 from gesso._specs import LossSpec, TaskSpec
@@ -17,10 +17,8 @@ from gesso.degradations.mosaic import Mosaic
 from gesso.degradations.noise import GaussianNoise, PoissonNoise
 from gesso.degradations.rain import Rain
 from gesso.degradations.snow import Snow
-from gesso.metrics import ALL_OF, Protocol
-
-Sees = Literal["rgb", "grey", "planes", "dual_pixel"]
-CHANNELS: dict[Sees, int] = {"rgb": 3, "grey": 1, "planes": 4, "dual_pixel": 6}
+from gesso.formats import RGB, PixelFormat
+from gesso.metrics import Protocol
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +32,7 @@ class Task:
         degradation: makes degraded images where only clean photos are given.
         loss: what networks are trained with, see `gesso.losses.open_loss`.
         scale: side of the output divided by that of the input.
-        white_level: what white is stored as in files of 16 bits; None: 65535, or what they say themselves.
-        sees: what the network is given: "rgb", "grey", "planes", four channels of data such as RGB and infrared, or
-            "dual_pixel", both views of such a camera.
+        format: how images are read, stored, shown and measured.
     """
 
     name: str
@@ -45,13 +41,33 @@ class Task:
     degradation: Degradation
     loss: LossSpec = "l1"
     scale: int = 1
-    sees: Sees = "rgb"
-    white_level: int | None = None
+    format: PixelFormat = RGB
 
     @property
     def channels(self) -> int:
         """Channels that the network takes."""
-        return CHANNELS[self.sees]
+        return self.format.channels
+
+    def with_channels(self, channels: int, white_level: int | None = None) -> "Task":
+        """A task on RGB images as that of a network that takes grey ones or four channels; else the task itself.
+
+        It is measured on the channels that there are, all together.
+
+        Args:
+            channels: that the network takes.
+            white_level: of the files, see `PixelFormat`.
+
+        Example:
+            >>> find_task("derain").with_channels(1).protocol.channel
+            'grey'
+        """
+        format = dataclasses.replace(self.format, white_level=white_level)
+        if format.name != "rgb" or channels not in (1, 4):
+            return dataclasses.replace(self, format=format)
+        format = PixelFormat.of_channels(channels, white_level)
+        return dataclasses.replace(
+            self, format=format, protocol=dataclasses.replace(self.protocol, channel=format.measured)
+        )
 
     def __str__(self) -> str:
         return f"{self.goal}; {self.protocol}; {self.loss} loss; clean photos are degraded by {self.degradation}"
@@ -97,7 +113,7 @@ TASKS: dict[str, Task] = {
             "sharpen from both views of a dual-pixel camera",
             Protocol(ssim="skimage7"),
             Defocus(),
-            sees="dual_pixel",
+            format=PixelFormat("dual_pixel"),
         ),
         Task("lowlight", "brighten", Protocol(), LowLight()),
         Task("dehaze", "remove haze", Protocol(), Haze()),
@@ -108,7 +124,7 @@ TASKS: dict[str, Task] = {
             "remove Gaussian noise from grey images",
             Protocol(channel="grey"),
             GAUSSIAN_NOISE,
-            sees="grey",
+            format=PixelFormat("grey"),
         ),
         Task("realnoise", "remove camera noise", Protocol(ssim="matlab3d", quantise=False), CAMERA_NOISE),
         Task("jpeg", "remove what JPEG left", Protocol(), Jpeg(quality=(10, 50))),
@@ -184,21 +200,6 @@ def own_task(spec: TaskSpec) -> Task | None:
     if not isinstance(task, Task):
         raise ValueError(f"task {spec}: expected a gesso.Task, got a {type(task).__name__}")
     return task
-
-
-def seen_with(task: Task, channels: int) -> Task:
-    """A task on RGB images as that of a network that takes grey ones or four channels; else the task itself.
-
-    It is measured on the channels that there are, all together.
-
-    Example:
-        >>> seen_with(find_task("derain"), 1).protocol.channel
-        'grey'
-    """
-    if task.sees != "rgb" or channels not in (1, 4):
-        return task
-    protocol = dataclasses.replace(task.protocol, channel=ALL_OF[channels])
-    return dataclasses.replace(task, sees="grey" if channels == 1 else "planes", protocol=protocol)
 
 
 def degradation_in(task: Task, value: Any) -> Degradation:

@@ -24,7 +24,7 @@ from gesso.metrics import Protocol
 from gesso.pretext import create_pretext, list_pretexts
 from gesso.report.comparison import label
 from gesso.sources import list_sources
-from gesso.tasks import find_task, seen_with
+from gesso.tasks import find_task
 from tests._networks import photo_like
 
 SMALL = {"width": 4, "middle_blk_num": 1, "enc_blk_nums": [1, 1], "dec_blk_nums": [1, 1]}
@@ -102,7 +102,7 @@ def test_a_comparison_trains_measures_and_shows_them(tmp_path, pairs, channels, 
 
 
 def test_a_comparison_spoils_clean_photos_in_all_their_channels_and_bits(tmp_path, pairs, channels):
-    task, noise = seen_with(find_task("denoise"), channels), parse_degradation("gaussian_noise")
+    task, noise = find_task("denoise").with_channels(channels), parse_degradation("gaussian_noise")
     folds = open_folds(pairs / "target", folds=2, made=tmp_path / "spoilt")
     write_tests(folds, task, noise)
     for pair in (pair for fold in folds for pair in fold.test):
@@ -279,12 +279,12 @@ def test_degradations_take_them_or_say_why_not(channels):
 
 
 def test_a_task_is_measured_on_the_channels_that_there_are(channels):
-    task = seen_with(find_task("derain"), channels)
+    task = find_task("derain").with_channels(channels)
     assert task.channels == channels
     gt = photo_like(channels, 32, 32)
     error = 10 / 255
     assert task.protocol((gt * 0.5 + error).clamp(0, 1), gt * 0.5)["psnr"] == pytest.approx(28.13, abs=0.2)
-    assert seen_with(find_task("denoise_grey"), 3).sees == "grey"
+    assert find_task("denoise_grey").with_channels(3).format.name == "grey"
     with pytest.raises(ValueError, match=r"\(3, height, width\)"):
         Protocol()(gt, gt)
 

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from gesso.functional.color import to_grey
 from gesso.losses import LOSSES
 from gesso.metrics import Protocol
 from gesso.tasks import GAUSSIAN_NOISE, MIXED, TASKS, Task, degradation_in, find_task, list_tasks, spell_task
@@ -15,7 +14,7 @@ def test_every_task_can_measure_train_and_imitate(name):
     lq = task.degradation(gt, torch.Generator().manual_seed(0))
     assert lq.shape[-2:] == (32 // task.scale, 48 // task.scale)
     assert task.loss in LOSSES
-    gt = to_grey(gt) if task.sees == "grey" else gt
+    gt = task.format.from_stored(gt)
     assert task.protocol(gt, gt) == {"psnr": float("inf"), "ssim": pytest.approx(1.0)}
     assert task.channels == {"denoise_grey": 1, "defocus_dual": 6}.get(name, 3)
     assert str(task.protocol) in str(task)

@@ -11,10 +11,11 @@ from typing import Any
 from gesso._discovery import UnknownNameError
 from gesso.commands.check_data import CheckData
 from gesso.data.inspection import Finding, find_errors, find_warnings, inspect
-from gesso.data.io import as_paths, check_white_level
+from gesso.data.io import as_paths
 from gesso.data.layouts import NoPairsError, Pair, find_pairs, find_photos, find_scales, find_splits, find_unpaired
 from gesso.data.left_out import doubt_of, left_out, other_files
 from gesso.data.training_data import find_validation
+from gesso.formats import check_white_level
 from gesso.report.console import complain, say, show_table, track, warn
 from gesso.tasks import find_task
 
@@ -127,8 +128,8 @@ def find_notes(findings: Sequence[Finding], white_level: int | None) -> list[str
     """What is left out of a split's files, and whether its white is in doubt, a sentence each."""
     files = [file for finding in findings for file in finding.files]
     deep = [file for file in files if file.most is not None]
-    told = left_out([file.origin for file in files])
-    doubt = doubt_of(max(file.most or 0 for file in deep), len(deep), deep[0].origin) if deep else None
+    told = left_out([file.ref for file in files])
+    doubt = doubt_of(max(file.most or 0 for file in deep), len(deep), deep[0].ref) if deep else None
     return [*told, doubt] if doubt and white_level is None else told
 
 

@@ -1,7 +1,6 @@
 """Does pre-training help on your pairs? Trains from several starts, all else equal, and says what it found."""
 
 import csv
-import dataclasses
 import json
 import math
 import os
@@ -53,7 +52,7 @@ from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_re
 from gesso.report.console import say, show_table, warn
 from gesso.report.statistics import BASELINE, Score
 from gesso.restorer import Restorer, in_words
-from gesso.tasks import Task, degradation_in, find_task, seen_with
+from gesso.tasks import Task, degradation_in, find_task
 from gesso.training.recipe import Recipe
 from gesso.training.run import claimed
 
@@ -109,7 +108,7 @@ def run(command: Compare) -> Outcome:
         raise ValueError("seeds: expected one number or more, one for each repetition, got none")
     network = {"backbone": command.backbone, "backbone_args": command.backbone_args or {}}
     goal = task_for(create_backbone(command.backbone, **network["backbone_args"]), command.task, command.scale)
-    goal = dataclasses.replace(goal, white_level=command.white_level)
+    goal = goal.with_channels(goal.channels, command.white_level)
     starts = listed(command.starts if command.starts or command.arms else DEFAULT_STARTS)
     common = Common(network, command.pretrain_args or {}, command.task)
     arms = find_arms(starts, command.start_args or {}, command.arms or {}, common)
@@ -149,13 +148,13 @@ def run(command: Compare) -> Outcome:
 
 
 def task_for(network: Backbone, name: str, scale: int) -> Task:
-    """The task of this name on images with the channels that a network takes, see `gesso.tasks.seen_with`.
+    """The task of this name on images with the channels that a network takes, see `Task.with_channels`.
 
     Raises:
         ValueError: if it sees others, or two views.
     """
-    task = seen_with(find_task(name, scale=scale), network.in_channels)
-    if task.sees == "dual_pixel":
+    task = find_task(name, scale=scale).with_channels(network.in_channels)
+    if task.format.has_two_views:
         raise ValueError(f"{name}: a comparison shows images of one view, and this task has two of each scene")
     check_images(network, task, name)
     return task

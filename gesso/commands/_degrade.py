@@ -7,9 +7,10 @@ from typing import Literal
 from gesso.commands._written import Written, check_folder, check_free
 from gesso.commands.degrade import Degrade
 from gesso.data.folders import find_images
-from gesso.data.io import Picture, check_white_level, read_picture, write_picture
+from gesso.data.io import Picture, read_picture, write_picture
 from gesso.data.left_out import doubt_of_white, other_files, other_frames
 from gesso.degradations import parse_degradation
+from gesso.formats import check_white_level
 from gesso.functional.checks import check_choice
 from gesso.functional.color import to_grey
 from gesso.functional.random import generator_for

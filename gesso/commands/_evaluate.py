@@ -176,7 +176,7 @@ def measured(one: TestSet, sample: dict[str, Any], restored: Tensor, others: dic
 
 def as_it_is(lq: Tensor, one: TestSet) -> Tensor:
     """The input of a set as an image that can be measured."""
-    return enlarge(as_rgb(lq) if one.task.sees == "dual_pixel" else lq, one.task.scale)
+    return enlarge(as_rgb(lq) if one.task.format.has_two_views else lq, one.task.scale)
 
 
 def without_prior(
@@ -207,5 +207,5 @@ def check_fit(restorer: Restorer | None, sets: Sequence[TestSet], checkpoint: Pa
         if network.scale != task.scale:
             raise ValueError(f"scale: {checkpoint} enlarges {network.scale} times, expected {task.scale}")
         if network.in_channels not in (1, task.channels):
-            expected = f"{task.channels} channels, the images of {task.name} ({task.sees})"
+            expected = f"{task.channels} channels, the images of {task.name} ({task.format})"
             raise ValueError(f"{checkpoint}: expected a network for {expected}; it takes {network.in_channels}")

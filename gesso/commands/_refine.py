@@ -17,11 +17,11 @@ from gesso.backbones import create_backbone, list_backbones
 from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations, plan_stages
 from gesso.commands.refine import Refine, refine
 from gesso.data.datasets import PairDataset
-from gesso.data.io import atomic_path
+from gesso.data.image_ref import Block, ImageRef, files_of
+from gesso.data.io import atomic_path, read_tensor
 from gesso.data.mixes import Part, mixed
-from gesso.data.origins import Origin, WithWhite, files_of, in_matlab, read_image
+from gesso.formats import PixelFormat
 from gesso.functional.checks import check_choice
-from gesso.functional.color import to_grey
 from gesso.functional.processes import all_gather, gather_in_order, rank_info, shard
 from gesso.functional.random import seed_for
 from gesso.options import plain_options
@@ -164,16 +164,15 @@ def look_ahead(
 
 def look_at_images(prior: Prior, samples: PriorDataset, cache: Path) -> None:
     """Looks at every whole image once; a file in `cache`, named after the prior, keeps what was seen."""
-    path, grey = cache / f"prior_{prior.fingerprint()}.safetensors", samples.pairs.grey
+    path, format = cache / f"prior_{prior.fingerprint()}.safetensors", samples.pairs.format
     known = checkpoints.read_state(path) if path.exists() else {}
-    names = {pair.lq: signature(pair.lq) + " grey" * grey for pair in samples.pairs.pairs}
+    names = {pair.lq: signature(pair.lq, format) for pair in samples.pairs.pairs}
     lacking = {number for number, name in enumerate(names.values()) if name not in known}
     lacking_anywhere = set[int]().union(*all_gather(lacking))  # other machines may have other caches
     new = [image for number, image in enumerate(names) if number in lacking_anywhere]
     seen: list[Tensor] = []
     for image in track(shard(new), "looking at whole images"):
-        whole = read_image(image)
-        seen.append(look(prior, (to_grey(whole) if grey else whole)[None])[0])
+        seen.append(look(prior, read_tensor(image, format)[None])[0])
     known |= {names[image]: feature for image, feature in zip(new, gather_in_order(seen, len(new)), strict=True)}
     if lacking and rank_info().local_rank == 0:
         with atomic_path(path) as temporary:
@@ -181,12 +180,12 @@ def look_at_images(prior: Prior, samples: PriorDataset, cache: Path) -> None:
     samples.features = {image: known[name] for image, name in names.items()}
 
 
-def signature(origin: Origin) -> str:
+def signature(ref: ImageRef, format: PixelFormat) -> str:
     """What tells an image from others, and from itself once its file has changed."""
-    files = files_of(origin)
+    files = files_of(ref)
     changes = [f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
-    white = f" {origin.level}" if isinstance(origin, WithWhite) else ""
-    return " ".join(changes) + (f" {origin}" if in_matlab(origin) else "") + white
+    white = "" if format.white_level is None else f" {format.white_level}"
+    return " ".join(changes) + (f" {ref}" if isinstance(ref, Block) else "") + white + " grey" * (format.name == "grey")
 
 
 def mean_feature(net: Refined, train: Dataset[dict[str, Any]], crop_size: int) -> Tensor:

@@ -12,10 +12,10 @@ from gesso.commands.restore import Restore, restore
 from gesso.data.decoding import read_header
 from gesso.data.encoding import KINDS, check_holds, kind_of
 from gesso.data.folders import find_images
-from gesso.data.io import SUFFIXES, Picture, check_white_level, read_picture, write_pages
+from gesso.data.io import SUFFIXES, Picture, read_picture, write_pages
 from gesso.data.left_out import doubt_of_white, left_out, other_files
 from gesso.data.metadata import ImageError, LeftOutWarning
-from gesso.data.origins import check_channels
+from gesso.formats import check_channels, check_white_level
 from gesso.functional.processes import all_gather, gather_in_order, shard
 from gesso.functional.resize import imresize
 from gesso.options import plain_options

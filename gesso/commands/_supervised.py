@@ -63,12 +63,12 @@ def check_images(net: Backbone, task: Task, name: str) -> None:
         ValueError: if not; `name` is what the task is called.
     """
     if net.in_channels != task.channels:
-        two = task.sees == "dual_pixel"
+        two = task.format.has_two_views
         advice = (
             "restormer_dual_pixel takes" if two else f"--backbone_args.image_channels {task.channels} makes it take"
         )
         raise ValueError(
-            f"{name}: the task gives images of {task.channels} channels ({task.sees}), and the network takes "
+            f"{name}: the task gives images of {task.channels} channels ({task.format}), and the network takes "
             f"{net.in_channels}; {advice} them"
         )
 
@@ -84,7 +84,7 @@ def measure_input(part: Part) -> Validation:
     psnrs = []
     for i in track(range(len(pictures)), f"measuring the input of {part.name}", transient=True):
         lq, gt = pictures[i]["lq"], pictures[i]["gt"]
-        lq = as_rgb(lq) if task.sees == "dual_pixel" else lq
+        lq = as_rgb(lq) if task.format.has_two_views else lq
         psnrs.append(task.protocol(enlarge(lq, task.scale), gt)["psnr"])
     mean = f"{mean_psnr(psnrs):.2f} dB{beside(psnrs)}"
     say(f"{part.name}: the unrestored validation input has {mean}; {task.protocol}")

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from gesso._discovery import check_options
+from gesso.data.image_ref import ImageRef, files_of
 from gesso.data.io import as_paths
 from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos
 from gesso.data.left_out import doubt_of_white, left_out
 from gesso.data.mixes import adjusted, check_mix, check_unused
-from gesso.data.origins import Origin, files_of
 from gesso.data.training_data import WholeImages, open_generated, whole_pairs, whole_photos
 from gesso.degradations import Degradation
 from gesso.degradations.noise import GaussianNoise
 from gesso.published import Measured, known_set
 from gesso.report.console import say, warn
 from gesso.sources import is_source
-from gesso.tasks import Task, degradation_in, find_task, seen_with
+from gesso.tasks import Task, degradation_in, find_task
 
 FOR_TRAINING = ("repeats", "crop_size", "val", "holdout", "skip_damaged")  # what a mix says that a test does not need
 
@@ -50,7 +50,7 @@ class TestSet:
 
     def __str__(self) -> str:
         spoilt = f"; photos degraded by {self.degradation}" if self.degradation else ""
-        white = f"; white level {self.task.white_level}" if self.task.white_level else ""
+        white = f"; white level {self.task.format.white_level}" if self.task.format.white_level else ""
         return f"{self.task.protocol}{spoilt}{white}"
 
 
@@ -125,14 +125,13 @@ def open_sets(
     Raises:
         ValueError: if there are no images.
     """
-    goal = adjusted(seen_with(find_task(task, scale), channels), protocol)
-    goal = dataclasses.replace(goal, white_level=white_level)
+    goal = adjusted(find_task(task, scale).with_channels(channels, white_level), protocol)
     roots = as_paths(*data) if isinstance(data, list) else as_paths(data)
     lq, gt = as_paths(lq, gt)
     if degradation is not None and roots == [None]:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
     spoil = None if degradation is None else degradation_in(goal, degradation)
-    own = "dual_pixel" if goal.sees == "dual_pixel" else layout
+    own = "dual_pixel" if goal.format.has_two_views else layout
     sets: list[TestSet] = []
     for root in roots:
         title = name or (root or lq or Path("images")).resolve().name
@@ -162,11 +161,11 @@ def open_sets(
     return sets
 
 
-def tell(task: Task, origins: Sequence[Origin], *folders: Path | None) -> None:
+def tell(task: Task, refs: Sequence[ImageRef], *folders: Path | None) -> None:
     """Says what is left out of a set, and warns where its white is in doubt and has not been given."""
-    for told in left_out(origins, *folders):
+    for told in left_out(refs, *folders):
         say(told)
-    if task.white_level is None and (doubt := doubt_of_white(origins)):
+    if task.format.white_level is None and (doubt := doubt_of_white(refs)):
         warn(doubt)
 
 

@@ -13,9 +13,8 @@ import torch
 
 from gesso._names import fitting
 from gesso.data.integrity import IntegrityCheck
-from gesso.data.io import Picture, atomic_path, write_image, write_picture
+from gesso.data.io import Picture, atomic_path, read_layout, read_tensor, write_image, write_picture
 from gesso.data.layouts import Pair, PairBy, find_pairs, find_photos, find_splits
-from gesso.data.origins import declared, read_image
 from gesso.data.training_data import pairs_if_any, whole_pairs, whole_photos
 from gesso.degradations import Degradation
 from gesso.functional.random import generator_for
@@ -210,9 +209,9 @@ def write_tests(folds: Sequence[Fold], task: Task, degradation: Degradation) -> 
     pictures = whole_photos(task, [pair.photo for pair in pairs], degradation)
     for number, pair in enumerate(pairs):
         if not (pair.lq.exists() and pair.gt.exists()):
-            sample, bits = pictures[number], 8 if declared(pair.photo)[2] is np.uint8 else 16
+            sample, bits = pictures[number], 8 if read_layout(pair.photo)[2] is np.uint8 else 16
             for side, image in ((pair.lq, sample["lq"]), (pair.gt, sample["gt"])):
-                white = task.white_level if bits == 16 else None  # they are read like the files of the set
+                white = task.format.white_level if bits == 16 else None  # they are read like the files of the set
                 write_picture(side, Picture(image, bits=bits, white_level=white), overwrite=True)
 
 
@@ -245,4 +244,4 @@ def link(pairs: Sequence[Pair], folder: Path) -> None:
             if isinstance(path, Path):
                 (folder / side / f"{number:04d}{path.suffix}").symlink_to(path.resolve())
             else:
-                write_image(folder / side / f"{number:04d}.png", read_image(path))
+                write_image(folder / side / f"{number:04d}.png", read_tensor(path))

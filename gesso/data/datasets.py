@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from gesso.data.decoded import Decoded
+from gesso.data.cache import PixelCache
+from gesso.data.image_ref import files_of
+from gesso.data.io import is_turned, read_pixels, to_tensor
 from gesso.data.layouts import Pair
-from gesso.data.origins import Planes, WithWhite, files_of, is_turned, read_pixels, to_tensor
 from gesso.degradations import Degradation
-from gesso.functional.color import to_grey
+from gesso.formats import RGB, PixelFormat
 from gesso.functional.dihedral import dihedral
 from gesso.functional.padding import pad
 from gesso.functional.random import generator_for
@@ -43,10 +44,10 @@ class PairDataset(Dataset[Sample]):
     Args:
         pairs: where the degraded images and their ground truths are.
         scale: side of the ground truth divided by that of the degraded image; `crop_size` counts pixels of the latter.
-        grey: samples have one channel.
+        format: how images are read, and the channels of samples.
         seed: order, crops and augmentation follow from it.
         augment: flips and rotations, all eight alike likely.
-        budget: bytes for decoded files, see `Decoded`.
+        budget: bytes for decoded files, see `PixelCache`.
     """
 
     def __init__(
@@ -54,13 +55,13 @@ class PairDataset(Dataset[Sample]):
         pairs: Sequence[Pair],
         *,
         scale: int = 1,
-        grey: bool = False,
+        format: PixelFormat = RGB,
         seed: int = 0,
         augment: bool = True,
         budget: int | None = None,
     ) -> None:
-        self.pairs, self.scale, self.grey, self.seed, self.augment = list(pairs), scale, grey, seed, augment
-        self.decoded = Decoded([path for pair in pairs for path in (pair.lq, pair.gt)], budget)
+        self.pairs, self.scale, self.format, self.seed, self.augment = list(pairs), scale, format, seed, augment
+        self.cache = PixelCache([ref for pair in pairs for ref in (pair.lq, pair.gt)], format, budget)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -68,12 +69,12 @@ class PairDataset(Dataset[Sample]):
     def __getitem__(self, key: Key) -> Sample:
         index, crop_size = key
         pair = self.pairs[shuffled(index, len(self), self.seed)]
-        lq, gt = self.decoded[pair.lq], self.decoded[pair.gt]
+        lq, gt = self.cache[pair.lq], self.cache[pair.gt]
         gt = ground_truth(pair, lq, gt, self.scale)
         folder = files_of(pair.lq)[0].parent
         window = draw_window(lq, crop_size, self.seed, index, augment=self.augment, folder=folder)
-        lq, gt = cut(lq, window), cut(gt, window, self.scale)
-        return {"lq": to_grey(lq) if self.grey else lq, "gt": to_grey(gt) if self.grey else gt, "name": pair.name}
+        lq, gt = self.format.from_stored(cut(lq, window)), self.format.from_stored(cut(gt, window, self.scale))
+        return {"lq": lq, "gt": gt, "name": pair.name}
 
 
 class CleanDataset(Dataset[Sample]):
@@ -83,26 +84,26 @@ class CleanDataset(Dataset[Sample]):
         photos: files of clean images.
         degradation: makes `lq` from `gt`; every sample index draws its own.
         scale: by how much the degradation shrinks the image.
-        grey: samples have one channel.
+        format: how images are read, and the channels of samples.
         seed: order, crops, augmentation and degradation follow from it.
         augment: flips and rotations, all eight alike likely.
-        budget: bytes for decoded files, see `Decoded`.
+        budget: bytes for decoded files, see `PixelCache`.
     """
 
     def __init__(
         self,
-        photos: Sequence[Path | Planes | WithWhite],
+        photos: Sequence[Path],
         degradation: Degradation,
         *,
         scale: int = 1,
-        grey: bool = False,
+        format: PixelFormat = RGB,
         seed: int = 0,
         augment: bool = True,
         budget: int | None = None,
     ) -> None:
-        self.photos, self.degradation, self.scale, self.grey = list(photos), degradation, scale, grey
+        self.photos, self.degradation, self.scale, self.format = list(photos), degradation, scale, format
         self.seed, self.augment = seed, augment
-        self.decoded = Decoded(photos, budget)
+        self.cache = PixelCache(photos, format, budget)
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -110,10 +111,10 @@ class CleanDataset(Dataset[Sample]):
     def __getitem__(self, key: Key) -> Sample:
         index, crop_size = key
         photo = self.photos[shuffled(index, len(self), self.seed)]
-        pixels = self.decoded[photo]
+        pixels = self.cache[photo]
         size = self.scale * crop_size
         window = draw_window(pixels, size, self.seed, index, augment=self.augment, folder=photo.parent)
-        gt = to_grey(cut(pixels, window)) if self.grey else cut(pixels, window)
+        gt = self.format.from_stored(cut(pixels, window))
         return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": photo.stem}
 
 
@@ -122,26 +123,26 @@ class ImageDataset(Dataset[Sample]):
 
     Args:
         photos: files of images.
-        grey: samples have one channel.
+        format: how images are read, and the channels of samples.
         seed: order, crops and augmentation follow from it.
         per_sample: independent crops that one sample holds.
         augment: flips and rotations, all eight alike likely.
-        budget: bytes for decoded files, see `Decoded`.
+        budget: bytes for decoded files, see `PixelCache`.
     """
 
     def __init__(
         self,
-        photos: Sequence[Path | Planes | WithWhite],
+        photos: Sequence[Path],
         *,
-        grey: bool = False,
+        format: PixelFormat = RGB,
         seed: int = 0,
         per_sample: int = 1,
         augment: bool = True,
         budget: int | None = None,
     ) -> None:
-        self.photos, self.grey, self.seed = list(photos), grey, seed
+        self.photos, self.format, self.seed = list(photos), format, seed
         self.per_sample, self.augment = per_sample, augment
-        self.decoded = Decoded(photos, budget)
+        self.cache = PixelCache(photos, format, budget)
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -152,9 +153,9 @@ class ImageDataset(Dataset[Sample]):
         photos = [self.photos[shuffled(position, len(self), self.seed)] for position in positions]
         crops = []
         for position, photo in zip(positions, photos, strict=True):
-            pixels = self.decoded[photo]
+            pixels = self.cache[photo]
             window = draw_window(pixels, crop_size, self.seed, position, augment=self.augment, folder=photo.parent)
-            crops.append(to_grey(cut(pixels, window)) if self.grey else cut(pixels, window))
+            crops.append(self.format.from_stored(cut(pixels, window)))
         return {"image": stack(crops), "name": " + ".join(photo.stem for photo in photos)}
 
 
@@ -164,21 +165,21 @@ class WholePairs(Dataset[Sample]):
     Args:
         pairs: where the degraded images and their ground truths are.
         scale: side of the ground truth divided by that of the degraded image; None: as each pair has it.
-        grey: samples have one channel.
+        format: how images are read, and the channels of samples.
     """
 
-    def __init__(self, pairs: Sequence[Pair], *, scale: int | None = None, grey: bool = False) -> None:
-        self.pairs, self.scale, self.grey = list(pairs), scale, grey
+    def __init__(self, pairs: Sequence[Pair], *, scale: int | None = None, format: PixelFormat = RGB) -> None:
+        self.pairs, self.scale, self.format = list(pairs), scale, format
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
-        lq, gt = read_pixels(pair.lq), read_pixels(pair.gt)
+        lq, gt = read_pixels(pair.lq, self.format), read_pixels(pair.gt, self.format)
         gt = ground_truth(pair, lq, gt, self.scale or scale_between(lq, gt))
-        lq, gt = to_tensor(lq), to_tensor(gt)
-        return {"lq": to_grey(lq) if self.grey else lq, "gt": to_grey(gt) if self.grey else gt, "name": pair.name}
+        lq, gt = self.format.from_stored(to_tensor(lq)), self.format.from_stored(to_tensor(gt))
+        return {"lq": lq, "gt": gt, "name": pair.name}
 
 
 class WholePhotos(Dataset[Sample]):
@@ -188,29 +189,29 @@ class WholePhotos(Dataset[Sample]):
         photos: files of clean images.
         degradation: makes `lq` from `gt`.
         scale: by how much the degradation shrinks the image; `gt` is cut to a multiple of it.
-        grey: samples have one channel.
+        format: how images are read, and the channels of samples.
         seed: the degradation's draws follow from it and from the photo's place in the list.
     """
 
     def __init__(
         self,
-        photos: Sequence[Path | Planes | WithWhite],
+        photos: Sequence[Path],
         degradation: Degradation,
         *,
         scale: int = 1,
-        grey: bool = False,
+        format: PixelFormat = RGB,
         seed: int = 0,
     ) -> None:
         self.photos, self.degradation, self.scale = list(photos), degradation, scale
-        self.grey, self.seed = grey, seed
+        self.format, self.seed = format, seed
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __getitem__(self, index: int) -> Sample:
         photo = self.photos[index]
-        gt = to_tensor(cut_to_multiple(read_pixels(photo), self.scale, photo.parent))
-        gt = to_grey(gt) if self.grey else gt
+        pixels = cut_to_multiple(read_pixels(photo, self.format), self.scale, photo.parent)
+        gt = self.format.from_stored(to_tensor(pixels))
         return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": photo.stem}
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from gesso.data.datasets import ground_truth, scale_between
+from gesso.data.image_ref import ImageRef
+from gesso.data.io import read_pixels, scale_to_white, to_tensor
 from gesso.data.layouts import Pair
-from gesso.data.origins import Origin, WithWhite, read_pixels, to_tensor, with_white
+from gesso.formats import PixelFormat
 from gesso.functional.alignment import Shift, find_shift
 from gesso.functional.color import as_rgb
 from gesso.functional.resize import imresize
@@ -28,7 +30,7 @@ class Stored:
     """A decoded image.
 
     Attributes:
-        origin: where it is stored.
+        ref: where it is stored.
         width: columns.
         height: rows.
         bits: bits of a channel.
@@ -36,7 +38,7 @@ class Stored:
         most: the largest value, of 16 bits; else None.
     """
 
-    origin: Origin
+    ref: ImageRef
     width: int
     height: int
     bits: int
@@ -68,17 +70,15 @@ class Finding:
 def inspect(item: Pair | Path, scale: int | None = None, white_level: int | None = None) -> Finding:
     """Decodes a pair or a clean photo and compares the sides of a pair, at their own scale if none is given.
 
-    White of files of 16 bits is stored as `white_level`, see `gesso.data.origins.WithWhite`.
+    White of files of 16 bits is stored as `white_level`, see `PixelFormat`.
     """
-    origins: list[Any] = [item] if isinstance(item, Path) else [item.lq, item.gt]
+    refs: list[Any] = [item] if isinstance(item, Path) else [item.lq, item.gt]
     name = item.name
     try:
-        arrays = [read_pixels(origin) for origin in origins]
-        files = tuple(_store(origin, array) for origin, array in zip(origins, arrays, strict=True))
-        if white_level is not None:
-            arrays = [
-                with_white(array, WithWhite(origin, white_level)) for origin, array in zip(origins, arrays, strict=True)
-            ]
+        arrays = [read_pixels(ref) for ref in refs]
+        files = tuple(_store(ref, array) for ref, array in zip(refs, arrays, strict=True))
+        format = PixelFormat(white_level=white_level)
+        arrays = [scale_to_white(array, format, ref) for ref, array in zip(refs, arrays, strict=True)]
     except (OSError, ValueError) as error:
         return Finding(name, error=str(error))
     if isinstance(item, Path):
@@ -95,11 +95,11 @@ def inspect(item: Pair | Path, scale: int | None = None, white_level: int | None
     return Finding(name, files, scale, psnr(lq, gt), shift)
 
 
-def _store(origin: Origin, array: np.ndarray) -> Stored:
+def _store(ref: ImageRef, array: np.ndarray) -> Stored:
     height, width = array.shape[:2]
     digest = hashlib.blake2b(array.tobytes(), digest_size=16, key=f"{height}x{width}".encode()).hexdigest()
     most = int(array.max()) if array.dtype == np.uint16 else None
-    return Stored(origin, width, height, 8 * array.dtype.itemsize, digest, most)
+    return Stored(ref, width, height, 8 * array.dtype.itemsize, digest, most)
 
 
 def find_errors(splits: Mapping[str, Sequence[Finding]], scales: range = range(1, 100)) -> list[str]:
@@ -113,7 +113,7 @@ def find_errors(splits: Mapping[str, Sequence[Finding]], scales: range = range(1
         errors.append(f"expected ground truths of {allowed} times the size of their inputs, got {_counts(seen)}")
     for copies in _copies(splits):
         if len({split for split, _ in copies}) > 1:
-            errors.append("the same image in two splits: " + " = ".join(f"{origin} ({s})" for s, origin in copies))
+            errors.append("the same image in two splits: " + " = ".join(f"{ref} ({s})" for s, ref in copies))
     return errors
 
 
@@ -127,23 +127,23 @@ def find_warnings(splits: Mapping[str, Sequence[Finding]]) -> list[str]:
         warnings.append(f"bit depths differ: {_counts(bits)}")
     for copies in _copies(splits):
         if len({split for split, _ in copies}) == 1 and not _is_identical_pair(copies, findings):
-            warnings.append("the same image twice: " + " = ".join(str(origin) for _, origin in copies))
+            warnings.append("the same image twice: " + " = ".join(str(ref) for _, ref in copies))
     return warnings
 
 
-def _copies(splits: Mapping[str, Sequence[Finding]]) -> Iterable[list[tuple[str, Origin]]]:
-    """Groups of images with equal pixels, as (split, origin)."""
-    groups: dict[str, set[tuple[str, Origin]]] = defaultdict(set)
+def _copies(splits: Mapping[str, Sequence[Finding]]) -> Iterable[list[tuple[str, ImageRef]]]:
+    """Groups of images with equal pixels, as (split, ref)."""
+    groups: dict[str, set[tuple[str, ImageRef]]] = defaultdict(set)
     for split, findings in splits.items():
         for file in (file for finding in findings for file in finding.files):
-            groups[file.digest].add((split, file.origin))
+            groups[file.digest].add((split, file.ref))
     return [sorted(group, key=lambda copy: (copy[0], str(copy[1]))) for group in groups.values() if len(group) > 1]
 
 
-def _is_identical_pair(copies: Sequence[tuple[str, Origin]], findings: Iterable[Finding]) -> bool:
+def _is_identical_pair(copies: Sequence[tuple[str, ImageRef]], findings: Iterable[Finding]) -> bool:
     """Whether the copies are the two sides of one pair, which is reported as such."""
-    origins = {origin for _, origin in copies}
-    return any(origins == {file.origin for file in finding.files} for finding in findings)
+    refs = {ref for _, ref in copies}
+    return any(refs == {file.ref for file in finding.files} for finding in findings)
 
 
 def _is_shifted(shift: Shift) -> bool:

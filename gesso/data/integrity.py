@@ -20,9 +20,9 @@ import numpy as np
 
 from gesso.data.datasets import ground_truth
 from gesso.data.decoding import check_complete
+from gesso.data.image_ref import Block, ImageRef, files_of
 from gesso.data.layouts import Pair
 from gesso.data.metadata import ImageError
-from gesso.data.origins import Block, Origin, files_of
 
 THREADS = min(8, os.cpu_count() or 1)
 SHOWN = 10  # images that a message lists
@@ -84,7 +84,7 @@ class IntegrityCheck:
     def find_damage(self, item: Pair | Path) -> str:
         """Why a pair or a photo cannot be used; "" if it can."""
         try:
-            sizes = [self.find_size(origin) for origin in ([item.lq, item.gt] if isinstance(item, Pair) else [item])]
+            sizes = [self.find_size(ref) for ref in ([item.lq, item.gt] if isinstance(item, Pair) else [item])]
             if isinstance(item, Pair):
                 lq, gt = (np.broadcast_to(np.uint8(0), (*size, 1)) for size in sizes)
                 ground_truth(item, lq, gt, self.scale)
@@ -92,18 +92,18 @@ class IntegrityCheck:
             return str(error)
         return ""
 
-    def find_size(self, origin: Origin) -> tuple[int, int]:
+    def find_size(self, ref: ImageRef) -> tuple[int, int]:
         """Height and width of an image, upright.
 
         Raises:
             FileNotFoundError: if a file is missing.
             ImageError: if a file is damaged, or two views differ in size.
         """
-        if isinstance(origin, Block):  # the blocks of a MATLAB file are of one shape, which its header says
+        if isinstance(ref, Block):  # the blocks of a MATLAB file are of one shape, which its header says
             return (1, 1)
-        sizes = {examine(file) for file in files_of(origin)}
+        sizes = {examine(file) for file in files_of(ref)}
         if len(sizes) > 1:
-            raise ImageError(f"{origin}: the two views differ in size; expected one size")
+            raise ImageError(f"{ref}: the two views differ in size; expected one size")
         return sizes.pop()
 
 
@@ -118,8 +118,8 @@ def examine(path: Path) -> tuple[int, int]:
 
 
 def _files(item: Pair | Path) -> list[Path]:
-    origins = [item.lq, item.gt] if isinstance(item, Pair) else [item]
-    return [file for origin in origins if not isinstance(origin, Block) for file in files_of(origin)]
+    refs = [item.lq, item.gt] if isinstance(item, Pair) else [item]
+    return [file for ref in refs if not isinstance(ref, Block) for file in files_of(ref)]
 
 
 # ---------------------------------------------------------------------------------------------------------- JPEG

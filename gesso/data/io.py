@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from gesso._names import fitting
-from gesso.data.decoding import decode
+from gesso.data.decoding import decode, read_header
 from gesso.data.encoding import KINDS, check_holds, encode, encode_tiff, kind_of
+from gesso.data.image_ref import Block, ImageRef, Views, files_of, read_variable
 from gesso.data.metadata import DEPTHS, Header, ImageError, LeftOutWarning, Metadata, read_metadata
+from gesso.formats import RGB, PixelFormat, check_white_level
 
 __all__ = [
     "ImageError",
@@ -29,7 +31,7 @@ __all__ = [
     "read_picture",
     "write_image",
 ]
-__all__ += ["read_planes", "write_pages", "write_picture"]
+__all__ += ["read_pixels", "read_planes", "read_tensor", "write_pages", "write_picture"]
 
 MAX_PIXELS = 400_000_000
 MASK = os.umask(0o077)  # what new files deny to others; it can only be read by setting it
@@ -164,14 +166,76 @@ def check_planes(array: np.ndarray, header: Header, path: Path) -> None:
         )
 
 
-def check_white_level(white_level: int | None) -> None:
-    """Checks a white level for files of 16 bits.
+def read_pixels(ref: ImageRef, format: PixelFormat = RGB) -> np.ndarray:
+    """The pixels as they are stored: (H, W, 3) RGB, or (H, W, 6) of two views, or (H, W, 4) planes.
+
+    uint8, uint16 or float32. Colours stay where the format is grey: they are what is cached, see
+    `PixelFormat.from_stored`.
 
     Raises:
-        ValueError: if it is none.
+        FileNotFoundError: if a file is missing.
+        ImageError: if it cannot be read, a value is above white, or two views differ in size.
     """
-    if white_level is not None and not 255 <= white_level <= 65535:
-        raise ValueError(f"white_level: expected the stored value of white, 255 to 65535, got {white_level}")
+    if isinstance(ref, Block):
+        pixels = read_variable(ref.file)[ref.index]
+    elif isinstance(ref, Views):
+        views = [read_array(view) for view in files_of(ref)]
+        if views[0].shape != views[1].shape:
+            sizes = " and ".join(f"{view.shape[1]}x{view.shape[0]}" for view in views)
+            raise ImageError(f"{ref}: the two views are {sizes}; expected one size")
+        pixels = np.concatenate(views, axis=2)
+    else:
+        pixels = read_planes(ref) if format.has_planes else read_array(ref)
+    return scale_to_white(pixels, format, ref)
+
+
+def scale_to_white(pixels: np.ndarray, format: PixelFormat, ref: ImageRef) -> np.ndarray:
+    """Stored pixels of 16 bits as floats of which white is 1 if the format has a white level; others as they are.
+
+    Raises:
+        ImageError: if a value is above white.
+    """
+    if pixels.dtype != np.uint16 or format.white_level is None:
+        return pixels
+    if (most := int(pixels.max())) > format.white_level:
+        raise ImageError(f"{ref}: expected values up to the white_level {format.white_level}, got {most}")
+    return np.divide(pixels, np.float32(format.white_level), dtype=np.float32)
+
+
+def read_tensor(ref: ImageRef, format: PixelFormat = RGB) -> Tensor:
+    """The image (C, H, W) float32 in [0, 1] as a network of this format takes it; errors as `read_pixels`."""
+    return format.from_stored(to_tensor(read_pixels(ref, format)))
+
+
+def to_tensor(pixels: np.ndarray) -> Tensor:
+    """Stored pixels (H, W, C) as an image (C, H, W) in [0, 1]."""
+    return torch.from_numpy(to_float(pixels)).permute(2, 0, 1).contiguous()
+
+
+def read_layout(ref: Path | Views, format: PixelFormat = RGB) -> tuple[int, int, type]:
+    """Pixels, channels and type that `read_pixels` will give, by the header of an image; no pixel is decoded."""
+    header = read_header(files_of(ref)[0])
+    channels = 4 if format.has_planes else 3 * len(files_of(ref))
+    kind = np.float32 if header.white else DEPTHS[header.bits]
+    kind = np.float32 if kind is np.uint16 and format.white_level is not None else kind
+    return header.width * header.height, channels, kind
+
+
+def read_size(ref: ImageRef) -> tuple[int, int] | None:
+    """Height and width that the header of an image declares, before any rotation; None where none can be read."""
+    if isinstance(ref, Block):
+        return None
+    try:
+        header = read_header(files_of(ref)[0])
+    except (ImageError, OSError):
+        return None  # whoever reads the pixels says what is wrong
+    return header.height, header.width
+
+
+def is_turned(ref: ImageRef, height: int, width: int) -> bool:
+    """Whether EXIF has turned an image, read as `height` x `width`, by a quarter: its header declares other sides."""
+    size = read_size(ref)
+    return size is not None and (size[0] < size[1]) != (height < width)
 
 
 def to_float(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from gesso.data.decoding import read_header
 from gesso.data.encoding import KINDS
+from gesso.data.image_ref import Block, ImageRef, files_of
+from gesso.data.io import read_pixels
 from gesso.data.metadata import ImageError
-from gesso.data.origins import Origin, files_of, in_matlab, read_pixels
 
 LOOKED_AT = 32  # files of 16 bits that are decoded, at most, to see how far their values go
 SENSORS = (10, 12, 14)  # bits that cameras store in files of 16
@@ -56,36 +57,36 @@ def other_frames(files: Iterable[Path]) -> str | None:
     return f"{count} left out, of {files_} such as {next(iter(several))}"
 
 
-def left_out(origins: Iterable[Origin], *folders: Path | None) -> list[str]:
+def left_out(refs: Iterable[ImageRef], *folders: Path | None) -> list[str]:
     """What a set leaves out, a sentence each: other files in its folders, and frames of its own."""
-    files = dict.fromkeys(file for origin in origins if not in_matlab(origin) for file in files_of(origin))
+    files = dict.fromkeys(file for ref in refs if not isinstance(ref, Block) for file in files_of(ref))
     return [told for told in (other_files(*folders), other_frames(files)) if told]
 
 
-def doubt_of_white(origins: Sequence[Origin]) -> str | None:
+def doubt_of_white(refs: Sequence[ImageRef]) -> str | None:
     """What to say if no value of a set's files of 16 bits passes 2^10, 2^12 or 2^14: their white may be that.
 
     Args:
-        origins: where the images of the set are stored, both sides of pairs; of very many some are looked at.
+        refs: where the images of the set are stored, both sides of pairs; of very many some are looked at.
     """
     deep, most = [], 0
-    for origin in origins[:: max(1, len(origins) // LOOKED_AT)]:
+    for ref in refs[:: max(1, len(refs) // LOOKED_AT)]:
         try:
-            header = None if in_matlab(origin) else read_header(files_of(origin)[0])
+            header = None if isinstance(ref, Block) else read_header(files_of(ref)[0])
             if header is None or header.bits != 16 or header.white is not None:
                 continue
-            most = max(most, int(read_pixels(origin).max()))
+            most = max(most, int(read_pixels(ref).max()))
         except (ImageError, OSError):  # told when it is read
             continue
         if most >= 2 ** SENSORS[-1]:
             return None
-        deep.append(origin)
+        deep.append(ref)
     if not deep:
         return None
     return doubt_of(most, len(deep), deep[0])
 
 
-def doubt_of(most: int, count: int, example: Origin) -> str | None:
+def doubt_of(most: int, count: int, example: ImageRef) -> str | None:
     """What to say of a set whose `count` files of 16 bits hold no value above `most`; None if they hold 16 bits."""
     if most >= 2 ** SENSORS[-1]:
         return None

@@ -15,7 +15,7 @@ from gesso.data.datasets import Key, Sample, shuffled
 from gesso.data.training_data import TrainingData, open_training_data
 from gesso.functional.checks import check_choice
 from gesso.metrics import Protocol
-from gesso.tasks import Task, find_task, seen_with
+from gesso.tasks import Task, find_task
 
 OWN = (
     "task",
@@ -106,15 +106,14 @@ def open_part(
 ) -> Part:
     """One part of a mix from its YAML form: a task, where its data is (options of `open_training_data`), and `Part`'s.
 
-    A task on RGB images becomes one on as many `channels` as the network takes, see `gesso.tasks.seen_with`.
+    A task on RGB images becomes one on as many `channels` as the network takes, see `Task.with_channels`.
 
     Raises:
         ValueError: if there is nothing to train on, or a number is not positive.
     """
     for option, number in (("repeats", repeats), ("crop_size", crop_size), ("scale", scale)):
         check_range(declared(open_part)[option], option, number, f"mix: {name or task}")
-    goal = adjusted(seen_with(find_task(task, scale=scale), channels), protocol)
-    goal = dataclasses.replace(goal, white_level=white_level)
+    goal = adjusted(find_task(task, scale=scale).with_channels(channels, white_level), protocol)
     return Part(name or task, goal, open_training_data(goal, seed=seed, **data), repeats, crop_size)
 
 

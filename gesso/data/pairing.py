@@ -9,9 +9,9 @@ from pathlib import Path
 
 from gesso._discovery import UnknownNameError, suggest
 from gesso.data.folders import check_folder, examples, image_names
+from gesso.data.image_ref import ImageRef
 from gesso.data.io import SUFFIXES
 from gesso.data.names import GT_MARKS, LQ_MARKS, mark_pattern, match, match_template
-from gesso.data.origins import Origin
 from gesso.data.sides import side_of
 
 PairBy = str  # "stem", "order", a template with {gt}, or the path of a list
@@ -36,8 +36,8 @@ class Pair:
     """
 
     name: str
-    lq: Origin
-    gt: Origin
+    lq: ImageRef
+    gt: ImageRef
 
 
 def pair_folders(lq: str | Path, gt: str | Path, pair_by: PairBy = "stem") -> list[Pair]:

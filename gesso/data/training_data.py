@@ -1,6 +1,5 @@
 """Where images come from: noise, procedural images or photos for pretexts; pairs or degraded photos for tasks."""
 
-import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,8 +15,9 @@ from torch.utils.data import Dataset
 
 from gesso.data.datasets import CleanDataset, ImageDataset, PairDataset, WholePairs, WholePhotos
 from gesso.data.generated import GeneratedImages, GeneratedPairs, WholeGenerated
+from gesso.data.image_ref import ImageRef
 from gesso.data.integrity import IntegrityCheck
-from gesso.data.io import LeftOutWarning, as_paths, check_white_level
+from gesso.data.io import LeftOutWarning, as_paths, read_size
 from gesso.data.layouts import (
     LayoutSpec,
     LooksLikePairsError,
@@ -31,9 +31,9 @@ from gesso.data.layouts import (
     own_layout,
 )
 from gesso.data.left_out import WhiteLevelWarning, doubt_of_white, left_out
-from gesso.data.origins import Origin, Planes, WithWhite, check_channels, declared_size
 from gesso.data.pairing import is_list, is_template
 from gesso.degradations import Degradation
+from gesso.formats import PixelFormat, check_channels
 from gesso.functional.processes import rank_info
 from gesso.functional.random import generator_for, seed_for
 from gesso.sources import SourceSpec, is_source, list_sources, spell_source
@@ -83,14 +83,14 @@ def open_images(
         known = ", ".join(list_sources())
         raise FileNotFoundError(f"images: expected {known} or a folder, and there is no folder {images}")
     check_channels(images, channels)
+    format = PixelFormat.of_channels(channels, white_level)
     photos = IntegrityCheck(skip=skip_damaged)(draw_photos(find_photos(Path(images)), count, seed, images))
     if len(photos) < per_sample:
         raise ValueError(f"{images}: this pretext compares {per_sample} images, and there are {len(photos)}")
-    stored = as_stored(photos, channels, white_level)
-    check_white(stored)
-    for told in left_out(stored, Path(images)):
+    check_white(photos, format)
+    for told in left_out(photos, Path(images)):
         warn_once(told, LeftOutWarning)
-    return ImageDataset(stored, grey=channels == 1, seed=seed, per_sample=per_sample)
+    return ImageDataset(photos, format=format, seed=seed, per_sample=per_sample)
 
 
 def draw_photos(photos: list[T], count: int | None, seed: int, folder: str | Path) -> list[T]:
@@ -151,7 +151,7 @@ def open_training_data(
         return open_generated(task, data, degradation, holdout, seed)
     if not isinstance(data, str | Path | NoneType):
         raise ValueError(f"data: images of {spell_source(data)} are validated on others; leave out lq, gt and val")
-    grey, own = task.sees == "grey", "dual_pixel" if task.sees == "dual_pixel" else None
+    own = "dual_pixel" if task.format.has_two_views else None
     data, lq, gt, val = as_paths(data, lq, gt, val)
     if own and (data is None or degradation is not None):
         raise ValueError(ONE_VIEW.format(task.name))
@@ -168,10 +168,10 @@ def open_training_data(
         summary = f"{len(train)} pairs to train, {len(held)} to validate{check}"
         if alone := find_unpaired(pairs):
             summary += f"; images without a partner are left out: {len(alone)}, such as {alone[0]}"
-        sides = [side for pair in as_seen(task, whole) for side in (pair.lq, pair.gt)]
+        sides = [side for pair in whole for side in (pair.lq, pair.gt)]
         summary = "; ".join([summary, *left_out(sides, data, lq, gt)])
-        check_white(sides)
-        train = PairDataset(as_seen(task, train), scale=task.scale, grey=grey, seed=seed)
+        check_white(sides, task.format)
+        train = PairDataset(train, scale=task.scale, format=task.format, seed=seed)
         return TrainingData(train, whole_pairs(task, held), summary, is_test(data, val, holdout, splits))
     if data is None:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
@@ -185,17 +185,16 @@ def open_training_data(
         validation = whole_photos(task, held, spoil, seed=seed)
     else:
         photos, validation = check(find_photos(data)), whole_pairs(task, check(held_pairs))
-    photos = as_stored(photos, task.channels, task.white_level)
     summary = f"{len(photos)} photos to train, {len(validation)} to validate, spoilt by {spoil}{check}"
     summary = "; ".join([summary, *left_out([*photos, *held], data)])
-    check_white(photos)
-    train = CleanDataset(photos, spoil, scale=task.scale, grey=grey, seed=seed)
+    check_white(photos, task.format)
+    train = CleanDataset(photos, spoil, scale=task.scale, format=task.format, seed=seed)
     return TrainingData(train, validation, summary, is_test(data, val, holdout))
 
 
 def open_generated(task: Task, source: SourceSpec, degradation: Any, holdout: int | None, seed: int) -> TrainingData:
     """Images of a source for a task, and others to measure on: `holdout` of them, or 8."""
-    if task.sees == "dual_pixel":
+    if task.format.has_two_views:
         raise ValueError(ONE_VIEW.format(task.name))
     spoil = task.degradation if degradation is None else degradation_in(task, degradation)
     options = {"scale": task.scale, "channels": task.channels}
@@ -206,9 +205,9 @@ def open_generated(task: Task, source: SourceSpec, degradation: Any, holdout: in
     return TrainingData(train, validation, summary)
 
 
-def check_white(origins: Sequence[Origin]) -> None:
+def check_white(refs: Sequence[ImageRef], format: PixelFormat) -> None:
     """Warns where the white of a set is in doubt, unless it has been given."""
-    if not any(isinstance(origin, WithWhite) for origin in origins) and (doubt := doubt_of_white(origins)):
+    if format.white_level is None and (doubt := doubt_of_white(refs)):
         warn_once(doubt, WhiteLevelWarning)
 
 
@@ -218,36 +217,14 @@ def warn_once(told: str, kind: type[Warning]) -> None:
         warnings.warn(told, kind, stacklevel=3)
 
 
-def as_seen(task: Task, pairs: Sequence[Pair]) -> Sequence[Pair]:
-    """Pairs, read as the task sees them: with four channels of data where it sees as many, and with its white."""
-    if task.sees != "planes" and task.white_level is None:
-        return pairs
-    channels = 4 if task.sees == "planes" else 3
-    sides = (
-        [as_stored([getattr(pair, side)], channels, task.white_level)[0] for side in ("lq", "gt")] for pair in pairs
-    )
-    return [dataclasses.replace(pair, lq=lq, gt=gt) for pair, (lq, gt) in zip(pairs, sides, strict=True)]
-
-
-def as_stored(origins: Sequence[Any], channels: int, white_level: int | None = None) -> list[Any]:
-    """Images that are read with so many channels and such a white.
-
-    What becomes of colours where there is one channel, the reader has to say.
-    """
-    check_white_level(white_level)
-    read = [Planes(origin) if channels == 4 and isinstance(origin, Path) else origin for origin in origins]
-    return read if white_level is None else [WithWhite(origin, white_level) for origin in read]
-
-
 def whole_pairs(task: Task, pairs: Sequence[Pair]) -> WholePairs:
-    """Whole images of pairs, as the task sees them."""
-    return WholePairs(as_seen(task, pairs), scale=task.scale, grey=task.sees == "grey")
+    """Whole images of pairs in the format of the task."""
+    return WholePairs(pairs, scale=task.scale, format=task.format)
 
 
 def whole_photos(task: Task, photos: Sequence[Path], degradation: Degradation, *, seed: int = 0) -> WholePhotos:
-    """Whole photos, as the task sees them, that a degradation spoils."""
-    files = as_stored(photos, task.channels, task.white_level)
-    return WholePhotos(files, degradation, scale=task.scale, grey=task.sees == "grey", seed=seed)
+    """Whole photos in the format of the task, degraded."""
+    return WholePhotos(photos, degradation, scale=task.scale, format=task.format, seed=seed)
 
 
 def pairs_if_any(
@@ -350,7 +327,7 @@ def largest(images: WholeImages) -> tuple[int, int] | None:
         side = images.size // images.pairs.scale
         return side, side
     photos = isinstance(images, WholePhotos)
-    sizes = [declared_size(origin) for origin in (images.photos if photos else [pair.lq for pair in images.pairs])]
+    sizes = [read_size(origin) for origin in (images.photos if photos else [pair.lq for pair in images.pairs])]
     height, width = max((size for size in sizes if size), key=math.prod, default=(0, 0))
     scale = images.scale if photos else 1
     return (height // scale, width // scale) if height else None

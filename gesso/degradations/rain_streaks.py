@@ -65,7 +65,7 @@ def pairs_of(folder: str) -> tuple[Any, ...]:
 @functools.lru_cache(maxsize=HELD)
 def streaks_of(pair: Any) -> Tensor:
     """The streaks of a pair, (H, W) in 8 bits."""
-    from gesso.data.origins import read_pixels, to_tensor
+    from gesso.data.io import read_pixels, to_tensor
 
     lq, gt = (to_tensor(read_pixels(side)) for side in (pair.lq, pair.gt))
     if lq.shape != gt.shape:

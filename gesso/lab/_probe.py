@@ -16,13 +16,13 @@ from gesso.backbones import Backbone, BackboneSpec, open_backbone, spell_backbon
 from gesso.commands._written import check_results
 from gesso.data.datasets import Window, cut
 from gesso.data.folders import find_images, natural
-from gesso.data.io import as_paths, atomic_path, atomic_text
+from gesso.data.image_ref import ImageRef
+from gesso.data.io import as_paths, atomic_path, atomic_text, read_pixels
 from gesso.data.layouts import LooksLikePairsError, NoPairsError, find_pairs, find_photos, find_splits
-from gesso.data.origins import Origin, check_channels, read_pixels
-from gesso.data.training_data import as_stored, draw_photos, open_images
+from gesso.data.training_data import draw_photos, open_images
 from gesso.degradations import Degradation, parse_degradation
 from gesso.degradations.compose import Mix
-from gesso.functional.color import to_grey
+from gesso.formats import PixelFormat, check_channels
 from gesso.functional.random import generator_for, seed_for
 from gesso.lab.probe import Probe
 from gesso.lab.provenance import open_file
@@ -158,13 +158,13 @@ def from_folders(
     """
     labels, batches = [], []
 
-    def make(stored: Origin) -> Tensor:
-        crop = middle(read_pixels(stored), crop_size)
-        return (to_grey(crop) if channels == 1 else crop)[None]
+    format = PixelFormat.of_channels(channels, white_level)
+
+    def make(stored: ImageRef) -> Tensor:
+        return format.from_stored(middle(read_pixels(stored, format), crop_size))[None]
 
     for label, (name, folder) in enumerate(folders.items()):
         stored = draw_photos(degraded_images(Path(folder)), count, seed, f"{name}: {folder}")
-        stored = as_stored(stored, channels, white_level)
         labels += [label] * len(stored)
         batches += [partial(make, one) for one in stored]
     return Samples([*folders], np.array(labels, dtype=int), batches)
@@ -229,8 +229,8 @@ def clean_images(
         dataset = open_images(images, seed=seed, channels=channels)
         return [dataset[(i, crop_size)]["image"] for i in range(count)]
     photos = draw_photos(find_photos(Path(images)), count, seed, images)
-    crops = [middle(read_pixels(photo), crop_size) for photo in as_stored(photos, channels, white_level)]
-    return [to_grey(crop) for crop in crops] if channels == 1 else crops
+    format = PixelFormat.of_channels(channels, white_level)
+    return [format.from_stored(middle(read_pixels(photo, format), crop_size)) for photo in photos]
 
 
 def middle(pixels: np.ndarray, size: int) -> Tensor:

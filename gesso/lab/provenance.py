@@ -16,7 +16,7 @@ from gesso.backbones._channels import for_channels
 from gesso.checkpoint.files import with_defaults
 from gesso.commands._finetune import start as starting_network
 from gesso.data.generated import GeneratedImages
-from gesso.data.origins import check_channels
+from gesso.formats import check_channels
 from gesso.functional.mimetic import MIMETIC
 from gesso.functional.random import seed_for
 from gesso.pretext import Pretext, create_pretext, pretext_class

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gesso.backbones._base import Backbone
-from gesso.data.decoded import reserved
+from gesso.data.cache import reserved_memory
 from gesso.functional.memory import free_memory, is_out_of_memory, peak_bytes
 from gesso.functional.padding import round_up
 from gesso.functional.processes import local_processes, rank_info
@@ -63,7 +63,7 @@ def free_bytes(device: torch.device) -> float:
 def still_to_come(module: TrainingModule, optimizer: torch.optim.Optimizer) -> float:
     """Bytes that the run will take beside its steps: moments of the optimiser, and decoded images in memory."""
     moments = 0 if optimizer.state else MOMENTS * sum(p.numel() * p.element_size() for p in module.trained())
-    return moments + (reserved() if module.device.type == "cpu" else 0)
+    return moments + (reserved_memory() if module.device.type == "cpu" else 0)
 
 
 def check_steps(module: TrainingModule, load: Load, stages: Sequence[Stage], free: float) -> None:

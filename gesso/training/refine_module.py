@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gesso.data.datasets import Key, PairDataset, Sample, shuffled
-from gesso.data.origins import Origin
+from gesso.data.image_ref import ImageRef
 from gesso.functional.random import BatchGenerator
 from gesso.refiner import Refined
 from gesso.training.finetune_module import FinetuneModule
@@ -22,7 +22,7 @@ class PriorDataset(Dataset[Sample]):
         features: what the prior says, by degraded image; it may be filled in later, before the first sample is asked.
     """
 
-    def __init__(self, pairs: PairDataset, features: Mapping[Origin, Tensor]) -> None:
+    def __init__(self, pairs: PairDataset, features: Mapping[ImageRef, Tensor]) -> None:
         self.pairs, self.features = pairs, features
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from gesso.data.origins import files_of
+from gesso.data.image_ref import files_of
 from gesso.options import Command, options_of
 from gesso.report.console import warn
 from gesso.training.recipe import Recipe

@@ -43,7 +43,7 @@ def test_real_data_passes_and_the_input_has_the_psnr_that_is_known(name):
     assert report.exit_code == 0, report.errors
     with (ROOT / "pairs.csv").open() as file:
         known = {ROOT / row["input"]: float(row["psnr_input_db"]) for row in csv.DictReader(file) if row["set"] == name}
-    seen = {finding.files[0].origin: finding.psnr for finding in report.splits["all"] if finding.psnr is not None}
+    seen = {finding.files[0].ref: finding.psnr for finding in report.splits["all"] if finding.psnr is not None}
     assert seen == pytest.approx(known, abs=0.02)
 
 

@@ -106,15 +106,17 @@ def test_the_prior_of_whole_images_is_looked_at_once(place, monkeypatch):
     first = run(place, "one", prior_view="image", prior_cache=place / "cache")
     (cache,) = (place / "cache").iterdir()
     assert len(load_file(cache)) == 7  # eight, and one held out
-    read = gesso.commands._refine.read_image
-    monkeypatch.setattr(gesso.commands._refine, "read_image", lambda path: pytest.fail(f"{path} read again"))
+    read = gesso.commands._refine.read_tensor
+    monkeypatch.setattr(gesso.commands._refine, "read_tensor", lambda path, format: pytest.fail(f"{path} read again"))
     again = run(place, "two", prior_view="image", prior_cache=place / "cache")
     assert equal(load_file(first), load_file(again))
     assert checkpoint.load(first).prior_view == "image"
     image = next(iter(load_file(cache))).split(" ")[0]
     gesso.write_image(image, photo_like(3, 40, 48, seed=9), overwrite=True)
     looked_at = []
-    monkeypatch.setattr(gesso.commands._refine, "read_image", lambda path: looked_at.append(str(path)) or read(path))
+    monkeypatch.setattr(
+        gesso.commands._refine, "read_tensor", lambda path, format: looked_at.append(str(path)) or read(path, format)
+    )
     run(place, "three", prior_view="image", prior_cache=place / "cache")
     assert looked_at == [image]
 

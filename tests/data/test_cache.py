@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from gesso.data import decoded as decoded_module
+from gesso.data import cache as cache_module
+from gesso.data.cache import CacheFolder, KeptOnDiskWarning, PixelCache, cache_folder
 from gesso.data.datasets import ImageDataset
-from gesso.data.decoded import Decoded, KeptOnDiskWarning
-from gesso.data.io import read_array, write_image
-from gesso.data.mapped import Mapped, cache_folder
-from gesso.data.origins import Planes, Views, read_pixels
+from gesso.data.image_ref import Views
+from gesso.data.io import read_array, read_pixels, write_image
+from gesso.formats import RGB, PixelFormat
 from gesso.functional.processes import PARALLEL_RUNS
 
 
@@ -41,15 +41,15 @@ def mark(folder: Path) -> None:
         np.save(path, np.zeros_like(np.load(path)))
 
 
-def read_all(mapped: Mapped, photos: list[Path]) -> list[bytes]:
-    return [mapped[photo].tobytes() for photo in photos]
+def read_all(folder: CacheFolder, photos: list[Path]) -> list[bytes]:
+    return [folder[photo].tobytes() for photo in photos]
 
 
 @pytest.fixture
 def no_memory(tmp_path, monkeypatch) -> Path:
     """As if no memory could be spared and nothing else had any; returns the folder for decoded files."""
-    monkeypatch.setattr(decoded_module, "_living", weakref.WeakSet())
-    monkeypatch.setattr(decoded_module, "free_memory", lambda: 0)
+    monkeypatch.setattr(cache_module, "_living", weakref.WeakSet())
+    monkeypatch.setattr(cache_module, "free_memory", lambda: 0)
     monkeypatch.setenv("GESSO_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "decoded"
 
@@ -66,67 +66,67 @@ def disk(monkeypatch, free: int) -> None:
 def test_kept_pixels_are_those_of_the_files_and_are_read_from_disk(tmp_path, bits):
     left, right = (write(tmp_path / f"{side}.png", bits=bits) for side in ("left", "right"))
     four = write(tmp_path / "four.png", bits=bits, channels=4)
-    origins = [left, Views(left, right), Planes(four), four]  # as a picture, the last has three channels
-    mapped = Mapped(tmp_path / "kept")
-    for origin in origins * 2:
-        pixels = mapped[origin]
+    kept, planes = tmp_path / "kept", PixelFormat("planes")
+    refs = [(left, RGB), (Views(left, right), RGB), (four, planes), (four, RGB)]
+    for ref, format in refs * 2:
+        pixels = CacheFolder(kept, format)[ref]
         assert pixels.dtype == (np.uint8 if bits == 8 else np.uint16)
-        np.testing.assert_array_equal(pixels, read_pixels(origin))
-    assert len(list((tmp_path / "kept").iterdir())) == 4
-    mark(tmp_path / "kept")
-    assert not any(mapped[origin].any() for origin in origins)
+        np.testing.assert_array_equal(pixels, read_pixels(ref, format))
+    assert len(list(kept.iterdir())) == 4
+    mark(kept)
+    assert not any(CacheFolder(kept, format)[ref].any() for ref, format in refs)
 
 
 def test_processes_share_what_any_has_decoded(tmp_path, photos):
-    mapped = Mapped(tmp_path / "kept")
+    folder = CacheFolder(tmp_path / "kept")
     # Forked processes have the handlers of this one, and what ends them is SIGTERM.
     by_default = {"initializer": signal.signal, "initargs": (signal.SIGTERM, signal.SIG_DFL)}
     with multiprocessing.get_context("fork").Pool(2, **by_default) as pool:
-        both = pool.starmap(read_all, [(mapped, photos), (mapped, photos[::-1])])
+        both = pool.starmap(read_all, [(folder, photos), (folder, photos[::-1])])
     assert both[0] == both[1][::-1] == [read_array(photo).tobytes() for photo in photos]
     assert len(list((tmp_path / "kept").iterdir())) == len(photos)
     mark(tmp_path / "kept")
-    assert not any(map(any, read_all(Mapped(tmp_path / "kept"), photos)))
+    assert not any(map(any, read_all(CacheFolder(tmp_path / "kept"), photos)))
 
 
 def test_a_link_shares_what_its_target_has(tmp_path, photos):
     (tmp_path / "link.png").symlink_to(photos[0])
-    mapped = Mapped(tmp_path / "kept")
-    assert mapped.path(tmp_path / "link.png") == mapped.path(photos[0])
+    folder = CacheFolder(tmp_path / "kept")
+    assert folder.path(tmp_path / "link.png") == folder.path(photos[0])
 
 
 def test_a_source_that_has_changed_is_decoded_anew(tmp_path):
-    photo, mapped = write(tmp_path / "photo.ppm"), Mapped(tmp_path / "kept")
-    before, then = mapped[photo], photo.stat()
+    photo, folder = write(tmp_path / "photo.ppm"), CacheFolder(tmp_path / "kept")
+    before, then = folder[photo], photo.stat()
     time.sleep(0.02)  # clocks of file systems tick every few milliseconds
     write(photo, seed=1)
     os.utime(photo, ns=(then.st_atime_ns, then.st_mtime_ns))  # as copying with its times does
     assert photo.stat().st_size == then.st_size
-    assert np.array_equal(mapped[photo], read_array(photo))
-    assert not np.array_equal(mapped[photo], before)
+    assert np.array_equal(folder[photo], read_array(photo))
+    assert not np.array_equal(folder[photo], before)
     photo.unlink()
     with pytest.raises(FileNotFoundError, match=r"photo\.ppm"):
-        mapped[photo]
+        folder[photo]
 
 
 @pytest.mark.parametrize("left", [0, 50, 500])
 def test_a_kept_file_that_is_cut_short_is_decoded_anew(tmp_path, photos, left):
-    mapped = Mapped(tmp_path / "kept")
-    mapped[photos[0]]
-    path = mapped.path(photos[0])
+    folder = CacheFolder(tmp_path / "kept")
+    folder[photos[0]]
+    path = folder.path(photos[0])
     path.write_bytes(path.read_bytes()[:left])
     for _ in range(2):
-        np.testing.assert_array_equal(mapped[photos[0]], read_array(photos[0]))
+        np.testing.assert_array_equal(folder[photos[0]], read_array(photos[0]))
     assert path.stat().st_size > 500
 
 
 def test_a_full_disk_is_said_once_and_every_access_decodes(tmp_path, photos):
-    mapped = Mapped(tmp_path / "kept")
+    folder = CacheFolder(tmp_path / "kept")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
     try:
         with pytest.warns(UserWarning, match="could not write .*kept.*decoded at every access") as warned:
-            found = read_all(mapped, photos)
+            found = read_all(folder, photos)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert len(warned) == 1
@@ -158,23 +158,23 @@ def test_nothing_goes_to_disk_where_nobody_wants_it_there(tmp_path, photos, no_m
     if why == "small disk":
         disk(monkeypatch, 10_000)
     if why == "memory":
-        monkeypatch.setattr(decoded_module, "free_memory", lambda: 1 << 30)
+        monkeypatch.setattr(cache_module, "free_memory", lambda: 1 << 30)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        decoded = Decoded(photos)
-    assert all(np.array_equal(decoded[photo], read_array(photo)) for photo in photos)
+        cache = PixelCache(photos)
+    assert all(np.array_equal(cache[photo], read_array(photo)) for photo in photos)
     assert not no_memory.exists()
 
 
 def test_sets_of_one_process_share_its_room(photos, no_memory, monkeypatch):
     disk(monkeypatch, 4 * 3000)
     with pytest.warns(KeptOnDiskWarning):
-        first = Decoded(photos[:2])
-    assert (first.on_disk, Decoded(photos[2:]).on_disk) == (2 * 8 + 16 * (20 + 21) * 3, 0)
-    monkeypatch.setattr(decoded_module, "free_memory", lambda: 4 * 3000)
-    second = Decoded(photos[:2])
+        first = PixelCache(photos[:2])
+    assert (first.on_disk, PixelCache(photos[2:]).on_disk) == (2 * 8 + 16 * (20 + 21) * 3, 0)
+    monkeypatch.setattr(cache_module, "free_memory", lambda: 4 * 3000)
+    second = PixelCache(photos[:2])
     assert second.in_memory == first.on_disk
-    assert Decoded(photos[2:]).in_memory == 0
+    assert PixelCache(photos[2:]).in_memory == 0
 
 
 TWO_OF_A_RUN = {"RANK": 1, "WORLD_SIZE": 4, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}
@@ -182,20 +182,20 @@ TWO_OF_A_RUN = {"RANK": 1, "WORLD_SIZE": 4, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE":
 
 @pytest.mark.parametrize("variables", [TWO_OF_A_RUN, {PARALLEL_RUNS: 2}])
 def test_the_processes_of_a_run_and_runs_side_by_side_share_the_memory(photos, no_memory, monkeypatch, variables):
-    monkeypatch.setattr(decoded_module, "free_memory", lambda: 4 * 5000)
+    monkeypatch.setattr(cache_module, "free_memory", lambda: 4 * 5000)
     monkeypatch.setenv("GESSO_CACHE", "")
-    assert Decoded(photos).in_memory > 0
+    assert PixelCache(photos).in_memory > 0
     for name, number in variables.items():
         monkeypatch.setenv(name, str(number))
-    assert Decoded(photos).in_memory == 0
+    assert PixelCache(photos).in_memory == 0
 
 
 def test_a_folder_that_cannot_be_used_is_left_alone(tmp_path, photos, no_memory, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("GESSO_CACHE", str(tmp_path / "file"))
-    decoded = Decoded(photos)
-    assert decoded.on_disk == 0
-    assert all(np.array_equal(decoded[photo], read_array(photo)) for photo in photos)
+    cache = PixelCache(photos)
+    assert cache.on_disk == 0
+    assert all(np.array_equal(cache[photo], read_array(photo)) for photo in photos)
 
 
 def test_the_folder_is_the_users_cache(monkeypatch, tmp_path):
@@ -211,29 +211,29 @@ def test_the_folder_is_the_users_cache(monkeypatch, tmp_path):
 
 
 def test_what_has_not_been_used_for_longest_makes_room(tmp_path, photos, monkeypatch):
-    mapped = Mapped(tmp_path / "kept")
-    read_all(mapped, photos)
+    folder = CacheFolder(tmp_path / "kept")
+    read_all(folder, photos)
     for days, photo in enumerate(photos):
-        os.utime(mapped.path(photo), times=(time.time() - 86400 * days,) * 2)
-    size = sum(path.stat().st_size for path in mapped.folder.iterdir())
+        os.utime(folder.path(photo), times=(time.time() - 86400 * days,) * 2)
+    size = sum(path.stat().st_size for path in folder.folder.iterdir())
     disk(monkeypatch, 3 * size)  # and with what is kept, a quarter of it is what is kept
-    pixels = mapped[photos[3]]
-    mapped.make_room([photos[2]], mapped.path(photos[2]).stat().st_size)
-    assert all(mapped.path(photo).exists() for photo in photos), "there is room"
-    mapped.make_room([photos[2], tmp_path / "0.png"], size // 2 + 1500)
-    assert [mapped.path(photo).exists() for photo in photos] == [True, False, True, False]
+    pixels = folder[photos[3]]
+    folder.make_room([photos[2]], folder.path(photos[2]).stat().st_size)
+    assert all(folder.path(photo).exists() for photo in photos), "there is room"
+    folder.make_room([photos[2], tmp_path / "0.png"], size // 2 + 1500)
+    assert [folder.path(photo).exists() for photo in photos] == [True, False, True, False]
     assert np.array_equal(pixels, read_array(photos[3])), "who reads can go on"
-    assert mapped.path(photos[2]).stat().st_mtime > time.time() - 3600
+    assert folder.path(photos[2]).stat().st_mtime > time.time() - 3600
 
 
 def test_files_are_forgotten_after_a_month_and_those_of_others_never_touched(tmp_path, photos):
-    mapped = Mapped(tmp_path / "kept")
-    read_all(mapped, photos[:2])
+    folder = CacheFolder(tmp_path / "kept")
+    read_all(folder, photos[:2])
     foreign = [tmp_path / "kept" / name for name in ("mine.npy", f"{'0' * 32}.txt")]
     left_by_a_kill = tmp_path / "kept" / f".{'0' * 32}.01234567.tmp.npy"
     for path in (*foreign, left_by_a_kill):
         path.write_bytes(b"x")
-    for path in (*foreign, left_by_a_kill, mapped.path(photos[0])):
+    for path in (*foreign, left_by_a_kill, folder.path(photos[0])):
         os.utime(path, times=(time.time() - 31 * 86400,) * 2)
-    mapped.make_room([], 0)
-    assert sorted(mapped.folder.iterdir()) == sorted([*foreign, mapped.path(photos[1])])
+    folder.make_room([], 0)
+    assert sorted(folder.folder.iterdir()) == sorted([*foreign, folder.path(photos[1])])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from gesso.data.cache import PixelCache
 from gesso.data.datasets import (
     CleanDataset,
     CutWarning,
@@ -17,7 +18,6 @@ from gesso.data.datasets import (
     WholePhotos,
     shuffled,
 )
-from gesso.data.decoded import Decoded
 from gesso.data.generated import GeneratedImages
 from gesso.data.inspection import inspect
 from gesso.data.io import ImageError, read_array, read_image, write_image
@@ -255,7 +255,7 @@ def test_a_sample_may_hold_several_images(photos):
 @pytest.mark.parametrize("bits", [8, 16])
 def test_decoded_files_are_read_once(tmp_path, bits):
     paths = [write(tmp_path / f"{n}.png", 3 + n, 5, bits) for n in range(3)]
-    decoded = Decoded(paths)
+    decoded = PixelCache(paths)
     arrays = [decoded[path].copy() for path in paths]
     for path in paths:
         path.unlink()
@@ -276,7 +276,7 @@ def test_forked_workers_share_what_each_has_decoded(tmp_path):
 @pytest.mark.parametrize("budget", [0, 100])
 def test_without_memory_every_access_reads(tmp_path, budget):
     path = write(tmp_path / "x.png", 16, 16)
-    decoded = Decoded([path], budget)
+    decoded = PixelCache([path], budget=budget)
     assert np.array_equal(decoded[path], read_array(path))
     path.unlink()
     with pytest.raises(FileNotFoundError):

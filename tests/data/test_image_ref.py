@@ -7,12 +7,12 @@ import pytest
 import scipy.io
 import torch
 
+from gesso.data.cache import PixelCache
 from gesso.data.datasets import PairDataset, WholePairs
-from gesso.data.decoded import Decoded
+from gesso.data.image_ref import Block, Views, find_blocks
 from gesso.data.inspection import inspect
-from gesso.data.io import ImageError, write_image
+from gesso.data.io import ImageError, read_pixels, read_tensor, write_image
 from gesso.data.layouts import find_pairs, find_splits, find_unpaired
-from gesso.data.origins import Block, Views, blocks, read_image, read_pixels
 
 NOISY, GT = "ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb"
 
@@ -71,7 +71,7 @@ def test_blocks_are_trained_on_and_looked_over_like_files(tmp_path):
     finding = inspect(pairs[0])
     assert finding.error is None
     assert finding.psnr is not None
-    assert str(finding.files[0].origin) == f"{tmp_path / NOISY}.mat [0, 0]"
+    assert str(finding.files[0].ref) == f"{tmp_path / NOISY}.mat [0, 0]"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_matlab_file_cut_short_is_refused(tmp_path):
     with pytest.raises(ImageError, match=r"Gt.*\.mat: .*(cut short or damaged|cannot be read)"):
         WholePairs(find_pairs(tmp_path))[5]
     with pytest.raises(FileNotFoundError, match="no such file"):
-        blocks(tmp_path / "nowhere.mat")
+        find_blocks(tmp_path / "nowhere.mat")
 
 
 # --------------------------------------------------------------------------------------------------------- dual pixel
@@ -145,10 +145,10 @@ def test_views_of_two_sizes_are_refused(tmp_path):
 
 def test_decoded_views_are_read_once(dpdd):
     (pair, *_) = find_pairs(dpdd, "test", layout="dual_pixel")
-    decoded = Decoded([pair.lq, pair.gt])
+    decoded = PixelCache([pair.lq, pair.gt])
     before = decoded[pair.lq].copy()
     assert np.array_equal(before, read_pixels(pair.lq))
     (dpdd / "test/DPDD/inputL/0.png").unlink()
     assert np.array_equal(decoded[pair.lq], before)
-    assert read_image(pair.gt).shape == (3, 20, 28)
+    assert read_tensor(pair.gt).shape == (3, 20, 28)
     assert str(Block(dpdd, (1, 2))).endswith("[1, 2]")

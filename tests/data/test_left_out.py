@@ -10,14 +10,13 @@ from gesso.commands.degrade import degrade
 from gesso.commands.evaluate import evaluate
 from gesso.commands.finetune import finetune
 from gesso.commands.pretrain import pretrain
+from gesso.data.cache import CacheFolder, PixelCache
 from gesso.data.datasets import ImageDataset
-from gesso.data.decoded import Decoded
-from gesso.data.io import ImageError, read_array
+from gesso.data.io import ImageError, read_array, read_layout, read_pixels
 from gesso.data.left_out import WhiteLevelWarning, doubt_of_white, other_files, other_frames
-from gesso.data.mapped import Mapped
 from gesso.data.mixes import open_parts
-from gesso.data.origins import WithWhite, declared, read_pixels
-from gesso.data.training_data import as_stored, open_images
+from gesso.data.training_data import open_images
+from gesso.formats import PixelFormat
 from gesso.lab.probe import probe
 from tests.data._kinds import kinds
 
@@ -75,23 +74,23 @@ def test_training_sees_white_where_it_is(few):
     assert clean.samples.train[(0, 32)]["gt"].max() > 0.9
     images = open_images(str(root / "few" / "target"), seed=0, white_level=2**bits - 1)
     assert images[(0, 32)]["image"].max() > 0.9
-    four = as_stored([root / "few" / "target" / "0.png"], 3, 2**bits - 1)
-    assert ImageDataset(four)[(0, 32)]["name"] == "0"
+    four = ImageDataset([root / "few" / "target" / "0.png"], format=PixelFormat(white_level=2**bits - 1))
+    assert four[(0, 32)]["name"] == "0"
 
 
 def test_every_cache_knows_the_level(few):
     root, bits = few
     file = root / "few" / "target" / "0.png"
-    image = WithWhite(file, 2**bits - 1)
+    format = PixelFormat(white_level=2**bits - 1)
     expected = read_array(file) / np.float32(2**bits - 1)
-    assert declared(image) == (40 * 48, 3, np.float32)
-    np.testing.assert_array_equal(read_pixels(image), expected)
+    assert read_layout(file, format) == (40 * 48, 3, np.float32)
+    np.testing.assert_array_equal(read_pixels(file, format), expected)
     for _ in range(2):
-        np.testing.assert_array_equal(Decoded([image], budget=1 << 20)[image], expected)
-        np.testing.assert_array_equal(Mapped(root / "cache")[image], expected)
-        np.testing.assert_array_equal(Mapped(root / "cache")[file], read_array(file))
+        np.testing.assert_array_equal(PixelCache([file], format, budget=1 << 20)[file], expected)
+        np.testing.assert_array_equal(CacheFolder(root / "cache", format)[file], expected)
+        np.testing.assert_array_equal(CacheFolder(root / "cache")[file], read_array(file))
     with pytest.raises(ImageError, match="expected values up to the white_level 300"):
-        read_pixels(WithWhite(file, 300))
+        read_pixels(file, PixelFormat(white_level=300))
 
 
 def test_the_other_verbs_take_it(few):

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
+from gesso.data.image_ref import Views
 from gesso.data.layouts import find_pairs, find_scales, find_splits, find_unpaired
-from gesso.data.origins import Views
 from tests.data._trees import expand, make
 
 

@@ -14,6 +14,7 @@ from gesso import _discovery
 from gesso._specs import LayoutSpec
 from gesso.data.doubts import guess_pairs
 from gesso.data.folders import check_folder, examples, find_images, natural, subfolders, walk_images
+from gesso.data.image_ref import files_of
 from gesso.data.io import SUFFIXES
 from gesso.data.layouts._search import (
     Find,
@@ -29,7 +30,6 @@ from gesso.data.layouts.marked import marked_folders
 from gesso.data.layouts.matlab import pair_blocks
 from gesso.data.layouts.photos import find_photos, photos_of
 from gesso.data.layouts.scaled import beside_high_resolution
-from gesso.data.origins import files_of
 from gesso.data.pairing import (
     NoMatchError,
     Pair,

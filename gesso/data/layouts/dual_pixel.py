@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 
 from gesso.data.folders import examples
+from gesso.data.image_ref import Views
 from gesso.data.layouts._search import Sides, pairs_of
-from gesso.data.origins import Views
 from gesso.data.pairing import Pair, PairBy, find_partners
 from gesso.data.sides import SPLITS, side_of
 

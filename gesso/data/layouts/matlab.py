@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from gesso.data.image_ref import find_blocks
 from gesso.data.layouts._search import Sides, pairs_of
-from gesso.data.origins import blocks
 from gesso.data.pairing import Pair
 
 TURN = 3
@@ -28,7 +28,7 @@ def pair_blocks(lq: Path, gt: Path) -> list[Pair]:
         FileNotFoundError: if a file does not exist.
         ValueError: if a file does not hold what its name says, or the two do not hold the same number of images.
     """
-    sides = [blocks(file) for file in (lq, gt)]
+    sides = [find_blocks(file) for file in (lq, gt)]
     if [block.index for block in sides[0]] != [block.index for block in sides[1]]:
         raise ValueError(f"{lq} holds {len(sides[0])} images and {gt} {len(sides[1])}; expected as many, in one order")
     return [Pair("_".join(f"{i:02d}" for i in one.index), one, other) for one, other in zip(*sides, strict=True)]
