@@ -1,24 +1,56 @@
 """The command line: what a person types, and what it answers."""
 
+import dataclasses
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 
 from gesso import _discovery, cli
+from gesso.commands.finetune import Finetune
 from gesso.options import options_of
 
 FINE = ["finetune", "--out", "x", "--task", "derain", "--data", "leaves"]
 TINY = ["pretrain", "--out", "x", "--backbone", "restormer_tiny"]
 
 
+HEAVY = "print([name for name in ('torch', 'numpy', 'cv2', 'lightning') if name in sys.modules])"
+
+
 def test_help_imports_neither_torch_nor_a_parser():
-    heavy = "[name for name in ('torch', 'jsonargparse', 'cv2') if name in sys.modules]"
-    code = f"import sys; from gesso import cli; cli.main(['--help']); print({heavy})"
+    code = f"import sys; from gesso import cli; cli.main(['--help']); {HEAVY.replace('numpy', 'jsonargparse')}"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert answer.strip().endswith("[]")
     assert all(verb in answer for verb in cli.verbs())
+
+
+def test_the_help_of_every_verb_imports_no_torch():
+    verbs = "[cli.parser_for(cli.command(verb)).format_help() for verb in cli.verbs()]"
+    code = f"import sys; from gesso import cli; {verbs}; {HEAVY}"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert answer.strip() == "[]"
+
+
+@pytest.mark.parametrize("verb", cli.verbs())
+def test_help_begins_with_an_example_that_parses(verb):
+    command = cli.command(verb)
+    words = shlex.split(command.example)
+    assert words[:2] == ["gesso", verb]
+    assert cli.read_options(command, words[2:])
+    assert f"example: {command.example}" in " ".join(cli.parser_for(command).format_help().split())
+
+
+def test_a_command_is_a_value():
+    """It compares, is changed by `dataclasses.replace`, is checked when it is made, and does not change."""
+    one = Finetune(task="derain", out="x", steps=3)
+    assert one == Finetune(out="x", task="derain", steps=3)
+    assert dataclasses.replace(one, steps=4).steps == 4
+    with pytest.raises(ValueError, match="steps: expected a positive number, got 0"):
+        dataclasses.replace(one, steps=0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.steps = 5  # pyright: ignore
 
 
 @pytest.mark.parametrize("verb", cli.verbs())
