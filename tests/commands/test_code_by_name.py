@@ -141,13 +141,13 @@ def test_the_record_of_a_strangers_run_runs_no_code(folder, capsys):
 
 def test_a_start_of_a_comparison_chooses_no_network(folder):
     """A recipe's own network gives way to that of the comparison, whatever it is."""
-    from gesso.comparison.arms import find_starts
+    from gesso.comparison.arms import Common, find_arms
 
     place, module = folder
     (place / "mine.yaml").write_text(yaml.safe_dump({"pretext": "mfm", "backbone": f"{module}:Net", "steps": 3}))
     network = {"backbone": "restormer_tiny", "backbone_args": {}}
-    _, start = find_starts([str(place / "mine.yaml")], network, {}, {}, "denoise")
-    assert start.options["backbone"] == "restormer_tiny"
+    _, start = find_arms([str(place / "mine.yaml")], {}, {}, Common(network, {}, "denoise"))
+    assert start.pretraining["backbone"] == "restormer_tiny"
     assert not (place / "code_has_run").exists()
 
 

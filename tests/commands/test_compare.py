@@ -21,9 +21,10 @@ from gesso import _discovery, cli
 from gesso.backbones import create_backbone
 from gesso.commands._compare import listed
 from gesso.commands._finetune import start as starting_network
-from gesso.commands.compare import compare
+from gesso.commands.compare import Compare, compare
+from gesso.commands.pretrain import Pretrain
 from gesso.comparison import jobs as _jobs
-from gesso.comparison.arms import find_start, find_starts, read_recipe, split_name
+from gesso.comparison.arms import Common, find_arms, find_start, read_recipe, split_name
 from gesso.comparison.jobs import Job, run_jobs
 from gesso.comparison.splits import check_counts, drawn, link, open_folds
 from gesso.data.layouts import Pair, find_pairs
@@ -33,6 +34,7 @@ from gesso.training.finetune_module import FinetuneModule
 from tests._processes import wait_for_child
 
 NETWORK = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}}
+COMMON = Common(NETWORK, {}, "derain")
 TINY = {
     "task": "derain", "steps": 4, "val_every": 2, "crop_size": 16, "batch_size": 1, "lr": 1e-3, "folds": 2, **NETWORK,
     "pretrain_args": {"steps": 2, "crop_size": 16, "batch_size": 1}, "finetune_args": {"precision": "float32"},
@@ -305,11 +307,10 @@ def test_the_command_on_the_page_repeats_the_recipe(done):
     line = (done[0] / "comparison.md").read_text().split("```sh\n")[1].split("\n")[0]
     words = shlex.split(line)
     assert words[:2] == ["gesso", "compare"]
-    parser = cli.parser_for("compare", compare)
-    again = parser.parse_args(words[2:])
+    again = cli.read_options(Compare, words[2:])
     recipe = yaml.safe_load((done[0] / "config.yaml").read_text())
     for name, value in recipe.items():
-        given = getattr(again, name)
+        given = again[name]
         assert (
             listed(given) == listed(value)
             if name in ("starts", "seeds", "pairs")
@@ -318,9 +319,55 @@ def test_the_command_on_the_page_repeats_the_recipe(done):
 
 
 def test_the_config_repeats_it_too(done):
-    parser = cli.parser_for("compare", compare)
-    again = parser.parse_args(["--config", str(done[0] / "config.yaml"), "--out", "elsewhere"])
-    assert again.start_args == {"ifp": {"pretext_args": {"mask_ratio": 7.0}}}
+    again = cli.read_options(Compare, ["--config", str(done[0] / "config.yaml"), "--out", "elsewhere"])
+    assert again["start_args"] == {"ifp": {"pretext_args": {"mask_ratio": 7.0}}}
+
+
+def test_arms_change_anything_of_fine_tuning_and_the_first_is_the_reference(tmp_path, data, weights):
+    arms = {
+        "plain": {},
+        "ours": {"init": str(weights), "lr": 1e-4},
+        "warm": {"warmup_steps": 2, "loss": "mse"},
+        "pretrained": {"pretrain": {"pretext": "restore", "images": "leaves"}},
+    }
+    outcome = compare(out=tmp_path / "out", data=data, arms=arms, seeds="0,1", **TINY)
+    assert [sentence.split(":")[0] for sentence in outcome.verdicts] == ["ours", "warm", "pretrained"]
+    page = outcome.page.read_text()
+    assert "What helps restormer_tiny to" in page
+    assert "Gain over plain" in page
+    assert "random weights" not in page
+    assert "warmup_steps 2, loss mse" in page
+    found = {}
+    for config in (tmp_path / "out/runs").glob("*/seed-0-fold-0/*/config.yaml"):
+        recipe = yaml.safe_load(config.read_text())
+        found[config.parent.name.rsplit("-", 1)[0]] = (recipe["init"], recipe["lr"], recipe["warmup_steps"])
+    assert found["plain"] == ("random", 1e-3, 0)
+    assert found["ours"] == (str(weights), 1e-4, 0)
+    assert found["warm"] == ("random", 1e-3, 2)
+    assert found["pretrained"][0].endswith("backbone.safetensors")
+    more = {**arms, "slow": {"lr": 1e-5}}  # given again, only what is missing is done
+    assert len(compare(out=tmp_path / "out", data=data, arms=more, seeds="0,1", **TINY).verdicts) == 4
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({"one": {}}, "expected something to compare"),
+        ({"one": {}, "two": {"stepz": 3}}, r"arms: two: stepz: there is no such option"),
+        ({"one": {}, "two": {"lr": -1}}, r"arms: two: lr: expected a positive number, got -1"),
+        ({"one": {}, "two": {"steps": 3}}, r"arms: two: a comparison decides steps for all its runs"),
+        ({"one": {}, "two": {"seed": 3}}, r"arms: two: a comparison decides seed"),
+        ({"one": {}, "two": {"init": "ifpp"}}, r"'ifpp' is no pretext, recipe or file of weights; did you mean ifp"),
+        ({"one": {}, "two": {"init": "random", "pretrain": {"steps": 3}}}, "is not pre-trained, so it cannot have"),
+        ({"one": {}, "two": {"pretrain": {"pretext": "ifp", "backbone": "x"}}}, "decides backbone"),
+        ({"one": {}, "two": {"pretrain": 3}}, r"pretrain: expected options"),
+        ({"a/b": {}, "a-b": {}}, "would share a name"),
+    ],
+)
+def test_arms_that_cannot_be_are_refused_before_anything_is_done(arms, message, tmp_path, data):
+    with pytest.raises(ValueError, match=message):
+        compare(out=tmp_path / "out", data=data, arms=arms, seeds=0, **TINY)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_curve_over_the_number_of_pairs(tmp_path, data, weights):
@@ -432,9 +479,9 @@ def test_weights_of_another_network_are_refused_before_anything_is_trained(tmp_p
 
 
 def test_a_file_is_not_pretrained_but_may_be_transferred_in_its_own_way(weights):
-    assert find_start(str(weights), NETWORK, {}, {"finetune": {"shrink": 0.5}}, "derain").transfer == {"shrink": 0.5}
+    assert find_start(str(weights), {"finetune": {"shrink": 0.5}}, COMMON).changes == {"shrink": 0.5}
     with pytest.raises(ValueError, match="is not pre-trained, so it cannot have steps"):
-        find_start(str(weights), NETWORK, {}, {"steps": 3}, "derain")
+        find_start(str(weights), {"steps": 3}, COMMON)
 
 
 def test_three_pairs_are_too_few(tmp_path):
@@ -527,39 +574,39 @@ def test_a_start_may_name_its_images():
     assert split_name("leaves-mfm") == ("leaves", "mfm", None)
     assert split_name("noise-ifp@12") == ("noise", "ifp", 12)
     assert split_name("mfm@x") == (None, "mfm@x", None)
-    start = find_start("leaves-ifp", NETWORK, {}, {"steps": 7}, "derain")
-    assert start.options["images"] == "leaves"
-    assert (start.options["steps"], start.options["backbone"]) == (7, "restormer_tiny")
-    assert start.options["pretext_args"]["mask_ratio"] == 0.75  # from the recipe of IFP
+    start = find_start("leaves-ifp", {"steps": 7}, COMMON)
+    assert start.pretraining["images"] == "leaves"
+    assert (start.pretraining["steps"], start.pretraining["backbone"]) == (7, "restormer_tiny")
+    assert start.pretraining["pretext_args"]["mask_ratio"] == 0.75  # from the recipe of IFP
 
 
 def test_a_recipe_file_is_a_start_and_its_folder_follows_its_content(tmp_path):
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("pretext: ifp\nsteps: 10\n")
-    first = find_start(str(recipe), NETWORK, {}, {}, "derain")
-    assert first.options == {"pretext": "ifp", "steps": 10, **NETWORK}
+    first = find_start(str(recipe), {}, COMMON)
+    assert first.pretraining == {"pretext": "ifp", "steps": 10, **NETWORK}
     recipe.write_text("pretext: ifp\nsteps: 20\n")
-    assert find_start(str(recipe), NETWORK, {}, {}, "derain").folder != first.folder
+    assert find_start(str(recipe), {}, COMMON).folder != first.folder
 
 
 def test_a_recipe_for_the_task_to_come_is_made_for_the_task_that_is_compared():
-    found = find_starts(["gesso", "restore"], NETWORK, {}, {}, "dehaze")
-    assert found[1].options["pretext_args"] == {"task": "dehaze"}
-    assert "pretext_args" not in found[2].options
+    found = find_arms(["gesso", "restore"], {}, {}, Common(NETWORK, {}, "dehaze"))
+    assert found[1].pretraining["pretext_args"] == {"task": "dehaze"}
+    assert "pretext_args" not in found[2].pretraining
 
 
 def test_random_weights_are_always_compared_and_come_first(weights):
-    found = find_starts(["ifp", str(weights), "ifp"], NETWORK, {}, {"ifp": {"steps": 3}}, "derain")
+    found = find_arms(["ifp", str(weights), "ifp"], {"ifp": {"steps": 3}}, {}, COMMON)
     assert [start.name for start in found] == ["random", "ifp", str(weights)]
     assert found[0].folder == "random"
-    assert found[1].options["steps"] == 3
-    assert found[2].options is None
+    assert found[1].pretraining["steps"] == 3
+    assert found[2].pretraining is None
 
 
 def test_jobs_run_side_by_side_in_processes_of_their_own(tmp_path):
     options = {"crop_size": 16, "steps": 2, "precision": "float64", **NETWORK}
-    good, here = (Job(name, "pretrain", tmp_path / name, options) for name in ("good", "here"))
-    bad = Job("bad", "pretrain", tmp_path / "bad", {**options, "pretext_args": {"mask_ratio": 7.0}})
+    good, here = (Job(name, Pretrain(out=tmp_path / name, **options)) for name in ("good", "here"))
+    bad = Job("bad", Pretrain(out=tmp_path / "bad", **options, pretext_args={"mask_ratio": 7.0}))
     failures = run_jobs([good, bad], devices=2)
     assert list(failures) == ["bad"]
     assert "mask_ratio" in failures["bad"]
@@ -580,9 +627,9 @@ def test_jobs_share_the_processor_and_the_memory(monkeypatch):
 
 
 def test_draws_of_one_recipe_differ_in_their_seed_alone():
-    found = find_starts(["ifp@0", "ifp@1"], NETWORK, {}, {}, "derain")[1:]
-    assert [start.options.pop("seed") for start in found] == [0, 1]
-    assert found[0].options == found[1].options
+    found = find_arms(["ifp@0", "ifp@1"], {}, {}, COMMON)[1:]
+    assert [start.pretraining.pop("seed") for start in found] == [0, 1]
+    assert found[0].pretraining == found[1].pretraining
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in _discovery.ROOT.glob("recipes/compare/ifp_*.yaml")))

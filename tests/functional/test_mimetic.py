@@ -3,11 +3,11 @@
 import pytest
 import torch
 from gesso.commands._origins import beginning, open_origin
-from gesso.commands._starts import find_starts
 from torch import nn
 
 import gesso
 from gesso.backbones._base import attention_weights, is_depthwise
+from gesso.comparison.arms import Common, find_arms
 from gesso.functional.mimetic import VALUE_OUTPUT, kernel_covariance
 
 WITH_ATTENTION = ["restormer_tiny", "swinir_tiny", "uformer_tiny", "promptir_tiny", "ipt_tiny", "snr_net_tiny"]
@@ -140,11 +140,11 @@ def test_fine_tuning_begins_with_them_by_name_and_inspect_draws_them_again(tmp_p
 
 
 def test_it_is_a_start_of_a_comparison_that_is_not_pre_trained():
-    network = {"backbone": "nafnet_tiny", "backbone_args": {}}
-    random, mimetic = find_starts(["mimetic"], network, {}, {"mimetic": {"finetune": {"shrink": 0.5}}}, "derain")
+    common = Common({"backbone": "nafnet_tiny", "backbone_args": {}}, {}, "derain")
+    random, mimetic = find_arms(["mimetic"], {"mimetic": {"finetune": {"shrink": 0.5}}}, {}, common)
     assert (random.init, mimetic.init) == ("random", "mimetic")
     assert mimetic.folder.startswith("mimetic-")
-    assert mimetic.options is None
-    assert mimetic.transfer == {"shrink": 0.5}
+    assert mimetic.pretraining is None
+    assert mimetic.changes == {"shrink": 0.5}
     with pytest.raises(ValueError, match="mimetic is not pre-trained, so it cannot have steps"):
-        find_starts(["mimetic"], network, {}, {"mimetic": {"steps": 3}}, "derain")
+        find_arms(["mimetic"], {"mimetic": {"steps": 3}}, {}, common)
