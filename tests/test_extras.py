@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from gesso.commands.probe import probe
+from gesso.lab.probe import probe
 
 from gesso import write_image
 from gesso.data.io import read_image

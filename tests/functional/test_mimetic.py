@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gesso.commands._origins import beginning, open_origin
+from gesso.lab.provenance import beginning, open_origin
 from torch import nn
 
 import gesso
