@@ -50,6 +50,7 @@ class TrainingModule(LightningModule):
         self.batches_done = 0
         self.recorded = 0  # batches up to which all that was due is on record
         self.collected: list[tuple[int, Batch]] = []  # batches, with their numbers, of the step that is being computed
+        self.every_parameter: list[nn.Parameter] = []  # in their order, once the run has begun
         self.precision: str | None = None  # chosen for precision "auto"
         self.at_a_time: int | None = None  # images that memory holds; none: a whole batch
         self.skipped = Counter[str]()
@@ -123,7 +124,7 @@ class TrainingModule(LightningModule):
 
     def trained(self) -> list[nn.Parameter]:
         """Parameters that the optimiser changes."""
-        return [p for p in self.parameters() if p.requires_grad]
+        return [p for p in self.every_parameter or self.parameters() if p.requires_grad]
 
     def groups(self) -> list[dict[str, Any]]:
         """What is trained, in groups for the optimiser; the `lr_factor` of a group multiplies the learning rate."""
@@ -131,6 +132,7 @@ class TrainingModule(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser of the plan, over everything that is trained."""
+        self.every_parameter = list(self.parameters())  # a walk through all modules takes 1 % of a small step
         groups = self.groups()
         return self.make_optimizer(groups if self.decay_norm_bias else split_weight_decay(groups))
 
@@ -254,11 +256,12 @@ class TrainingModule(LightningModule):
     def optimise(self, names: list[str]) -> None:
         """One optimiser step, or none where the gradient is not finite; `names` are the samples of the step."""
         optimizer = cast(torch.optim.Optimizer, self.optimizers())
-        gradients = [parameter.grad for parameter in self.trained() if parameter.grad is not None]
+        trained = self.trained()
+        gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if torch.isfinite(norm):
             if self.clip_norm is not None:
-                torch.nn.utils.clip_grads_with_norm_(self.trained(), self.clip_norm, norm)
+                torch.nn.utils.clip_grads_with_norm_(trained, self.clip_norm, norm)
             for group in optimizer.param_groups:
                 group["lr"] = self.rate * group.get("lr_factor", 1)
             optimizer.step()
