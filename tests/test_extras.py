@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from gesso.lab.probe import probe
 
 from gesso import write_image
 from gesso.data.io import read_image
+from gesso.lab.probe import probe
 from gesso.training.run import loggers
 
 
