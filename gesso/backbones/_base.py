@@ -26,7 +26,7 @@ class Backbone(nn.Module):
 
     Attributes:
         variants: published sizes by name, plus a `*_tiny` for tests and CPU: name -> constructor options.
-        first_keys: state-dict prefixes of the convolutions that the image enters.
+        stem_keys: state-dict prefixes of the convolutions that the image enters.
         head_keys: state-dict prefixes behind `reconstruct`; everything else is the body that transfers.
         channels: channels of each map that `features` returns, coarse to fine.
         stages: positions in `features` of the decoder stages that DCPT classifies (dcpt spec, section 1.3).
@@ -36,7 +36,7 @@ class Backbone(nn.Module):
         image_residual: whether `reconstruct` adds the input image.
         input_option: the constructor's word for the channels of the input image; the output's is `out_channels`.
         constant_keys: state-dict prefixes of constants that depend on the channels of the image alone.
-        last_by_channel: whether each output channel has last kernels of its own.
+        head_by_channel: whether each output channel has last kernels of its own.
         find_unused_parameters: whether a step may leave parameters unused: heads of other tasks, or parts of a user's
             module.
         encoder_channels: output channels where IFP and DegAE take the whole network for an encoder.
@@ -46,9 +46,9 @@ class Backbone(nn.Module):
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
     input_option: ClassVar[str] = "in_channels"
     constant_keys: tuple[str, ...] = ()
-    last_by_channel: bool = True
+    head_by_channel: bool = True
     find_unused_parameters: bool = False
-    first_keys: tuple[str, ...] = ()
+    stem_keys: tuple[str, ...] = ()
     head_keys: tuple[str, ...] = ()
     stages: tuple[int, ...] = ()
     size_multiple: int = 1
@@ -196,11 +196,11 @@ class Backbone(nn.Module):
         """The network as the encoder of a model whose next layer takes `channels`, if it can be that; else itself."""
         return self
 
-    def mean_before(self, channels: int) -> Tensor:
+    def input_mean(self, channels: int) -> Tensor:
         """What is taken off an image with so many channels before the first convolution, in its units, (channels,)."""
         return torch.zeros(channels)
 
-    def mean_behind(self, channels: int) -> Tensor:
+    def output_mean(self, channels: int) -> Tensor:
         """What is added to the output of the last convolution, in its units, for so many output channels."""
         return torch.zeros(channels)
 

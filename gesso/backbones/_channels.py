@@ -26,28 +26,28 @@ class Adapted(NamedTuple):
     """The tensors of a state that were made to fit images with other channels, and how many these have."""
 
     names: list[str]
-    had: int
-    has: int
+    from_channels: int
+    to_channels: int
 
     def __str__(self) -> str:
         """The end of a sentence, or nothing where nothing was adapted."""
         if not self.names:
             return ""
         names = ", ".join(self.names)
-        return f"; adapted {len(self.names)} from {self.had} to {self.has} image channels ({self.rule}): {names}"
+        channels = f"from {self.from_channels} to {self.to_channels} image channels"
+        return f"; adapted {len(self.names)} {channels} ({self.rule}): {names}"
 
     @property
     def rule(self) -> str:
         """What was done, in words."""
-        if self.has == 1:
+        if self.to_channels == 1:
             return "kernels of the input summed, those of the output averaged"
-        if self.had == 1:
+        if self.from_channels == 1:
             return "kernels of the input shared out, those of the output repeated"
-        if self.has > self.had:
-            return (
-                f"the first {self.had} keep their kernels; more begin at zero, or an output without residual as a mean"
-            )
-        return f"the first {self.has} keep their kernels, the others are left out"
+        if self.to_channels > self.from_channels:
+            more = "more begin at zero, or an output without residual as a mean"
+            return f"the first {self.from_channels} keep their kernels; {more}"
+        return f"the first {self.to_channels} keep their kernels, the others are left out"
 
 
 def adapt(net: Backbone, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Adapted]:
@@ -56,20 +56,20 @@ def adapt(net: Backbone, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor]
     A state that is another network's, or needs nothing, comes back as it is.
     """
     adapted, names = dict(state), list[str]()
-    first, had, has = [f"{key}weight" for key in net.first_keys], 0, net.in_channels
+    first, had, has = [f"{key}weight" for key in net.stem_keys], 0, net.in_channels
     if first and all(key in state and state[key].ndim == 4 for key in first):
         had = state[first[0]].shape[1]
     if had in (0, has):
         return adapted, Adapted([], had, has)
     own = net.state_dict()
-    for key in net.first_keys:
-        adapted |= _first(state, key, seen_as(had, has), net.mean_before(had), net.mean_before(has))
-    for key in net.head_keys if net.last_by_channel else ():
+    for key in net.stem_keys:
+        adapted |= _first(state, key, input_matrix(had, has), net.input_mean(had), net.input_mean(has))
+    for key in net.head_keys if net.head_by_channel else ():
         weight = state.get(f"{key}weight")
         if weight is None or net.out_channels != has or weight.shape[0] * has != own[f"{key}weight"].shape[0] * had:
             continue  # its outputs are no image, or one of another kind
-        matrix = shown_as(had, has, image_residual=net.image_residual)
-        adapted |= _last(state, key, matrix, net.mean_behind(had), net.mean_behind(has))
+        matrix = output_matrix(had, has, image_residual=net.image_residual)
+        adapted |= _last(state, key, matrix, net.output_mean(had), net.output_mean(has))
     adapted |= {key: value for key, value in own.items() if net.constant_keys and key.startswith(net.constant_keys)}
     names = [key for key in state if adapted[key] is not state[key] and not key.startswith(net.constant_keys or "\n")]
     return adapted, Adapted(names, had, has)
@@ -85,14 +85,14 @@ def for_channels(net: Backbone, channels: int) -> Backbone:
     return other
 
 
-def seen_as(had: int, has: int) -> Tensor:
+def input_matrix(had: int, has: int) -> Tensor:
     """The matrix (had, has) that makes of an image's `has` channels the `had` that a network knows."""
     if has == 1:
         return torch.ones(had, 1, dtype=torch.float64)
     return torch.full((1, has), 1 / has, dtype=torch.float64) if had == 1 else torch.eye(had, has, dtype=torch.float64)
 
 
-def shown_as(had: int, has: int, *, image_residual: bool) -> Tensor:
+def output_matrix(had: int, has: int, *, image_residual: bool) -> Tensor:
     """The matrix (has, had) that makes of a network's `had` channels the `has` of a restored image."""
     if has == 1:
         return torch.full((1, had), 1 / had, dtype=torch.float64)

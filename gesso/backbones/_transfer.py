@@ -68,7 +68,7 @@ class PaperTransfer(Backbone):
         self.conv_last = nn.Conv2d(width, out_channels, 3, padding=1)
         self.in_channels, self.out_channels, self.image_residual = backbone.in_channels, out_channels, False
         self.channels = [*backbone.channels, width]
-        self.first_keys = tuple(f"backbone.{key}" for key in backbone.first_keys)
+        self.stem_keys = tuple(f"backbone.{key}" for key in backbone.stem_keys)
         self.constant_keys = tuple(f"backbone.{key}" for key in backbone.constant_keys)
         self.size_multiple, self.pad_mode = backbone.size_multiple, backbone.pad_mode
         self.find_unused_parameters = backbone.find_unused_parameters
@@ -88,9 +88,9 @@ class PaperTransfer(Backbone):
         had, out = options["options"][network.input_option], options["out_channels"]
         return {**options, "options": inner, "out_channels": channels if out == had else out}
 
-    def mean_before(self, channels: int) -> Tensor:
+    def input_mean(self, channels: int) -> Tensor:
         """What the pre-trained network takes off an image."""
-        return self.backbone.mean_before(channels)
+        return self.backbone.input_mean(channels)
 
     def padding(self, height: int, width: int) -> tuple[int, int, int, int]:
         """How far the pre-trained network extends an image."""

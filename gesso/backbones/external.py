@@ -102,7 +102,7 @@ class External(Backbone):
         module = target if isinstance(target, nn.Module) else build(target, arguments or {})
         self.seam = seam = find_seam(module, last)
         self.head_keys, self.channels = (f"{seam.last}.",), [convolution_of(module, seam.last).in_channels]
-        self.first_keys = (f"{seam.first}.",) if seam.first else ()
+        self.stem_keys = (f"{seam.first}.",) if seam.first else ()
         self.in_channels, self.out_channels = seam.in_channels, seam.out_channels
         self.scale, self.size_multiple, self.image_residual = seam.scale, seam.size_multiple, seam.skip != "none"
         self.module, self.training, self.options = module, module.training, {}

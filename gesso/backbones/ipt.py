@@ -333,7 +333,7 @@ class IPT(Backbone):
         self.in_channels, self.out_channels = n_colors, out_channels or n_colors
         self.image_residual = self._check_residual(image_residual, self.out_channels)
         self.size_multiple, self.channels = patch_size, [n_feats, n_feats]
-        self.first_keys = tuple(f"head.{number}.0." for number in range(len(scale)))
+        self.stem_keys = tuple(f"head.{number}.0." for number in range(len(scale)))
 
         self.sub_mean, self.add_mean = mean_shift(n_colors, -rgb_range), mean_shift(n_colors, rgb_range)
         self.head = nn.ModuleList(
@@ -394,13 +394,13 @@ class IPT(Backbone):
         self._check_residual(image_residual, out_channels)
         super().replace_last(out_channels, image_residual=image_residual)
 
-    def mean_before(self, channels: int) -> Tensor:
+    def input_mean(self, channels: int) -> Tensor:
         """The mean of DIV2K, which is taken off RGB images."""
-        return self.rgb_range * torch.tensor(DIV2K_MEAN) if channels == 3 else super().mean_before(channels)
+        return self.rgb_range * torch.tensor(DIV2K_MEAN) if channels == 3 else super().input_mean(channels)
 
-    def mean_behind(self, channels: int) -> Tensor:
+    def output_mean(self, channels: int) -> Tensor:
         """The same, which is added where the image is not."""
-        return super().mean_behind(channels) if self.image_residual else self.mean_before(channels)
+        return super().output_mean(channels) if self.image_residual else self.input_mean(channels)
 
     def _check_residual(self, image_residual: bool, out_channels: int) -> bool:
         if image_residual and set(self.scales) != {1}:

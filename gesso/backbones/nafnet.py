@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone, check_residual
 from gesso.functional.padding import round_up
-from gesso.functional.strips import in_strips
+from gesso.functional.row_chunks import map_row_chunks
 
 Size = tuple[int, int]  # height, width
 SIDD = {"middle_blk_num": 12, "enc_blk_nums": [2, 2, 4, 8], "dec_blk_nums": [2, 2, 2, 2]}
@@ -115,9 +115,9 @@ class Block(nn.Module):
     def forward(self, feature: Tensor) -> Tensor:
         """The map after this block, (B, C, H, W) as before it."""
         x = feature.permute(0, 2, 3, 1)
-        mixed = in_strips(self.mix, x, reach=1)
+        mixed = map_row_chunks(self.mix, x, reach=1)
         x = x + project(self.conv3, mixed, self.beta, self.attention(mixed.permute(0, 3, 1, 2)))
-        return in_strips(self.feed_forward, x, reach=0).permute(0, 3, 1, 2)
+        return map_row_chunks(self.feed_forward, x, reach=0).permute(0, 3, 1, 2)
 
     def mix(self, x: Tensor) -> Tensor:
         """Mixes channels, then neighbours, of a map (B, H, W, C)."""
@@ -217,7 +217,7 @@ class _UNet(Backbone):
     """The U that NAFNet and Baseline share; decoders add the encoder's map of their size to theirs."""
 
     input_option = "img_channel"
-    first_keys = ("intro.",)
+    stem_keys = ("intro.",)
     head_keys = ("ending.",)
     pad_mode = "zeros"
 

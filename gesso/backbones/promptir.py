@@ -75,7 +75,7 @@ class PromptIR(Backbone):
         "promptir_tiny": {"dim": 12, "num_blocks": (1, 1, 1, 1), "num_refinement_blocks": 1, "unused_layers": False},
     }
     input_option = "inp_channels"
-    first_keys = ("patch_embed.proj.",)
+    stem_keys = ("patch_embed.proj.",)
     head_keys = ("output.",)
     stages = (0, 1, 2)
     size_multiple = 8

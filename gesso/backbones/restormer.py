@@ -28,7 +28,7 @@ from gesso.functional.checks import check_choice
 from gesso.functional.gradients import channel_attention, gelu_gate, projections
 from gesso.functional.mimetic import AttentionWeights
 from gesso.functional.padding import round_up
-from gesso.functional.strips import in_strips
+from gesso.functional.row_chunks import map_row_chunks
 
 Attention = Literal["softmax", "relu"]
 LayerNormType = Literal["WithBias", "BiasFree"]
@@ -159,7 +159,7 @@ class TransformerBlock(nn.Module):
         """The map after this block, (B, C, H, W) as before it."""
         x = feature.permute(0, 2, 3, 1).contiguous()  # free where `feature` lies channels last
         x = x + self.attn(self.norm1(x))
-        x = x + in_strips(lambda strip: self.ffn(self.norm2(strip)), x, reach=1)
+        x = x + map_row_chunks(lambda strip: self.ffn(self.norm2(strip)), x, reach=1)
         return x.permute(0, 3, 1, 2)
 
 
@@ -305,7 +305,7 @@ class Restormer(Backbone):
         "restormer_tiny": {"dim": 16, "num_blocks": (1, 1, 2, 2), "num_refinement_blocks": 1},
     }
     input_option = "inp_channels"
-    first_keys = ("patch_embed.proj.",)
+    stem_keys = ("patch_embed.proj.",)
     head_keys = ("output.",)
     stages = (0, 1, 2)
     size_multiple = 8
@@ -371,7 +371,7 @@ class Restormer(Backbone):
         self.output = last() if scale == 1 else nn.ModuleList(last() for _ in range(scale**2))
         if scale > 1:
             self.head_keys = tuple(f"output.{number}." for number in range(scale**2))
-            self.last_by_channel = False
+            self.head_by_channel = False
         if wrapped:
             self.apply(start_as_dcpt)
 

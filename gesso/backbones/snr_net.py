@@ -135,7 +135,7 @@ class SNRNet(Backbone):
         "snr_net": {},
         "snr_net_tiny": {"nf": 8, "light_RBs": 2, "n_layers": 2, "n_head": 1, "d_inner": 256},
     }
-    first_keys = ("conv_first_1.",)
+    stem_keys = ("conv_first_1.",)
     head_keys = ("conv_last.",)
     stages = (0, 1, 2)
     size_multiple = 4 * PATCH

@@ -224,7 +224,7 @@ class SwinIR(Backbone):
     }  # fmt: skip
 
     input_option = "in_chans"
-    first_keys = ("conv_first.",)
+    stem_keys = ("conv_first.",)
 
     def __init__(
         self,
@@ -394,17 +394,17 @@ class SwinIR(Backbone):
         body.load_state_dict(self.state_dict())
         return body.to(self.conv_first.weight).train(self.training)
 
-    def mean_before(self, channels: int) -> Tensor:
+    def input_mean(self, channels: int) -> Tensor:
         """The mean of DIV2K, which is taken off RGB images."""
         if channels != 3 or self.body_only:
-            return super().mean_before(channels)
+            return super().input_mean(channels)
         return self.img_range * torch.tensor(DIV2K_MEAN)
 
-    def mean_behind(self, channels: int) -> Tensor:
+    def output_mean(self, channels: int) -> Tensor:
         """The same, which is added where the image is not."""
         if self.image_residual or (self.upsampler and self.in_dcpts_form):
-            return super().mean_behind(channels)
-        return self.mean_before(channels)
+            return super().output_mean(channels)
+        return self.input_mean(channels)
 
     # ---------------------------------------------------------------------------------------------------- padding
 

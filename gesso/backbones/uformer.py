@@ -20,7 +20,7 @@ from gesso.backbones._blocks import DropPath
 from gesso.functional.checks import check_choice
 from gesso.functional.mimetic import AttentionWeights
 from gesso.functional.padding import round_up
-from gesso.functional.strips import in_strips
+from gesso.functional.row_chunks import map_row_chunks
 from gesso.functional.windows import attend, find_windows, relative_position_index, reorder
 
 TokenMlp = Literal["leff", "mlp"]
@@ -97,7 +97,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The map after this block, (B, H, W, C) as before it."""
         x = x + self.drop_path(self.attention(self.norm1(x)))
-        return x + self.drop_path(in_strips(lambda strip: self.mlp(self.norm2(strip)), x, reach=1))
+        return x + self.drop_path(map_row_chunks(lambda strip: self.mlp(self.norm2(strip)), x, reach=1))
 
     def attention(self, x: Tensor) -> Tensor:
         """Window attention on a map (B, H, W, C)."""
@@ -168,7 +168,7 @@ class Uformer(Backbone):
         "uformer_tiny": {"img_size": 64, "embed_dim": 8, "depths": [2, 1, 1, 1, 1, 1, 1, 1, 2]},
     }
     input_option = "dd_in"
-    first_keys = ("input_proj.proj.0.",)
+    stem_keys = ("input_proj.proj.0.",)
     head_keys = ("output_proj.proj.0.",)
     stages = (0, 1, 2, 3)
     pad_mode = "zeros"

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gesso.backbones import Backbone
 from gesso.functional.random import generator_for
 from gesso.lab.bands import band_frequency, band_rings, restored_share, without_band
-from gesso.lab.readout import fit_convolution
+from gesso.lab.readout import least_squares_conv
 from gesso.lab.similarity import (
     alignment_of_kernels,
     covariance,
@@ -176,7 +176,7 @@ def with_best_convolution(network: Backbone, clean: Tensor, corrupted: Tensor) -
         corrupted: the same, corrupted.
     """
     pairs = zip(clean.split(1), corrupted.split(1), strict=True)
-    weight, bias = fit_convolution((last_map(network, lq), gt - lq) for gt, lq in pairs)
+    weight, bias = least_squares_conv((last_map(network, lq), gt - lq) for gt, lq in pairs)
 
     @torch.inference_mode()
     def restore(image: Tensor) -> Tensor:

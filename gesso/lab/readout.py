@@ -9,7 +9,7 @@ from torch.nn import functional as F
 RIDGE = 1e-4  # relative to the power of each column: enough to solve, too little to see
 
 
-def fit_convolution(samples: Iterable[tuple[Tensor, Tensor]], kernel: int = 3) -> tuple[Tensor, Tensor]:
+def least_squares_conv(samples: Iterable[tuple[Tensor, Tensor]], kernel: int = 3) -> tuple[Tensor, Tensor]:
     """The convolution from features to targets with the least squared error: weight (O, C, kernel, kernel), bias (O,).
 
     Ridge regression on every position, as the last layer of a network would be after endless training with the

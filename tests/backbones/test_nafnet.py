@@ -235,7 +235,7 @@ def test_strips_change_nothing(network, monkeypatch):
     image = torch.rand(2, 3, 64, 64, dtype=torch.float64)
     with torch.no_grad():
         whole = net(image)
-        monkeypatch.setattr("gesso.functional.strips.STRIP", 3000)
+        monkeypatch.setattr("gesso.functional.row_chunks.STRIP", 3000)
         torch.testing.assert_close(net(image), whole)
 
 

@@ -246,7 +246,7 @@ def test_strips_change_nothing(monkeypatch):
     image = torch.rand(2, 3, 128, 128)
     with torch.no_grad():
         whole = net(image)
-        monkeypatch.setattr("gesso.functional.strips.STRIP", 20_000)
+        monkeypatch.setattr("gesso.functional.row_chunks.STRIP", 20_000)
         torch.testing.assert_close(net(image), whole, rtol=1e-4, atol=1e-5)
 
 

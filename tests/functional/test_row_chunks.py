@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gesso.functional import strips
-from gesso.functional.strips import in_strips
+from gesso.functional import row_chunks
+from gesso.functional.row_chunks import map_row_chunks
 
 
 def blur(x):
@@ -17,22 +17,22 @@ def blur(x):
 @pytest.mark.parametrize("height", [1, 7, 8, 16, 33])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_equals_one_piece(height, batch, monkeypatch):
-    monkeypatch.setattr(strips, "STRIP", 100)
+    monkeypatch.setattr(row_chunks, "STRIP", 100)
     x = torch.rand(batch, height, 5, 2)
     with torch.no_grad():
-        torch.testing.assert_close(in_strips(blur, x, reach=2), blur(x))
+        torch.testing.assert_close(map_row_chunks(blur, x, reach=2), blur(x))
 
 
 def test_strips_are_as_high_as_fits(monkeypatch):
-    monkeypatch.setattr(strips, "STRIP", 5 * 2 * 10)
+    monkeypatch.setattr(row_chunks, "STRIP", 5 * 2 * 10)
     heights = []
     with torch.no_grad():
-        in_strips(lambda x: heights.append(x.shape[1]) or x, torch.rand(1, 25, 5, 2), reach=1)
+        map_row_chunks(lambda x: heights.append(x.shape[1]) or x, torch.rand(1, 25, 5, 2), reach=1)
     assert heights == [11, 12, 6]
 
 
 def test_gradients_go_through_one_piece(monkeypatch):
-    monkeypatch.setattr(strips, "STRIP", 100)
+    monkeypatch.setattr(row_chunks, "STRIP", 100)
     calls = []
-    in_strips(lambda x: calls.append(x) or x, torch.rand(1, 33, 5, 2), reach=0)
+    map_row_chunks(lambda x: calls.append(x) or x, torch.rand(1, 33, 5, 2), reach=0)
     assert len(calls) == 1

@@ -8,7 +8,7 @@ from torch import Tensor
 STRIP = 2**19  # elements of the input at a time: 2 MiB in float32
 
 
-def in_strips(function: Callable[[Tensor], Tensor], x: Tensor, reach: int) -> Tensor:
+def map_row_chunks(function: Callable[[Tensor], Tensor], x: Tensor, reach: int) -> Tensor:
     """`function(x)` for a function of maps (B, H, W, C) that keeps H and W and looks at most `reach` pixels far.
 
     Without gradients and on a CPU, a large map is cut into strips of rows, each run with `reach` more rows above and
@@ -17,7 +17,7 @@ def in_strips(function: Callable[[Tensor], Tensor], x: Tensor, reach: int) -> Te
 
     Example:
         >>> with torch.no_grad():
-        ...     in_strips(lambda x: x.cumsum(-1), torch.ones(1, 2, 2, 2), reach=0).shape
+        ...     map_row_chunks(lambda x: x.cumsum(-1), torch.ones(1, 2, 2, 2), reach=0).shape
         torch.Size([1, 2, 2, 2])
     """
     batch, height, width, channels = x.shape
