@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     TaskSpec = str | Task
     LossSpec = str | dict[str, Any] | Loss
     FeatureLossSpec = str | Path | dict[str, Any] | FeatureLoss
-    PriorSpec = str | Path | nn.Module
     ScheduleSpec = str | MakeSchedule
 else:
     CALLABLE = "collections.abc:Callable"
@@ -60,9 +59,6 @@ else:
 
     FeatureLossSpec = Annotated[str | Path | dict[str, Any], InPython("gesso.losses:FeatureLoss", "a FeatureLoss")]
     """A loss on feature maps: DCPT's file of a classifier, `module:Class`, one with options, or the module."""
-
-    PriorSpec = Annotated[str | Path, InPython("torch.nn:Module", "an nn.Module")]
-    """A prior: see `gesso.refiner.priors`; or the module."""
 
     ScheduleSpec = Annotated[str, InPython(CALLABLE, "a function (lr, *, steps) -> (step -> rate)")]
     """A learning rate over a run: a name of `gesso.list_schedules()`, `module:function`, or the function."""

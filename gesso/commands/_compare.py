@@ -107,6 +107,9 @@ def run(command: Compare) -> Outcome:
     if not repetitions:
         raise ValueError("seeds: expected one number or more, one for each repetition, got none")
     network = {"backbone": command.backbone, "backbone_args": command.backbone_args or {}}
+    if not isinstance(command.task, str):
+        name = command.task.name
+        raise ValueError(f"task: every run of a comparison is a process of its own; give {name} as module:NAME")
     goal = task_for(create_backbone(command.backbone, **network["backbone_args"]), command.task, command.scale)
     goal = goal.with_channels(goal.channels, command.white_level)
     starts = listed(command.starts if command.starts or command.arms else DEFAULT_STARTS)

@@ -25,6 +25,7 @@ from gesso.perceptual import Perceptual, open_metrics
 from gesso.refiner import Refined
 from gesso.report.console import say, track, warn
 from gesso.restorer import Restorer, in_words
+from gesso.tasks import spell_task
 from gesso.training.launch import has_to_launch, init_process_group, launch
 
 
@@ -81,7 +82,7 @@ def run(command: Evaluate) -> Scores:
     for line in (
         [f"{one.name}: {one}{in_words(command.tile, command.overlap)}" for one in sets]
         if command.mix
-        else [f"{command.task}: {how}"]
+        else [f"{spell_task(command.task)}: {how}"]
     ):
         say(line)
     say(f"restored by {restored_by}")
@@ -92,11 +93,17 @@ def run(command: Evaluate) -> Scores:
         sets, restorer, out if command.save_images else None, overwrite=command.overwrite, perceptual=perceptual
     )
     scores = Scores(
-        command.task, how, restored_by, tuple(rows), tuple(failed), find_beside(sets), whole=count_whole(sets)
+        spell_task(command.task),
+        how,
+        restored_by,
+        tuple(rows),
+        tuple(failed),
+        find_beside(sets),
+        whole=count_whole(sets),
     )
     for what, other in instead.items():
         rows, _ = measure(sets, other, None, what=what)
-        scores.instead[what] = Scores(command.task, how, what, tuple(rows), ()).mean
+        scores.instead[what] = Scores(spell_task(command.task), how, what, tuple(rows), ()).mean
     show(scores, sets)
     if out is not None and rank_info().rank == 0:
         write(scores, out)

@@ -20,6 +20,7 @@ from gesso.perceptual import open_metrics
 from gesso.pretext import open_feature_loss
 from gesso.primed import resolve_name, restores
 from gesso.report.console import say
+from gesso.tasks import spell_task
 from gesso.training.finetune_module import FinetuneModule
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.run import fit
@@ -52,7 +53,7 @@ def run(command: Finetune) -> Path:
     say(f"{spell_backbone(command.backbone)}: {total:,} parameters, {trained:,} of them trained")
     critic = None
     if command.critic is not None:
-        critic = open_feature_loss(command.critic, net, target=command.critic_target, task=command.task)
+        critic = open_feature_loss(command.critic, net, target=command.critic_target, task=spell_task(command.task))
     module = FinetuneModule(
         net,
         loss_for(parts, command.loss),
@@ -65,8 +66,8 @@ def run(command: Finetune) -> Path:
     )
     module.perceptual, module.tile = perceptual, command.tile
     module.val_every, module.val_images = command.val_every, command.val_images
-    module.facts = {"task": command.task, "init": init, "transfer": command.transfer}
-    fit(module, train, command, what=f"{command.task} {spell_backbone(command.backbone)}", stages=plan)
+    module.facts = {"task": spell_task(command.task), "init": init, "transfer": command.transfer}
+    fit(module, train, command, what=f"{spell_task(command.task)} {spell_backbone(command.backbone)}", stages=plan)
     return out / "backbone.safetensors"
 
 

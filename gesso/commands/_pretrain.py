@@ -7,13 +7,14 @@ import torch
 from torch.utils.data import Dataset
 
 from gesso import checkpoint
+from gesso._specs import SourceSpec
 from gesso.backbones import open_backbone, spell_backbone
 from gesso.commands.pretrain import Pretrain, pretrain
 from gesso.data.mixes import MixDataset, open_mix
 from gesso.data.training_data import open_images
 from gesso.functional.random import seed_for
 from gesso.options import plain_options
-from gesso.pretext import Pretext, create_pretext
+from gesso.pretext import Pretext, create_pretext, spell_pretext
 from gesso.primed import resolve_name
 from gesso.report.console import say
 from gesso.training.launch import has_to_launch, launch
@@ -37,8 +38,8 @@ def run(command: Pretrain) -> Path:
     method = create_pretext(command.pretext, network, **(command.pretext_args or {}))
     if command.batch_size < method.min_batch_size:
         raise ValueError(
-            f"batch_size: {command.pretext} compares the images of a batch ({method.batch_coupling}), so it needs "
-            f"{method.min_batch_size} or more, got {command.batch_size}"
+            f"batch_size: {spell_pretext(command.pretext)} compares the images of a batch ({method.batch_coupling}), "
+            f"so it needs {method.min_batch_size} or more, got {command.batch_size}"
         )
     images = chosen_images(command, method)
     module = PretrainModule(method)
@@ -50,22 +51,23 @@ def run(command: Pretrain) -> Path:
         module,
         open_samples(command, method, images),
         command,
-        what=f"{command.pretext} {spell_backbone(command.backbone)}",
+        what=f"{spell_pretext(command.pretext)} {spell_backbone(command.backbone)}",
         stages=[Stage(1.0, command.crop_size, command.batch_size)],
     )
     return Path(command.out) / "backbone.safetensors"
 
 
-def chosen_images(command: Pretrain, method: Pretext) -> str | list[dict[str, Any]]:
+def chosen_images(command: Pretrain, method: Pretext) -> SourceSpec | list[dict[str, Any]]:
     """Where images come from: where the command says, else where the pretext prefers, which is said."""
     if command.images is not None:
-        return command.images if isinstance(command.images, list) else str(command.images)
-    chosen = CHOSEN[method.images]
-    say(f"images: {method.images}, {chosen} (the default of {command.pretext}; --images FOLDER takes photos)")
+        return str(command.images) if isinstance(command.images, Path) else command.images
+    chosen = CHOSEN.get(method.images, "images of a source")
+    name = spell_pretext(command.pretext)
+    say(f"images: {method.images}, {chosen} (the default of {name}; --images FOLDER takes photos)")
     return method.images
 
 
-def open_samples(command: Pretrain, method: Pretext, images: str | list[dict[str, Any]]) -> Dataset[Any]:
+def open_samples(command: Pretrain, method: Pretext, images: SourceSpec | list[dict[str, Any]]) -> Dataset[Any]:
     """The images, or the data of each class.
 
     Raises:
@@ -76,7 +78,9 @@ def open_samples(command: Pretrain, method: Pretext, images: str | list[dict[str
         if len(images) != method.classes:
             expected = f"data of {method.classes} classes" if method.classes else "images without classes"
             advice = "; pretext_args.num_classes says how many there are" if method.classes else ""
-            raise ValueError(f"images: {command.pretext} expects {expected}, got data of {len(images)}{advice}")
+            raise ValueError(
+                f"images: {spell_pretext(command.pretext)} expects {expected}, got data of {len(images)}{advice}"
+            )
         parts = open_mix(images, **common)
         samples, repeats = [part.samples.train for part in parts], [part.repeats for part in parts]
         return MixDataset(samples, repeats, seed=command.seed)

@@ -28,6 +28,7 @@ from gesso.options import plain_options
 from gesso.perceptual import open_metrics
 from gesso.refiner import ABLATIONS, PTGRM, Ablation, Level, Prior, Refined, View, open_prior
 from gesso.report.console import say, track, warn
+from gesso.tasks import spell_task
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.refine_module import PriorDataset, RefineModule
 from gesso.training.run import fit
@@ -66,11 +67,11 @@ def run(command: Refine) -> Path:
     module = RefineModule(net, loss_for(parts, command.loss), validations, out, restored_weight=command.restored_weight)
     module.perceptual, module.tile = perceptual, command.tile
     module.val_every, module.val_images = command.val_every, command.val_images
-    module.facts = {"task": command.task, "restorer": str(command.checkpoint)}
+    module.facts = {"task": spell_task(command.task), "restorer": str(command.checkpoint)}
     if net.prior is not None:
         cache = Path(command.prior_cache or out)
         module.look_ahead = partial(look_ahead, net, datasets, train, plan[0].crop_size, cache)
-    fit(module, train, command, what=f"refine {command.task}", stages=plan)
+    fit(module, train, command, what=f"refine {spell_task(command.task)}", stages=plan)
     return out / "backbone.safetensors"
 
 

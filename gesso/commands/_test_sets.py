@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gesso._discovery import check_options
+from gesso._specs import TaskSpec
 from gesso.data.image_ref import ImageRef, files_of
 from gesso.data.io import as_paths
 from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos
@@ -17,7 +18,7 @@ from gesso.degradations.noise import GaussianNoise
 from gesso.published import Measured, known_set
 from gesso.report.console import say, warn
 from gesso.sources import is_source
-from gesso.tasks import Task, degradation_in, find_task
+from gesso.tasks import Task, degradation_in, find_task, spell_task
 
 FOR_TRAINING = ("repeats", "crop_size", "val", "holdout", "skip_damaged")  # what a mix says that a test does not need
 
@@ -55,7 +56,7 @@ class TestSet:
 
 
 def open_test_sets(
-    task: str, mix: Sequence[Mapping[str, Any]] | None, *, channels: int = 3, seed: int = 0, **options: Any
+    task: TaskSpec, mix: Sequence[Mapping[str, Any]] | None, *, channels: int = 3, seed: int = 0, **options: Any
 ) -> list[TestSet]:
     """The test sets of a task, or for the task "all-in-one" those of each part of a mix.
 
@@ -70,7 +71,9 @@ def open_test_sets(
         ValueError: if there are no images, or two sets have one name; all parts that are missing are named.
     """
     if (task == "all-in-one") != bool(mix):
-        raise ValueError(f"mix: it belongs to the task all-in-one, got the task {task} and {len(mix or [])} parts")
+        raise ValueError(
+            f"mix: it belongs to the task all-in-one, got the task {spell_task(task)} and {len(mix or [])} parts"
+        )
     if not mix:
         sets = open_sets(task=task, channels=channels, seed=seed, **options)
     else:
@@ -103,7 +106,7 @@ def open_part(part: dict[str, Any]) -> list[TestSet]:
 
 def open_sets(
     *,
-    task: str,
+    task: TaskSpec,
     name: str | None = None,
     data: str | Path | list[str] | list[Path] | None = None,
     lq: str | Path | None = None,
@@ -136,7 +139,7 @@ def open_sets(
     for root in roots:
         title = name or (root or lq or Path("images")).resolve().name
         folders = [folder.resolve().name for folder in ((root,) if root else (lq, lq and lq.parent)) if folder]
-        known = tuple(found for found in (known_set(task, *folders), known_set(task, title)) if found)
+        known = tuple(found for found in (known_set(goal.name, *folders), known_set(goal.name, title)) if found)
         if root is not None and is_source(root):
             images, spoil = (
                 open_generated(goal, root, degradation, None, seed).validation,
@@ -151,7 +154,7 @@ def open_sets(
         else:
             pairs = find_pairs(root, split, lq=lq, gt=gt, pair_by=pair_by, layout=own, scale=goal.scale)
             tell(goal, [side for pair in pairs for side in (pair.lq, pair.gt)], root, lq, gt)
-            groups = published_sets(pairs, task, root) if root is not None else {None: pairs}
+            groups = published_sets(pairs, goal.name, root) if root is not None else {None: pairs}
             if name is not None:  # one set, whatever it holds
                 known += tuple(group for group in groups if group)
                 groups = {None: pairs}

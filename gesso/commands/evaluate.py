@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from gesso._specs import FilePath, TrainingPrecision
+from gesso._specs import FilePath, SourceSpec, TaskSpec, TrainingPrecision
 from gesso._values import Devices, Overlap, Seed, TileSide
 from gesso.options import Command, as_function, options
 from gesso.options._fields import Place
@@ -30,10 +30,10 @@ class Evaluate(TaskPairs, NetworkFile, Measuring, Command["Scores"]):
     title: ClassVar[str] = "how"
     example: ClassVar[str] = "gesso evaluate --task derain --data Rain100L --checkpoint runs/derain/best.safetensors"
 
-    task: str
+    task: TaskSpec
     """name of the task, which brings its protocol, or "all-in-one" with `mix`; `gesso list tasks`."""
 
-    data: Place[FilePath | list[str] | list[Path] | None] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    data: Place[SourceSpec | list[str] | list[Path] | None] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     """root of a data set in a published layout, or a list of them, each a set of its own, as are the published test
     sets below a root; or "leaves", "scenes" or "pink": procedural images that the task's degradation degrades."""
 

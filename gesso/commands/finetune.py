@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from gesso._specs import FilePath, LossSpec, Transfer
+from gesso._specs import FeatureLossSpec, FilePath, LossSpec, Transfer
 from gesso._values import NonNegativeFloat, NonNegativeInt, PositiveFloat, Share
 from gesso.options import as_function, options
 from gesso.options._fields import Place
@@ -51,8 +51,9 @@ class Finetune(SupervisedRun, Network):
     freeze_features: bool = False
     """train only what follows the features (linear probing)."""
 
-    critic: FilePath | None = None
-    """DCPT's `classifier.safetensors`, for DC-guided training: a network of one degradation learns another."""
+    critic: FeatureLossSpec | None = None
+    """DCPT's `classifier.safetensors`, for DC-guided training: a network of one degradation learns another; or
+    module:Class of your own loss on the features, with its options {name: module:Class, ...}."""
 
     critic_target: NonNegativeInt | None = None
     """class, counted from 0, as which the critic is to take the features; none: of the five, the degradation that the

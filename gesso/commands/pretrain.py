@@ -1,10 +1,9 @@
 """Pre-train a network by a pretext, from one noise image, procedural images or a folder of photos."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
-from gesso._specs import FilePath, OptimizerName, ScheduleName
+from gesso._specs import FilePath, OptimizerName, PretextSpec, ScheduleSpec, SourceSpec
 from gesso._values import BelowOne, LearningRate, Pixels, PositiveInt
 from gesso.options import as_function, options
 from gesso.options._fields import Machine, Place
@@ -27,8 +26,8 @@ class Pretrain(Network, TrainingRun):
     example: ClassVar[str] = "gesso pretrain --pretext ifp --backbone restormer --out runs/ifp"
     former: ClassVar[Mapping[str, str]] = {**TrainingRun.former, "val_images": ""}
 
-    pretext: str = "ifp"
-    """name of the pretext; `gesso list pretexts` shows all with their options."""
+    pretext: PretextSpec = "ifp"
+    """name of the pretext; `gesso list pretexts` shows all with their options; or module:Class of your own."""
 
     pretext_args: dict[str, Any] | None = None
     """options of the pretext, such as `--pretext_args.mask_ratio 0.5`."""
@@ -37,7 +36,7 @@ class Pretrain(Network, TrainingRun):
     """file whose weights to begin with, last convolution included where it fits, or "primed:TASK", a network that comes
     with the package; none: random weights."""
 
-    images: str | Path | list[dict[str, Any]] | None = None
+    images: SourceSpec | list[dict[str, Any]] | None = None
     """where images come from: "noise" (fixed N(0, 1) images), "leaves" (procedural dead leaves), "scenes" (procedural
     scenes), "pink" (procedural 1/f noise), a folder of photos, or for a pretext that classifies degradations the data
     of each class, a list of {task, data, repeats, degradation, ...}; none: what the pretext prefers."""
@@ -62,7 +61,7 @@ class Pretrain(Network, TrainingRun):
     optimizer: OptimizerName = "adam"
     lr: LearningRate = 2e-4
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.99)
-    schedule: ScheduleName = "constant"
+    schedule: ScheduleSpec = "constant"
 
 
 pretrain = as_function(Pretrain)

@@ -9,13 +9,13 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from gesso._discovery import check_names, check_options
-from gesso._specs import Sampling
+from gesso._specs import Sampling, TaskSpec
 from gesso._values import Enlargement, Pixels, PositiveInt, check_range, check_values, declared
 from gesso.data.datasets import Key, Sample, shuffled
 from gesso.data.training_data import TrainingData, open_training_data
 from gesso.functional.checks import check_choice
 from gesso.metrics import Protocol
-from gesso.tasks import Task, find_task
+from gesso.tasks import Task, find_task, spell_task
 
 OWN = (
     "task",
@@ -93,7 +93,7 @@ class MixDataset(Dataset[Sample]):
 
 def open_part(
     *,
-    task: str,
+    task: TaskSpec,
     name: str | None = None,
     scale: Enlargement = 1,
     repeats: PositiveInt = 1,
@@ -112,9 +112,9 @@ def open_part(
         ValueError: if there is nothing to train on, or a number is not positive.
     """
     for option, number in (("repeats", repeats), ("crop_size", crop_size), ("scale", scale)):
-        check_range(declared(open_part)[option], option, number, f"mix: {name or task}")
+        check_range(declared(open_part)[option], option, number, f"mix: {name or spell_task(task)}")
     goal = adjusted(find_task(task, scale=scale).with_channels(channels, white_level), protocol)
-    return Part(name or task, goal, open_training_data(goal, seed=seed, **data), repeats, crop_size)
+    return Part(name or goal.name, goal, open_training_data(goal, seed=seed, **data), repeats, crop_size)
 
 
 def adjusted(task: Task, protocol: Mapping[str, Any] | None) -> Task:
@@ -134,7 +134,7 @@ def check_mix(mix: Sequence[Mapping[str, Any]]) -> list[str]:
     for entry in mix:
         if "task" not in entry:
             raise ValueError(f"mix: every part needs a task, got {dict(entry)}")
-    names = [entry.get("name", entry["task"]) for entry in mix]
+    names = [entry.get("name", spell_task(entry["task"])) for entry in mix]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"mix: two parts are called {' and '.join(sorted(twice))}; give each a name of its own")
     return names
@@ -181,7 +181,7 @@ def open_mix(
 
 
 def open_parts(
-    task: str,
+    task: TaskSpec,
     mix: Sequence[Mapping[str, Any]] | None,
     *,
     scale: int = 1,
@@ -201,7 +201,7 @@ def open_parts(
             raise ValueError("white_level: beside a mix it says nothing; give it to the parts that it is for")
         return open_mix(mix or [], channels=channels, skip_damaged=skip_damaged, seed=seed)
     if mix:
-        raise ValueError(f"mix: it is for the task all-in-one, got the task {task}")
+        raise ValueError(f"mix: it is for the task all-in-one, got the task {spell_task(task)}")
     return [open_part(task=task, scale=scale, channels=channels, seed=seed, skip_damaged=skip_damaged, **data)]
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from gesso._specs import DegradationSpec, FilePath, Sampling
+from gesso._specs import DegradationSpec, FilePath, LayoutSpec, Sampling, SourceSpec, TaskSpec
 from gesso._values import Enlargement, NonNegativeInt, PositiveInt
 from gesso.options._command import options
 from gesso.options._fields import Machine, Place
@@ -27,9 +27,9 @@ class Pairs:
     """"stem": by equal names, or names that differ as published ones do; a template of an input's name, as '{gt}_s*' or
     '{gt}x4'; a file that lists pairs, two columns or BasicSR's meta_info; or by sorted "order"."""
 
-    layout: str | None = None
-    """name of the layout of `data` (`gesso list layouts`), or "photos": they are clean photos; none: detected
-    automatically."""
+    layout: LayoutSpec | None = None
+    """name of the layout of `data` (`gesso list layouts`), or "photos": they are clean photos; or module:function of
+    your own; none: detected automatically."""
 
     white_level: PositiveInt | None = None
     """the value of white in files of 16 bits: 4095 for 12 bits; none: 65535, or what the files say."""
@@ -39,8 +39,8 @@ class Pairs:
 class TaskPairs(Pairs):
     """Pairs of a restoration task, or photos that are degraded."""
 
-    task: str
-    """name of the task; `gesso list tasks` shows all with their protocols."""
+    task: TaskSpec
+    """name of the task; `gesso list tasks` shows all with their protocols; or module:NAME of your own."""
 
     degradation: DegradationSpec | None = None
     """what degrades clean photos: a name, or {name: ..., option: ...}; none: that of the task."""
@@ -53,12 +53,12 @@ class TaskPairs(Pairs):
 class TrainingPairs(TaskPairs):
     """Pairs to train on."""
 
-    task: str
+    task: TaskSpec
     """name of the task, or "all-in-one" with `mix`; `gesso list tasks` shows all with their protocols."""
 
-    data: Place[FilePath | None] = None
+    data: Place[SourceSpec | None] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     """root of a data set in a published layout, which is detected automatically; or a folder of clean photos, or
-    procedural images ("leaves", "scenes", "pink"), which are degraded on the fly."""
+    procedural images (`gesso list sources`), which are degraded on the fly."""
 
     val: Place[FilePath | None] = None
     """root of validation data, of which the validation split is taken, else the test split, or all of it where it has

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from gesso._specs import OptimizerName, ScheduleName
+from gesso._specs import OptimizerName, ScheduleSpec
 from gesso._values import (
     BelowOne,
     LearningRate,
@@ -50,9 +50,9 @@ class Optim:
     decay_norm_bias: bool = True
     """apply weight decay to biases and norms as well; MFM and IFP's code do not."""
 
-    schedule: ScheduleName = "cosine"
+    schedule: ScheduleSpec = "cosine"
     """learning rate over the run: "constant", "cosine", Restormer's "two_phase", or "step", which falls at each of
-    `milestones`."""
+    `milestones`; or module:function of your own."""
 
     warmup_steps: NonNegativeInt = 0
     """steps of linear warm-up."""
