@@ -8,10 +8,12 @@ from torch import nn
 from gesso import _discovery
 from gesso._specs import BackboneSpec
 from gesso.backbones._base import Backbone
+from gesso.backbones._blocks import part_of_batch
+from gesso.backbones._transfer import PaperTransfer
 from gesso.functional.building import building
 
 __all__ = ["Backbone", "BackboneSpec", "backbone_classes", "create_backbone", "list_backbones", "open_backbone"]
-__all__ += ["network_class", "spell_backbone", "spell_object"]
+__all__ += ["PaperTransfer", "network_class", "part_of_batch", "spell_backbone", "spell_object"]
 
 OBJECT = "an object of"  # begins what records say of a network that was no name
 
@@ -28,8 +30,6 @@ def network_class(name: str) -> type[Backbone]:
         UnknownNameError: if gesso has no such class.
         ValueError: if there is no such module, or no `Backbone` of the name in it.
     """
-    from gesso.backbones._transfer import PaperTransfer
-
     known: dict[str, type[Backbone]] = {**backbone_classes(), PaperTransfer.__name__: PaperTransfer}
     if name in known:
         return known[name]

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from gesso import checkpoint
-from gesso.backbones import Backbone, open_backbone, spell_backbone
-from gesso.backbones._transfer import PaperTransfer
+from gesso.backbones import Backbone, PaperTransfer, open_backbone, spell_backbone
 from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations, plan_stages
 from gesso.commands.finetune import Finetune, finetune
 from gesso.data.mixes import Part, mixed

@@ -12,7 +12,7 @@ from gesso.metrics import beside, mean_psnr
 from gesso.options import options_of
 from gesso.options.data import TrainingPairs
 from gesso.options.run import SupervisedRun
-from gesso.pretext._critics import load_frozen
+from gesso.pretext import load_frozen
 from gesso.report.console import say, track, warn
 from gesso.restorer import Restorer, in_words
 from gesso.tasks import Task

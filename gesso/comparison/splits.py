@@ -14,7 +14,7 @@ import torch
 from gesso._names import fitting
 from gesso.data.integrity import IntegrityCheck
 from gesso.data.io import Picture, atomic_path, read_layout, read_tensor, write_image, write_picture
-from gesso.data.layouts import Pair, PairBy, find_pairs, find_photos, find_splits
+from gesso.data.layouts import LayoutSpec, Pair, PairBy, find_pairs, find_photos, find_splits
 from gesso.data.training_data import pairs_if_any, whole_pairs, whole_photos
 from gesso.degradations import Degradation
 from gesso.functional.random import generator_for
@@ -52,7 +52,7 @@ def open_folds(
     lq: str | Path | None = None,
     gt: str | Path | None = None,
     pair_by: PairBy = "stem",
-    layout: str | None = None,
+    layout: LayoutSpec | None = None,
     degradation: Any = None,
     scale: int = 1,
     folds: int | None = None,

@@ -11,9 +11,10 @@ from gesso.backbones._base import Backbone
 from gesso.functional.building import building
 from gesso.losses import FeatureLoss
 from gesso.pretext._base import Pretext
+from gesso.pretext._critics import load_frozen
 
 __all__ = ["Pretext", "PretextSpec", "create_pretext", "list_pretexts", "open_feature_loss", "pretext_class"]
-__all__ += ["spell_pretext", "title_of"]
+__all__ += ["load_frozen", "spell_pretext", "title_of"]
 
 
 def list_pretexts() -> list[str]:

@@ -11,8 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gesso.backbones._base import Backbone
-from gesso.backbones._blocks import part_of_batch
+from gesso.backbones import Backbone, part_of_batch
 from gesso.functional.memory import is_out_of_memory
 from gesso.functional.processes import all_gather, mean_over_processes, rank_info
 from gesso.functional.random import BatchGenerator, ImageGenerators, generator_for, seed_for

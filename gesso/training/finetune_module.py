@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gesso import checkpoint
-from gesso.backbones._base import Backbone
+from gesso.backbones import Backbone
 from gesso.data.augment import mixup
 from gesso.functional.color import as_rgb
 from gesso.functional.processes import gather_in_order, shard

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gesso.backbones._base import Backbone
+from gesso.backbones import Backbone
 from gesso.data.cache import reserved_memory
 from gesso.functional.memory import free_memory, is_out_of_memory, peak_bytes
 from gesso.functional.padding import round_up

@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins import MixedPrecision
 
-from gesso.backbones._base import Backbone
+from gesso.backbones import Backbone
 from gesso.functional.processes import PARALLEL_RUNS
 from gesso.functional.random import generator_for
 from gesso.report.console import say

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from gesso.functional.random import BatchGenerator
-from gesso.pretext._base import Pretext
+from gesso.pretext import Pretext
 from gesso.training._module import TrainingModule
 
 

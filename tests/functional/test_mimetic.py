@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from gesso.lab.provenance import beginning, open_origin
 from torch import nn
 
 import gesso
 from gesso.backbones._base import attention_weights, is_depthwise
 from gesso.comparison.arms import Common, find_arms
 from gesso.functional.mimetic import VALUE_OUTPUT, kernel_covariance
+from gesso.lab.provenance import beginning, open_origin
 
 WITH_ATTENTION = ["restormer_tiny", "swinir_tiny", "uformer_tiny", "promptir_tiny", "ipt_tiny", "snr_net_tiny"]
 WITH_DEPTHWISE = ["nafnet_tiny", "baseline_tiny", "restormer_tiny", "uformer_tiny"]

@@ -12,12 +12,12 @@ import yaml
 import gesso
 from gesso.backbones import create_backbone
 from gesso.functional.random import generator_for
+from gesso.lab import charts
 from gesso.lab import diagnosis as _diagnosis
 from gesso.lab.diagnosis import own_response, part_of, weight_changes
 from gesso.lab.inspect import inspect
 from gesso.lab.provenance import open_origin, own_output, random_start
 from gesso.lab.sweeps import Measured, Sweep, read_sweep
-from gesso.lab import charts
 from tests.report._results import make_results
 
 SMALL = {"count": 4, "crop_size": 16}
