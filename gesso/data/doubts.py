@@ -24,6 +24,7 @@ from gesso.data.sides import Side, side_of, split_of
 Item = TypeVar("Item")
 MOST_SIDES = 4  # more folders of unknown names are classes or sequences, whose files may well be numbered alike
 SAMPLES = 4
+LIST = "pairs.csv"
 SMALL = 32  # side in pixels of what is compared
 
 
@@ -42,7 +43,7 @@ class Guess:
         photos: whether `lq` may well be photos, and `gt` is something else, such as masks.
         either: whether it may as well be the other way round.
         clean: whether the photos asked for are the ground truths alone, so that nothing speaks against their quality.
-        pair_by: the template that pairs them, where both sides lie in one folder.
+        pair_by: the template that pairs them, where both sides lie in one folder, or the name of a list of them.
     """
 
     lq: Path
@@ -58,6 +59,7 @@ class Guess:
         """What to give instead."""
         lq, gt = (shlex.quote(str(side)) for side in (self.lq, self.gt))
         how = f" --pair_by {shlex.quote(self.pair_by)}" if self.pair_by else ""
+        how += " (a list that you write, a line `input,truth` for each pair)" if self.pair_by == LIST else ""
         pairs = f"for pairs give --lq {lq} --gt {gt}{how}; " if self.gt else ""
         if self.photos:
             pairs = f"for the photos alone give --data {lq}; "
@@ -144,6 +146,9 @@ def _guess_inside(root: Path, photos: Sequence[Path]) -> Guess | None:
     for place in sorted(inside, key=lambda place: len(place.parts)):
         if guess := _guess_among(place, inside[place]):
             return guess
+    for folder, images in folders.items():
+        if guess := _guess_by_words(folder, images):
+            return guess
     return None
 
 
@@ -164,6 +169,33 @@ def _guess_in_one(folder: Path, images: Sequence[Path]) -> Guess | None:
     begin = os.path.commonprefix(list(tails))  # noqa: RUF071 letter by letter, for these are no paths
     template = f"{{gt}}{begin}{'*' if len(tails) > 1 else ''}"
     return Guess(folder, folder, f"{examples(sorted(names)[:4])} look like two sides of pairs", pair_by=template)
+
+
+def _guess_by_words(folder: Path, images: Sequence[Path]) -> Guess | None:
+    """Whether images of a folder are called alike but for one of two words: `1_foo`, `1_bar`, or `a-R-07`, `a-C-00`.
+
+    Numbers behind the word may differ, as in GT-RAIN, whose one truth belongs to many inputs.
+    """
+    groups: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    for image in images:
+        match = re.fullmatch(r"(.*[-_. ])?([^\W\d_]+)((?:[-_. ]?\d+)*)", image.stem)
+        if match is None or not match[1]:
+            return None
+        groups[match[1]][match[2]].append(image)
+    words = sorted({word for group in groups.values() for word in group})
+    if len(words) != 2 or any(len(group) != 2 for group in groups.values()):
+        return None
+    sides = [[group[word] for group in groups.values()] for word in words]
+    counts = [sorted(map(len, side)) for side in sides]
+    single = [max(count) == 1 for count in counts]
+    numbered = any(re.search(r"\d$", image.stem) for image in images)
+    if not (counts[0] == counts[1] or any(single)) or (len(groups) == 1 and not numbered):
+        return None
+    if len(images) < 4 or _are_strangers(sampled([(one[0], other[0]) for one, other in zip(*sides, strict=True)])):
+        return None
+    shown = examples(sorted(side[0][0].name for side in sides))
+    why = f"{shown} look like two sides of pairs, called alike but for {words[0]} and {words[1]}"
+    return Guess(folder, folder, why, either=True, pair_by=LIST)
 
 
 def _has_word(ending: str) -> bool:

@@ -40,6 +40,10 @@ REFUSED = {  # files; which folder is given; the guess: degraded images and grou
         ("train_blur/1", "train_sharp/1")),
     "a folder of both": (expand("x/{baby,bird}.png", "x/{baby,bird}x4.png"), ".", ("x", "x")),
     "a folder of many to one": (expand("kodim0{1,2}.png", "kodim0{1,2}_n{15,25}.png"), ".", (".", ".")),
+    "two endings in one folder": (expand("x/000{1,2,3}_{foo,bar}.png"), ".", ("x", "x")),
+    "two endings, dashed": (expand("{a,b}-{wet,dry}.jpg"), ".", (".", ".")),
+    "GT-RAIN": (expand("train/G_0/G_0-Webcam-R-00{0,1,2}.png", "train/G_0/G_0-Webcam-C-000.png"), ".",
+        ("train/G_0", "train/G_0")),
     "Snow100K's snow": (expand("all/{synthetic,gt,mask}/{1,2}.png"), "all/synthetic", ("all/synthetic", "all/gt")),
 }  # fmt: skip
 
@@ -108,6 +112,9 @@ PHOTOS = {
     "a folder called data": (expand("data/{1,2}.png"), "data"),
     "copies": (expand("{beach,rock}.jpg", "{beach,rock}_{1,2}.jpg"), "."),
     "an edited one": (["a.jpg", "b.jpg", "b_edited.jpg", "c.jpg"], "."),
+    "two words for different photos": (expand("{beach,rock}_{dawn,dusk}.jpg"), "."),
+    "one word each": (expand("IMG_{beach,rock,cat,dog}.jpg"), "."),
+    "numbered": (expand("photo-{1,2,3,4}.jpg", "scan-{1,2,3,4}.jpg"), "."),
     "two formats": (["a.jpg", "a.png", "b.jpg"], "."),
     "words in names": (["blurry_sunset.jpg", "sharp_rocks.jpg", "clean_beach.jpg", "rain_in_rome.jpg"], "."),
     "raw and others": (["raw/DSC1.jpg", "raw/DSC2.jpg", "family/x.jpg", "family/y.jpg", "family/z.jpg"], "."),
