@@ -63,7 +63,7 @@ class SaveCheckpoint(Callback):
         self.out, self.save_every, self.saved = out, save_every, (-1, -1)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
-        """Saves when it is time, but never what steps without a finite gradient may have spoilt: these it lists."""
+        """Saves when it is time, but never after steps without a finite gradient: these it lists."""
         if pl_module.skipped_in_a_row:
             if trainer.is_global_zero:
                 self.list_skipped(pl_module)
@@ -217,7 +217,7 @@ class Recorded(Callback):
 
 
 class ProgressLine(Callback):
-    """A progress bar over optimiser steps with the time left; it counts on where a resumed run takes up.
+    """A progress bar over optimiser steps with the time left; a resumed run begins at its own step.
 
     Where there is no terminal, a line at the first losses, every minute, and at the end. Every minute `metrics.csv` is
     written, too.
@@ -333,7 +333,7 @@ class CostEstimate(Callback):
         left = (self.steps - pl_module.step) * pl_module.accumulate * seconds
         if trainer.is_global_zero:
             cost = f"{seconds:.2f} s and {peak_memory(pl_module.device) / 2**30:.1f} GiB"
-            say(f"one batch takes about {cost}; {duration(left)} for the steps to come")
+            say(f"{cost} per batch, about {duration(left)} in total")
 
     def check_memory(self, trainer: Trainer, module: TrainingModule) -> None:
         """Checks that steps fit into the memory that is free; see `gesso.training.needs`.

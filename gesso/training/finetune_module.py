@@ -108,7 +108,7 @@ class FinetuneModule(TrainingModule):
         """The loss between the restored image and the ground truth."""
         lq, gt = batch["lq"], batch["gt"]
         if not any(p.requires_grad for name, p in self.backbone.named_parameters() if not self.backbone.is_head(name)):
-            self.backbone.eval()  # frozen features shall not draw stochastic depth either
+            self.backbone.eval()  # frozen features must not draw stochastic depth either
         if self.use_mixup:
             lq, gt = mixup(lq, gt, shared(generator))
         if self.critic is None:

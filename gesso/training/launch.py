@@ -245,7 +245,7 @@ def work(folder: Path, parent: int) -> None:
         temporary.write_bytes(pickle.dumps(report))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # at once: other processes may be gone, and nothing shall wait for them
+    os._exit(code)  # at once: other processes may be gone, and nothing may wait for them
 
 
 def end_with(parent: int) -> None:

@@ -34,7 +34,7 @@ class PriorDataset(Dataset[Sample]):
 
 
 class RefineModule(FinetuneModule):
-    """Trains a refiner, and the restorer before it unless that is frozen: both images shall be like gt (equation 8).
+    """Trains a refiner, and the restorer before it unless that is frozen: both images are to be like gt (equation 8).
 
     Args:
         refined: restorer and refiner.
@@ -52,7 +52,7 @@ class RefineModule(FinetuneModule):
         self.restored_weight = restored_weight
 
     def setup(self, stage: str) -> None:
-        """Has the prior look ahead as soon as the devices of the run speak with each other."""
+        """Precomputes prior features once the process group is up."""
         if stage == "fit" and self.look_ahead is not None:
             self.look_ahead(self.trainer.strategy.root_device)
 
@@ -60,7 +60,7 @@ class RefineModule(FinetuneModule):
         """The losses between ground truth and refined image, and between ground truth and restored image."""
         net = cast(Refined, self.backbone)
         if not any(parameter.requires_grad for parameter in net.backbone.parameters()):
-            net.backbone.eval()  # a frozen restorer shall not draw stochastic depth either
+            net.backbone.eval()  # a frozen restorer must not draw stochastic depth either
         restored, refined = net.both(batch["lq"], batch.get("prior"))
         losses = {"refined": self.loss(refined, batch["gt"]), "restored": self.loss(restored, batch["gt"])}
         return {"loss": losses["refined"] + self.restored_weight * losses["restored"], **losses}
