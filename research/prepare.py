@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gesso.commands.degrade import degrade
+import gesso
 from gesso.data.folders import natural
 from gesso.data.layouts import Pair, find_pairs
 
@@ -47,7 +47,7 @@ def main(data: Path, out: Path) -> None:
     for name, degradation in MADE.items():
         sources[name] = out / "made" / name
         if not sources[name].exists():
-            degrade(data / "clean_bsds", sources[name], degradation=degradation, seed=0)
+            gesso.degrade(data / "clean_bsds", sources[name], degradation=degradation, seed=0)
     for name, (train, test) in SPLITS.items():
         source = sources.get(name, data / name)
         pairs = sorted(find_pairs(source), key=lambda pair: natural(pair.lq.name))
