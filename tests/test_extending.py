@@ -152,6 +152,16 @@ def test_a_module_that_knows_nothing_of_gesso_is_enough(runs, backbone):
     assert gesso.load(out, target="own_network:Plain").channels == [8]
 
 
+def test_a_pretext_of_ones_own_is_a_start_of_a_comparison_and_a_recipe_names_none_unasked(runs):
+    from gesso.comparison.arms import Common, find_arms
+
+    common = Common({"backbone": TARGET, "backbone_args": {}}, {}, "derain")
+    _, own = find_arms(["own_pretext:Colours"], {}, {}, common)
+    assert own.pretraining["pretext"] == "own_pretext:Colours"
+    with pytest.raises(ValueError, match=r"pretrain\.yaml: names the class own_"):
+        find_arms([str(runs / "pretrain.yaml")], {}, {}, common)
+
+
 def test_a_file_chooses_no_class(runs):
     with pytest.raises(
         ValueError, match="its network is a class of your own, own_backbone:HalfSize, which is run only"

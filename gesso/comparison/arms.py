@@ -168,6 +168,8 @@ def find_start(name: str, own: Mapping[str, Any], common: Common) -> Arm:
         return Arm(name, str((path / "backbone.safetensors").resolve()), changes=changes)
     images, method, seed = split_name(name)
     recipe = read_recipe(method)
+    if Path(method).suffix in RECIPES:  # what it says of the network gives way to that of the comparison
+        _discovery.check_code({key: value for key, value in recipe.items() if key not in common.network}, method)
     if "task" in (recipe.get("pretext_args") or {}):
         recipe["pretext_args"]["task"] = common.task
     merged, of_recipe = divide(name, {**recipe, **common.network, **common.pretrain_args, **options})
@@ -235,7 +237,7 @@ def read_recipe(method: str) -> dict[str, Any]:
         if not path.is_file():
             raise FileNotFoundError(f"starts: there is no recipe {path}")
         return _recipes.read_recipe(path)
-    if method not in list_pretexts():
+    if method not in list_pretexts() and not _discovery.CODE.fullmatch(method):
         known = {BASELINE, MIMETIC, *recipes, *list_pretexts()}
         raise UnknownNameError(f"starts: {method!r} is no pretext, recipe or file of weights; {suggest(method, known)}")
     return {"pretext": method}
