@@ -223,7 +223,7 @@ def finetuning_options(command: Compare) -> dict[str, Any]:
     options = {name: getattr(command, name) for name in shared}
     options["backbone_args"] = command.backbone_args or {}
     options["val_every"] = command.val_every or max(1, command.steps // 10)
-    options["sample_every"] = 0
+    options["sample_every"], options["val_at_start"] = 0, True
     given = {name: getattr(command, name) for name in ("degradation", "white_level", "tile")}
     options |= {name: plain(value) for name, value in given.items() if value is not None}
     return options | further_metrics(command.metrics, command.metric_weights) | (command.finetune_args or {})
@@ -318,7 +318,8 @@ def conclude(
     ).write(out)
     page = write_report(out)
     comparison = Comparison.read(out)
-    header, *rows = [row[:4] for row in comparison.table]
+    gain = next(i for i, title in enumerate(comparison.table[0]) if title.startswith("gain"))
+    header, *rows = [row[: gain + 1] for row in comparison.table]
     show_table(header, rows)
     verdicts = tuple(str(verdict) for verdict in comparison.verdicts)
     for sentence in verdicts:

@@ -65,6 +65,7 @@ def run(command: Finetune) -> Path:
     )
     module.perceptual, module.tile = perceptual, command.tile
     module.val_every, module.val_images = command.val_every, command.val_images
+    module.val_at_start = command.val_at_start
     module.facts = {"task": spell_task(command.task), "init": init, "transfer": command.transfer}
     fit(module, train, command, what=f"{spell_task(command.task)} {spell_backbone(command.backbone)}", stages=plan)
     return out / "backbone.safetensors"

@@ -251,6 +251,11 @@ class Comparison:
         """Mean of "psnr" or "ssim" over seeds and images after the last step; identical images do not count in PSNR."""
         return mean_psnr(self.last(start, metric))
 
+    def before(self, start: str) -> str:
+        """The mean PSNR of a start before its first step: what it restores with no pair at all."""
+        psnrs = [s.psnr for s in self.scores if s.start == start and s.step == 0]
+        return f"{mean_psnr(psnrs):.2f}" if psnrs else "–"
+
     def last(self, start: str, metric: str = "psnr") -> list[float]:
         """A metric of all images and seeds after the last step."""
         return [getattr(s, metric) for s in self.scores if s.start == start and s.step == self.last_step]
@@ -406,6 +411,10 @@ class Comparison:
                     sign_flips(verdict.p_flip, verdict.p_flip_floor),
                 ]
             )
+        if any(score.step == 0 for score in self.scores):
+            starts = [self.reference, *(verdict.gains.start for verdict in self.verdicts)]
+            column = ["no pair (dB)", *map(self.before, starts)]
+            rows = [[*row[:2], before, *row[2:]] for row, before in zip(rows, column, strict=True)]
         return self.with_perceptual(rows)
 
     def with_perceptual(self, rows: list[list[str]]) -> list[list[str]]:

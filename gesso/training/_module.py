@@ -57,6 +57,7 @@ class TrainingModule(LightningModule):
         self.running: dict[str, Tensor] = {}  # losses summed since the last log line,
         self.summed = 0  # over so many batches
         self.val_every = 0  # steps between two measurements; 0: only at the end
+        self.val_at_start = False  # whether to measure before the first step
         self.val_images = 0  # of each set that is measured, how many are written
         self.note = ""  # what stands behind the progress bar
         self.reached = ""  # what was last measured

@@ -138,8 +138,9 @@ class Measure(Callback):
         self.val_every, self.stop = val_every, stop
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Makes up for a measurement that was due when the state was saved."""
-        if lacks_record(pl_module) and is_due(pl_module, self.val_every):
+        """Measures the start where that is asked for, or makes up for what was due when the state was saved."""
+        begins = pl_module.val_at_start and pl_module.batches_done == 0
+        if begins or (lacks_record(pl_module) and is_due(pl_module, self.val_every)):
             self.measure(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
