@@ -12,6 +12,7 @@ from gesso.commands.restore import Restore, restore
 from gesso.data.decoding import read_header
 from gesso.data.encoding import KINDS, check_holds, kind_of
 from gesso.data.folders import find_images
+from gesso.data.integrity import find_broken_jpegs
 from gesso.data.io import SUFFIXES, Picture, read_picture, write_pages
 from gesso.data.left_out import doubt_of_white, left_out, other_files
 from gesso.data.metadata import ImageError, LeftOutWarning
@@ -103,9 +104,12 @@ def restore_all(
     mine: list[str | None] = []
     notes: dict[str, list[Path]] = {}
     planes = restorer.network.in_channels == 4
+    broken = find_broken_jpegs([path for path, _ in share])
     for path, target in share if alone else track(share, "restoring"):
         watch: Watch = (lambda tiles: track(tiles, "restoring tiles")) if alone else iter
         try:
+            if path in broken:
+                raise ImageError(broken[path])
             with warnings.catch_warnings(record=True, action="always") as heard:
                 pages = restored_pages(restorer, path, target, watch, planes=planes, white_level=white_level)
                 write_pages(target, pages, overwrite=overwrite)

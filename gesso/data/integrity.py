@@ -55,9 +55,9 @@ class IntegrityCheck:
         begin = time.perf_counter()
         with ThreadPoolExecutor(THREADS) as pool:
             found = list(pool.map(self.find_damage, items))
-        broken = find_broken_jpegs(list(chain.from_iterable(map(_files, items))))
+        broken = find_broken_jpegs(list(chain.from_iterable(map(find_files, items))))
         found = [
-            reason or next((broken[file] for file in _files(item) if file in broken), "")
+            reason or next((broken[file] for file in find_files(item) if file in broken), "")
             for item, reason in zip(items, found, strict=True)
         ]
         self.seconds += time.perf_counter() - begin
@@ -117,7 +117,8 @@ def examine(path: Path) -> tuple[int, int]:
     return check_complete(path.read_bytes(), path)
 
 
-def _files(item: Pair | Path) -> list[Path]:
+def find_files(item: Pair | Path) -> list[Path]:
+    """The image files of a pair or a photo; MATLAB files are none."""
     refs = [item.lq, item.gt] if isinstance(item, Pair) else [item]
     return [file for ref in refs if not isinstance(ref, Block) for file in files_of(ref)]
 

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from gesso.data.datasets import CleanDataset, ImageDataset, PairDataset, WholePairs, WholePhotos
 from gesso.data.generated import GeneratedImages, GeneratedPairs, WholeGenerated
 from gesso.data.image_ref import ImageRef
-from gesso.data.integrity import IntegrityCheck
+from gesso.data.integrity import IntegrityCheck, find_files
 from gesso.data.io import LeftOutWarning, as_paths, read_size
 from gesso.data.layouts import (
     LayoutSpec,
@@ -319,6 +319,13 @@ def hold_out(samples: list[Item], count: int | None, seed: int) -> tuple[list[It
     order = torch.randperm(len(samples), generator=generator_for(seed, "holdout")).tolist()
     held = set(order[:count])
     return [s for i, s in enumerate(samples) if i not in held], [s for i, s in enumerate(samples) if i in held]
+
+
+def files_at(images: WholeImages, index: int) -> list[Path]:
+    """The files that an image, or both sides of a pair, are read from."""
+    if isinstance(images, WholeGenerated):
+        return []
+    return find_files(images.photos[index] if isinstance(images, WholePhotos) else images.pairs[index])
 
 
 def largest(images: WholeImages) -> tuple[int, int] | None:

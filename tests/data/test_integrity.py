@@ -12,6 +12,7 @@ import gesso
 from gesso import cli
 from gesso.commands.compare import compare
 from gesso.commands.refine import refine
+from gesso.commands.restore import restore
 from gesso.data import integrity
 from gesso.data.integrity import DamagedWarning, IntegrityCheck, find_broken_jpegs
 from gesso.data.layouts import Pair, find_pairs
@@ -197,6 +198,22 @@ def test_a_jpeg_whose_coded_data_are_broken_is_found(tmp_path, way, capfd):
     with pytest.warns(DamagedWarning, match=r"left out\n.*1 a photo\.jpg"):
         assert IntegrityCheck(skip=True)(files) == [files[0], files[2], files[4]]
     assert capfd.readouterr().err == ""
+
+
+def test_a_broken_jpeg_is_neither_restored_nor_measured(tmp_path):
+    for side in ("input", "target"):
+        (tmp_path / "data" / side).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(picture(i, 64, 64)).save(tmp_path / "data" / side / f"{i}.jpg", quality=90)
+    data = (tmp_path / "data/input/1.jpg").read_bytes()
+    (tmp_path / "data/input/1.jpg").write_bytes(data[:1000] + data[1100:])
+    scores = gesso.evaluate(task="derain", data=tmp_path / "data")
+    assert [row.name for row in scores.rows] == ["0"]
+    assert "1.jpg: the JPEG file is damaged (Corrupt JPEG data" in scores.failed[0]
+    gesso.save(gesso.create_backbone("nafnet_tiny", **NETWORK), tmp_path / "net.safetensors")
+    written = restore(tmp_path / "data/input", tmp_path / "out", checkpoint=tmp_path / "net.safetensors")
+    assert [path.name for path in written.failed] == ["1.jpg"]
+    assert not (tmp_path / "out/1.jpg").exists()
 
 
 def test_files_that_are_no_jpeg_cost_no_process(tmp_path, monkeypatch):
