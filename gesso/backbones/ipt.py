@@ -52,7 +52,8 @@ class Attention(nn.Module):
 
     def attention_weights(self) -> AttentionWeights:
         """The weights of this layer, see `Backbone.draw_mimetic`."""
-        return AttentionWeights(*self.in_proj_weight.chunk(3), self.out_proj.weight, self.heads)
+        query, key, value = self.in_proj_weight.chunk(3)
+        return AttentionWeights(query, key, value, self.out_proj.weight, self.heads)
 
 
 class EncoderLayer(nn.Module):

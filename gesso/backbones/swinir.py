@@ -64,7 +64,8 @@ class WindowAttention(nn.Module):
 
     def attention_weights(self) -> AttentionWeights:
         """The weights of this layer, see `Backbone.draw_mimetic`."""
-        return AttentionWeights(*self.qkv.weight.chunk(3), self.proj.weight, self.heads)
+        query, key, value = self.qkv.weight.chunk(3)
+        return AttentionWeights(query, key, value, self.proj.weight, self.heads)
 
     def position_bias(self) -> Tensor | None:
         """What is added to the logits of every window, (heads, N, N)."""

@@ -56,8 +56,8 @@ class WindowAttention(nn.Module):
 
     def attention_weights(self) -> AttentionWeights:
         """The weights of this layer, see `Backbone.draw_mimetic`."""
-        key, value = self.qkv["to_kv"].weight.chunk(2)
-        return AttentionWeights(self.qkv["to_q"].weight, key, value, self.proj.weight, self.heads)
+        key, value = self.qkv.get_parameter("to_kv.weight").chunk(2)
+        return AttentionWeights(self.qkv.get_parameter("to_q.weight"), key, value, self.proj.weight, self.heads)
 
 
 class LeFF(nn.Module):
