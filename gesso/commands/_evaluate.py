@@ -73,6 +73,7 @@ def run(command: Evaluate) -> Scores:
         "degradation": command.degradation,
         "scale": command.scale,
         "protocol": command.protocol,
+        "skip_damaged": command.skip_damaged,
     }
     channels = 3 if restorer is None else restorer.network.in_channels
     sets = open_test_sets(command.task, command.mix, channels=channels, seed=command.seed, **single)

@@ -85,4 +85,5 @@ def open_samples(command: Pretrain, method: Pretext, images: SourceSpec | list[d
         samples, repeats = [part.samples.train for part in parts], [part.repeats for part in parts]
         return MixDataset(samples, repeats, seed=command.seed)
     per_sample = method.images_per_sample
-    return open_images(images, count=command.count, per_sample=per_sample, white_level=command.white_level, **common)
+    common |= {"white_level": command.white_level, "layout": command.layout}
+    return open_images(images, count=command.count, per_sample=per_sample, **common)

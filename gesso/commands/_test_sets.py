@@ -8,6 +8,7 @@ from typing import Any
 from gesso._discovery import check_options
 from gesso._specs import TaskSpec
 from gesso.data.image_ref import ImageRef, files_of
+from gesso.data.integrity import IntegrityCheck
 from gesso.data.io import as_paths
 from gesso.data.layouts import NoPairsError, Pair, PairBy, find_pairs, find_photos
 from gesso.data.left_out import doubt_of_white, left_out
@@ -20,7 +21,7 @@ from gesso.report.console import say, warn
 from gesso.sources import is_source
 from gesso.tasks import Task, degradation_in, find_task, spell_task
 
-FOR_TRAINING = ("repeats", "crop_size", "val", "holdout", "skip_damaged")  # what a mix says that a test does not need
+FOR_TRAINING = ("repeats", "crop_size", "val", "holdout")  # what a mix says that a test does not need
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,13 +78,17 @@ def open_test_sets(
     if not mix:
         sets = open_sets(task=task, channels=channels, seed=seed, **options)
     else:
-        check_unused(open_sets, {name: value for name, value in options.items() if name != "scale"})
+        given = {name: value for name, value in options.items() if name not in ("scale", "skip_damaged")}
+        check_unused(open_sets, given)
         sets, missing = [], []
         for name, entry in zip(check_mix(mix), mix, strict=True):
             entry = {option: value for option, value in entry.items() if option not in FOR_TRAINING}
             check_options(open_sets, entry, f"mix part {name}")
             try:
-                sets += open_part(entry | {"name": name, "channels": channels, "seed": seed})
+                sets += open_part(
+                    {"skip_damaged": options.get("skip_damaged", False), **entry}
+                    | {"name": name, "channels": channels, "seed": seed}
+                )
             except (ValueError, OSError) as error:
                 missing.append(f"mix part {name}: {error}")
         if missing:
@@ -119,6 +124,7 @@ def open_sets(
     protocol: Mapping[str, Any] | None = None,
     white_level: int | None = None,
     channels: int = 3,
+    skip_damaged: bool = False,
     seed: int = 0,
 ) -> list[TestSet]:
     """The sets of one task: pairs as they lie, or clean photos or procedural images that a degradation spoils.
@@ -148,11 +154,13 @@ def open_sets(
             sets.append(TestSet(title, goal, images, (), spoil))
         elif root is not None and spoil is not None:
             photos = find_photos(root, split)
+            photos = IntegrityCheck(skip=True)(photos) if skip_damaged else photos
             tell(goal, photos, root)
             images = whole_photos(goal, photos, spoil, seed=seed)
             sets.append(TestSet(title, goal, images, known, spoil))
         else:
             pairs = find_pairs(root, split, lq=lq, gt=gt, pair_by=pair_by, layout=own, scale=goal.scale)
+            pairs = IntegrityCheck(goal.scale, skip=True)(pairs) if skip_damaged else pairs
             tell(goal, [side for pair in pairs for side in (pair.lq, pair.gt)], root, lq, gt)
             groups = published_sets(pairs, goal.name, root) if root is not None else {None: pairs}
             if name is not None:  # one set, whatever it holds

@@ -37,6 +37,10 @@ class Evaluate(TaskPairs, NetworkFile, Measuring, Command["Scores"]):
     """root of a data set in a published layout, or a list of them, each a set of its own, as are the published test
     sets below a root; or "leaves", "scenes" or "pink": procedural images that the task's degradation degrades."""
 
+    skip_damaged: bool = False
+    """leave out damaged images, and pairs whose sides do not fit, with a warning; else the others are measured, and the
+    exit code is 1."""
+
     split: Literal["train", "val", "test"] = "test"
     """which split of `data`, where it is divided: "train", "val" or "test"."""
 

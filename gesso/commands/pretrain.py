@@ -1,7 +1,7 @@
 """Pre-train a network by a pretext, from one noise image, procedural images or a folder of photos."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from gesso._specs import FilePath, OptimizerName, PretextSpec, ScheduleSpec, SourceSpec
 from gesso._values import BelowOne, LearningRate, Pixels, PositiveInt
@@ -47,6 +47,10 @@ class Pretrain(Network, TrainingRun):
 
     white_level: PositiveInt | None = None
     """the value of white in files of 16 bits: 4095 for 12 bits; none: 65535, or what the files say."""
+
+    layout: Literal["photos"] | None = None
+    """"photos": the images of a folder are clean photos, though it looks like one of pairs; none: such folders are
+    refused, unless they are the clean side."""
 
     skip_damaged: Machine[bool] = False
     """leave out damaged images, instead of refusing them."""

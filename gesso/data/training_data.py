@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -59,6 +59,7 @@ def open_images(
     channels: int = 3,
     white_level: int | None = None,
     skip_damaged: bool = False,
+    layout: Literal["photos"] | None = None,
 ) -> Dataset[dict[str, Tensor]]:
     """Images for a pretext by (sample index, crop_size): {"image": (C, H, W)}, or (K, C, H, W) with `per_sample` K > 1.
 
@@ -71,9 +72,11 @@ def open_images(
         channels: channels of an image: 3, or 1 for grey, or 4, which files then have to have.
         white_level: what white is stored as in files of 16 bits; None: 65535, or what they say.
         skip_damaged: leave out files that are damaged, instead of refusing them.
+        layout: "photos": the images of a folder are clean photos, though it looks like one of pairs.
 
     Raises:
-        ValueError: if the folder holds no images, or fewer than one sample needs, or damaged ones.
+        ValueError: if the folder holds no images, pairs with their degraded side, or fewer images than one sample
+            needs, or damaged ones.
         FileNotFoundError: if there is no such folder.
     """
     if is_source(images):
@@ -84,7 +87,8 @@ def open_images(
         raise FileNotFoundError(f"images: expected {known} or a folder, and there is no folder {images}")
     check_channels(images, channels)
     format = PixelFormat.of_channels(channels, white_level)
-    photos = IntegrityCheck(skip=skip_damaged)(draw_photos(find_photos(Path(images)), count, seed, images))
+    photos = find_photos(Path(images), refuse=layout is None)
+    photos = IntegrityCheck(skip=skip_damaged)(draw_photos(photos, count, seed, images))
     if len(photos) < per_sample:
         raise ValueError(f"{images}: this pretext compares {per_sample} images, and there are {len(photos)}")
     check_white(photos, format)

@@ -7,6 +7,7 @@ import torch
 from gesso import checkpoint
 from gesso.backbones import create_backbone
 from gesso.commands.evaluate import evaluate
+from gesso.data.integrity import DamagedWarning
 from gesso.data.io import read_image, write_image
 from gesso.functional.resize import imresize
 from gesso.metrics import Protocol
@@ -286,3 +287,14 @@ def test_grey_and_dual_pixel_images_are_measured(tmp_path):
     checkpoint.save(wrong, tmp_path / "rgb.safetensors")
     with pytest.raises(ValueError, match=r"expected a network for 6 channels, the images of defocus_dual"):
         evaluate(task="defocus_dual", data=tmp_path / "dual", checkpoint=tmp_path / "rgb.safetensors")
+
+
+def test_damaged_pairs_are_named_or_left_out_where_that_is_asked_for(tmp_path):
+    root = pairs(tmp_path, count=4)
+    broken = sorted((root / "input").iterdir())[1]
+    broken.write_bytes(broken.read_bytes()[:200])
+    scores = evaluate(task="derain", data=root)
+    assert (len(scores.rows), len(scores.failed), scores.exit_code) == (3, 1, 1)
+    with pytest.warns(DamagedWarning, match=broken.name):
+        scores = evaluate(task="derain", data=root, skip_damaged=True)
+    assert (len(scores.rows), len(scores.failed), scores.exit_code) == (3, 0, 0)

@@ -6,8 +6,10 @@ import warnings
 
 import pytest
 
+import gesso
 from gesso.data.doubts import PhotosWarning
 from gesso.data.layouts import LooksLikePairsError, NoPairsError, find_pairs, find_photos
+from gesso.data.training_data import open_images
 from tests.data._trees import expand, make, make_photos
 
 REFUSED = {  # files; which folder is given; the guess: degraded images and ground truths
@@ -161,3 +163,17 @@ def test_ground_truths_beside_their_inputs_are_photos_and_it_is_said(tmp_path):
         find_pairs(root / "target")
     with pytest.warns(PhotosWarning, match="one side of pairs, as target and input beside it say"):
         assert len(find_photos(root / "target")) == 2
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_pretraining_takes_no_pairs_for_photos_either(tmp_path, monkeypatch, name):
+    """Degraded images among the photos would be what a pretext learns to make."""
+    files, folder, _ = REFUSED[name]
+    root = make(tmp_path / "root", *files) / folder
+    with pytest.raises(ValueError, match=r"expected clean photos, but .* --layout photos"):
+        open_images(root, seed=0)
+    with pytest.raises(ValueError, match="expected clean photos"):
+        gesso.pretrain(images=root, backbone="nafnet_tiny", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.warns(PhotosWarning, match="are taken for photos"):
+        open_images(root, seed=0, layout="photos")

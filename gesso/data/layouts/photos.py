@@ -19,15 +19,15 @@ def photos(root: Path, split: str) -> list[Pair]:
     raise NoPairsError(f"{root}: clean photos, as layout says; a degradation makes pairs of them (--degradation)")
 
 
-def find_photos(root: str | Path, split: str = "train") -> list[Path]:
+def find_photos(root: str | Path, split: str = "train", *, refuse: bool = False) -> list[Path]:
     """All images under `root`, naturally sorted; those of one split where `root` is divided into splits.
 
     Of super-resolution sets (`SCALED`) these are the images of high resolution. Warns if the folder looks as if it held
-    pairs.
+    pairs, or refuses it unless it is their clean side.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
-        ValueError: if it holds no images.
+        ValueError: if it holds no images, or pairs where these are to be refused.
     """
     root = check_folder(root)
     check_split(split)
@@ -35,6 +35,13 @@ def find_photos(root: str | Path, split: str = "train") -> list[Path]:
     if not photos:
         raise ValueError(f"{root}: no images{f' for {split}' if divided else ''}; {', '.join(SUFFIXES)} are read")
     if guess := guess_pairs(root, photos_of(root, None)[0] if divided else photos):
+        if refuse and not guess.clean:
+            alone = guess.lq if guess.photos else guess.gt
+            where = f"the clean ones alone: {alone}" if alone else "a folder of clean ones"
+            raise ValueError(
+                f"{root}: expected clean photos, but {guess}. Give {where}; or, if all of them are clean photos, say "
+                "so: --layout photos"
+            )
         warnings.warn(
             f"{root}: all {len(photos)} images are taken for photos, though {guess}", PhotosWarning, stacklevel=2
         )
