@@ -95,7 +95,8 @@ def test_a_comparison_trains_measures_and_shows_them(tmp_path, pairs, channels, 
         stored = cv2.imread(str(tmp_path / f"out/images/1/{kind}.png"), cv2.IMREAD_UNCHANGED)
         assert stored.shape == ((40, 48) if channels == 1 else (40, 48, 4))
     with (tmp_path / "out/comparison.csv").open(newline="") as file:
-        found = [float(row["psnr"]) for row in csv.DictReader(file) if (row["fold"], row["start"]) == ("0", "ifp")]
+        rows = [row for row in csv.DictReader(file) if (row["fold"], row["start"], row["step"]) == ("0", "ifp", "2")]
+    found = [float(row["psnr"]) for row in rows]
     (trained,) = (tmp_path / "out/runs").glob("*/seed-0-fold-0/ifp-*/backbone.safetensors")
     scores = gesso.evaluate(checkpoint=trained, task="derain", data=tmp_path / "out/data/test-0")
     assert found == pytest.approx([row.psnr for row in scores.rows], abs=1e-3)

@@ -14,7 +14,9 @@ from gesso._discovery import UnknownNameError
 from gesso.checkpoint import read_header, read_state
 from gesso.commands._finetune import restores_already
 from gesso.commands._primed import PAGE, cards
+from gesso.commands.pretrain import Pretrain
 from gesso.commands.primed import primed as command
+from gesso.options import brought_up
 from gesso.primed import find_primed, list_primed, restores
 
 QUICK = {"width": 8, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
@@ -42,7 +44,7 @@ def folder(run, tmp_path_factory):
     """A folder with one primed network, made of the run."""
     place = tmp_path_factory.mktemp("primed")
     measured = {"scores": [scores(place / "scores.json", 20.0, 0.8)], "inputs": [scores(place / "in.json", 13.0, 0.4)]}
-    command("add", "derain/nafnet_tiny", run=run, minutes=9.5, out=place, **measured)
+    command("add", "derain/nafnet_tiny", from_run=run, minutes=9.5, out=place, **measured)
     return place
 
 
@@ -239,12 +241,12 @@ def test_what_may_not_be_shipped_is_refused(run, tmp_path, change, name, message
     first, rest = (run / "config.yaml").read_text().split("\n", 1)
     (copy / "config.yaml").write_text(f"{first}\n{yaml.safe_dump(yaml.safe_load(rest) | change)}")
     with pytest.raises(ValueError, match=message):
-        command("add", name, run=copy, out=tmp_path / "primed")
+        command("add", name, from_run=copy, out=tmp_path / "primed")
 
 
 def test_a_network_is_not_replaced_unasked(run, folder):
     with pytest.raises(FileExistsError, match="--overwrite replaces it"):
-        command("add", "derain/nafnet_tiny", run=run, out=folder)
+        command("add", "derain/nafnet_tiny", from_run=run, out=folder)
 
 
 def test_a_card_says_what_there_is_to_know(there, tmp_path):
@@ -290,5 +292,6 @@ def test_each_of_the_package_is_what_its_header_says(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_recipe_of_each_of_the_package_still_runs(name, tmp_path):
     recipe = list_primed()[name].header["recipe"]
-    made = gesso.pretrain(out=tmp_path / "run", **recipe | {"steps": 1, "crop_size": 16, "batch_size": 1, "workers": 0})
+    recipe = brought_up(Pretrain, recipe) | {"steps": 1, "crop_size": 16, "batch_size": 1, "workers": 0}
+    made = gesso.pretrain(out=tmp_path / "run", **recipe)
     assert read_state(made).keys() == read_state(f"primed:{name}").keys()

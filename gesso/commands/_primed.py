@@ -133,7 +133,7 @@ def effect(network: Backbone, recipe: Mapping[str, Any], count: int = 8, size: i
     for number in range(count):
         gt = images[(number, size)]["image"][None]
         lq = method.degradation(gt, generator_for(0, "verify", number))
-        errors.append((method.restored(lq, gt).clamp(0, 1) - gt).square().mean())
+        errors.append((method.restore(lq, gt).clamp(0, 1) - gt).square().mean())
     return (-10 * torch.stack(errors).clamp(min=1e-10).log10()).mean().item()
 
 

@@ -256,14 +256,15 @@ def test_a_terminal_that_knows_ascii_alone_ends_nothing(tmp_path, network, monke
 
 def test_what_best_is_chosen_on_is_said_once_at_the_start(tmp_path, capsys):
     from gesso.commands._supervised import open_data, open_validations
+    from gesso.commands.finetune import Finetune
 
     net = create_backbone(SMALL["backbone"], **SMALL["backbone_args"])
     root = pairs(tmp_path / "set" / "train", names=[str(number) for number in range(5)]).parent
     pairs(root / "test")
 
     def said(**options):
-        parts = open_data("denoise", None, data=root, seed=0, **options)
-        open_validations(parts, net, None, {"accelerator": "cpu"})
+        command = Finetune(task="denoise", data=root, out=tmp_path / "run", **options)
+        open_validations(open_data(command, net.in_channels), net, None, "cpu")
         return [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
 
     (line,) = said()

@@ -132,7 +132,7 @@ def refine_shortly(out, data, **more):
 
 
 def pretrain(out, data, **more):
-    gesso.pretrain(out=out, images=str(data / "input"), **SMALL, **RUN, **more)
+    gesso.pretrain(out=out, images=str(data / "input"), layout="photos", **SMALL, **RUN, **more)
 
 
 def pretrain_on_classes(out, data, **more):

@@ -19,6 +19,7 @@ from gesso.backbones import create_backbone
 from gesso.commands.evaluate import evaluate
 from gesso.commands.refine import refine
 from gesso.commands.restore import restore
+from gesso.formats import PixelFormat
 from gesso.functional.processes import rank_info
 from gesso.training.callbacks import Samples
 from tests._networks import photo_like
@@ -53,14 +54,14 @@ def refine_shortly(data: Path, out: Path, **more: Any) -> None:
 
 def refine_by_images(data: Path, out: Path, **more: Any) -> None:
     """Refines by what the prior says of whole images; `looked_at_RANK` lists those that it was shown here."""
-    read = gesso.read_image
+    from gesso.commands._refine import read_tensor
 
-    def noted(image: Path) -> torch.Tensor:
+    def noted(image: Path, format: PixelFormat) -> torch.Tensor:
         with (out / f"looked_at_{rank_info().rank}").open("a") as file:
             file.write(f"{image.name}\n")
-        return read(image)
+        return read_tensor(image, format)
 
-    with mock.patch("gesso.commands._refine.read_image", noted):
+    with mock.patch("gesso.commands._refine.read_tensor", noted):
         refine_shortly(data, out, prior_view="image", **more)
 
 

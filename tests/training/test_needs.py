@@ -30,7 +30,7 @@ def finetune(out, data, **more):
 
 def leave_free(monkeypatch, mib):
     monkeypatch.setattr(callbacks, "free_bytes", lambda device: mib * MIB)
-    monkeypatch.setattr(needs, "reserved", lambda: 0)  # what other tests have kept in memory is not this run's
+    monkeypatch.setattr(needs, "reserved_memory", lambda: 0)  # what other tests have kept in memory is not this run's
 
 
 def test_lines_give_bytes_and_pixels():
