@@ -29,6 +29,9 @@ from gesso.restorer import Restorer, in_words
 from gesso.tasks import spell_task
 from gesso.training.launch import has_to_launch, init_process_group, launch
 
+SETS = ("data", "split", "pair_by", "layout", "white_level", "degradation", "scale", "protocol", "skip_damaged")
+"""Options that say what a single task is measured on."""
+
 
 def run(command: Evaluate) -> Scores:
     """Does what `gesso.commands.evaluate.Evaluate` describes."""
@@ -41,75 +44,70 @@ def run(command: Evaluate) -> Scores:
         raise ValueError("save_images: needs a folder to write into (--out)")
     if out is not None:
         check_results(out, "scores.json", overwrite=command.overwrite)
-    restorer, instead = None, {}
-    restored_by = "nothing, the input as it is" if command.scale == 1 else "bicubic enlargement"
-    restoring = {
-        "tile": command.tile,
-        "overlap": command.overlap,
-        "ensemble": command.ensemble,
-        "precision": command.precision,
-        "device": command.device,
-    }
-    restoring |= {"adapt": False}  # what is free of memory is no part of a protocol
-    if checkpoint is not None:
-        found = checkpoints.recognise(checkpoint, weights=command.weights, **(command.backbone_args or {}))
-        restorer = Restorer(found.network, **restoring)
-        restored_by = f"{checkpoint}, a {found}"
-        restored_by += "" if restorer.precision == "float32" else f"; in {restorer.precision}"
-        restored_by += "; mean of eight flips and rotations" if command.ensemble else ""
-    if command.prior_cost:
-        for what, network in without_prior(restorer, checkpoint, command.weights, command.backbone_args or {}).items():
-            instead[what] = Restorer(network, **restoring)
-    single = {
-        "data": command.data,
-        "lq": lq,
-        "gt": gt,
-        "split": command.split,
-        "pair_by": command.pair_by,
-        "layout": command.layout,
-    }
-    single |= {
-        "white_level": command.white_level,
-        "degradation": command.degradation,
-        "scale": command.scale,
-        "protocol": command.protocol,
-        "skip_damaged": command.skip_damaged,
-    }
+    restorer, restored_by = open_restorer(command, checkpoint)
+    instead = open_without_prior(command, restorer, checkpoint) if command.prior_cost else {}
+    single = {name: getattr(command, name) for name in SETS} | {"lq": lq, "gt": gt}
     channels = 3 if restorer is None else restorer.network.in_channels
     sets = open_test_sets(command.task, command.mix, channels=channels, seed=command.seed, **single)
     check_fit(restorer, sets, checkpoint)
-    how = "; ".join(f"{one.name}: {one}" for one in sets) if command.mix else str(sets[0])
-    how += f", seed {command.seed}" if any(one.degradation for one in sets) else ""
-    how += in_words(command.tile, command.overlap) if restorer else ""
-    for line in (
-        [f"{one.name}: {one}{in_words(command.tile, command.overlap)}" for one in sets]
-        if command.mix
-        else [f"{spell_task(command.task)}: {how}"]
-    ):
-        say(line)
+    how = describe(command, sets, restorer)
     say(f"restored by {restored_by}")
     check_memory(restorer, sets)
 
     init_process_group()
-    rows, failed = measure(
-        sets, restorer, out if command.save_images else None, overwrite=command.overwrite, perceptual=perceptual
-    )
-    scores = Scores(
-        spell_task(command.task),
-        how,
-        restored_by,
-        tuple(rows),
-        tuple(failed),
-        find_beside(sets),
-        whole=count_whole(sets),
-    )
+    folder = out if command.save_images else None
+    rows, failed = measure(sets, restorer, folder, overwrite=command.overwrite, perceptual=perceptual)
+    task, beside = spell_task(command.task), find_beside(sets)
+    scores = Scores(task, how, restored_by, tuple(rows), tuple(failed), beside, whole=count_whole(sets))
     for what, other in instead.items():
         rows, _ = measure(sets, other, None, what=what)
-        scores.instead[what] = Scores(spell_task(command.task), how, what, tuple(rows), ()).mean
+        scores.instead[what] = Scores(task, how, what, tuple(rows), ()).mean
     show(scores, sets)
     if out is not None and rank_info().rank == 0:
         write(scores, out)
     return scores
+
+
+def restorer_of(command: Evaluate, network: Backbone) -> Restorer:
+    """A network that restores as the command says; what is free of memory is no part of a protocol."""
+    return Restorer(
+        network,
+        command.tile,
+        command.overlap,
+        command.ensemble,
+        command.precision,
+        command.device,
+        adapt=False,
+    )
+
+
+def open_restorer(command: Evaluate, checkpoint: Path | None) -> tuple[Restorer | None, str]:
+    """What restores, None for nothing, and in words what it is."""
+    if checkpoint is None:
+        return None, "nothing, the input as it is" if command.scale == 1 else "bicubic enlargement"
+    found = checkpoints.recognise(checkpoint, weights=command.weights, **(command.backbone_args or {}))
+    restorer = restorer_of(command, found.network)
+    words = f"{checkpoint}, a {found}"
+    words += "" if restorer.precision == "float32" else f"; in {restorer.precision}"
+    words += "; mean of eight flips and rotations" if command.ensemble else ""
+    return restorer, words
+
+
+def open_without_prior(command: Evaluate, restorer: Restorer | None, checkpoint: Path | None) -> dict[str, Restorer]:
+    """Restorers that do without the prior of a refined network, by what they do with."""
+    networks = without_prior(restorer, checkpoint, command.weights, command.backbone_args or {})
+    return {what: restorer_of(command, network) for what, network in networks.items()}
+
+
+def describe(command: Evaluate, sets: Sequence[TestSet], restorer: Restorer | None) -> str:
+    """How is measured, in words; prints it, for each set of a mix alone."""
+    how = "; ".join(f"{one.name}: {one}" for one in sets) if command.mix else str(sets[0])
+    how += f", seed {command.seed}" if any(one.degradation for one in sets) else ""
+    how += in_words(command.tile, command.overlap) if restorer else ""
+    lines = [f"{one.name}: {one}{in_words(command.tile, command.overlap)}" for one in sets]
+    for line in lines if command.mix else [f"{spell_task(command.task)}: {how}"]:
+        say(line)
+    return how
 
 
 def measure(
