@@ -13,6 +13,10 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
 
+# one thread for each test process: threads that wait for a core by spinning take ten times as long
+test test-isa test-min test-newest: export OMP_NUM_THREADS ?= 1
+test test-isa test-min test-newest: export MKL_NUM_THREADS ?= 1
+
 test: .venv/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
