@@ -22,7 +22,7 @@ from gesso import __version__, _discovery
 from gesso._names import readable
 from gesso._recipes import read_recipe
 from gesso.commands._parser import explain, parser_for, plain
-from gesso.options import Command, brought_up, check_options, command_of, options_of
+from gesso.options import Command, check_options, command_of, options_of, rename_former
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -145,7 +145,7 @@ def open_recipe(command: type[Command[Any]], name: str) -> tuple[Path, dict[str,
         ValueError: if it is no recipe, or has values of other types.
     """
     path = _discovery.recipe_file(command.verb().replace("-", "_"), name)
-    recipe = brought_up(command, read_recipe(path))
+    recipe = rename_former(command, read_recipe(path))
     check_options(command, recipe, str(path))
     return path, recipe
 

@@ -16,7 +16,7 @@ from gesso.commands._finetune import restores_already
 from gesso.commands._primed import PAGE, cards
 from gesso.commands.pretrain import Pretrain
 from gesso.commands.primed import primed as command
-from gesso.options import brought_up
+from gesso.options import rename_former
 from gesso.primed import find_primed, list_primed, restores
 
 QUICK = {"width": 8, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
@@ -292,6 +292,6 @@ def test_each_of_the_package_is_what_its_header_says(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_recipe_of_each_of_the_package_still_runs(name, tmp_path):
     recipe = list_primed()[name].header["recipe"]
-    recipe = brought_up(Pretrain, recipe) | {"steps": 1, "crop_size": 16, "batch_size": 1, "workers": 0}
+    recipe = rename_former(Pretrain, recipe) | {"steps": 1, "crop_size": 16, "batch_size": 1, "workers": 0}
     made = gesso.pretrain(out=tmp_path / "run", **recipe)
     assert read_state(made).keys() == read_state(f"primed:{name}").keys()

@@ -25,7 +25,7 @@ from gesso.commands._supervised import check_images
 from gesso.commands.compare import Compare
 from gesso.commands.finetune import Finetune
 from gesso.commands.pretrain import Pretrain
-from gesso.comparison.arms import Arm, Common, check_decided, find_arms
+from gesso.comparison.arms import SAME_FOR_ALL, Arm, Common, check_decided, find_arms
 from gesso.comparison.jobs import Job, run_jobs
 from gesso.comparison.splits import (
     Fold,
@@ -59,7 +59,6 @@ from gesso.training.run import claimed
 DEFAULT_STARTS = "random,ifp"
 MOST_PICTURES = 200  # test images whose restored pictures are kept
 FOLD_STRIDE = 10_000  # runs of one seed on different folds draw different numbers
-DECIDED = ("seed", "init", "val", "holdout", "mix", "resume", "overwrite")  # options of a run that a comparison decides
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Run:
 def run(command: Compare) -> Outcome:
     """Does what `gesso.commands.compare.Compare` describes."""
     recipe, out = Recipe.of(command), Path(command.out)
-    check_decided("finetune_args", command.finetune_args or {}, {*options_of(Compare), *DECIDED})
+    check_decided("finetune_args", command.finetune_args or {}, {*options_of(Compare), *SAME_FOR_ALL, "init"})
     check_options(Finetune, command.finetune_args or {}, "finetune_args")
     repetitions = list(dict.fromkeys(numbered("seeds", command.seeds)))
     if not repetitions:

@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
 
 from gesso.commands._written import Written, check_folder, check_free
 from gesso.commands.degrade import Degrade
@@ -11,12 +10,9 @@ from gesso.data.io import Picture, read_picture, write_picture
 from gesso.data.left_out import doubt_of_white, other_files, other_frames
 from gesso.degradations import parse_degradation
 from gesso.formats import check_white_level
-from gesso.functional.checks import check_choice
 from gesso.functional.color import to_grey
 from gesso.functional.random import generator_for
 from gesso.report.console import say, track, warn
-
-Channels = Literal[1, 3, 4]
 
 # Formats that keep every degraded pixel, in colour; other photos are written as PNG.
 KEPT = (".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm")
@@ -25,7 +21,6 @@ KEPT = (".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm")
 def run(command: Degrade) -> Written:
     """Does what `gesso.commands.degrade.Degrade` describes."""
     source, out = Path(command.input), Path(command.out)
-    check_choice("image_channels", command.image_channels, Channels)
     check_white_level(command.white_level)
     spoil = parse_degradation(command.degradation)
     photos = find_clean(source, out)

@@ -4,7 +4,7 @@ import inspect
 import itertools
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from docstring_parser import parse
@@ -19,8 +19,6 @@ from gesso.primed import list_primed
 from gesso.report.console import say, show_table
 from gesso.sources import list_sources, open_source
 from gesso.tasks import TASKS
-
-Kind = Literal["backbones", "pretexts", "degradations", "sources", "layouts", "tasks", "recipes", "primed"]
 
 
 def run(command: List) -> None:

@@ -21,7 +21,7 @@ from gesso.commands.primed import Primed as Command
 from gesso.data.io import atomic_path
 from gesso.data.training_data import open_images
 from gesso.functional.random import generator_for, seed_for
-from gesso.options import brought_up
+from gesso.options import rename_former
 from gesso.pretext import create_pretext
 from gesso.primed import Primed
 from gesso.report.console import say
@@ -107,7 +107,7 @@ def verify(one: Primed, out: Path) -> Verdict:
     recipe = checkpoint.read_header(one.path).get("recipe")
     if not isinstance(recipe, dict):
         raise ValueError(f"{one.path}: its header has no recipe to make it from")
-    made = Pretrain(**brought_up(Pretrain, recipe), out=out).run()
+    made = Pretrain(**rename_former(Pretrain, recipe), out=out).run()
     state, again = checkpoint.read_state(one.path), halved(checkpoint.read_state(made), made)
     if state.keys() != again.keys() or any(state[key].shape != again[key].shape for key in state):
         raise ValueError(f"{one.path}: its recipe makes another network: {description(checkpoint.load(made))}")

@@ -15,6 +15,7 @@ from gesso.commands.pretrain import Pretrain
 from gesso.functional.mimetic import MIMETIC
 from gesso.options import check_options, options_of
 from gesso.options.data import TrainingPairs
+from gesso.options.network import Network
 from gesso.pretext import list_pretexts
 from gesso.primed import is_primed, resolve_file
 from gesso.report.comparison import file_stem
@@ -23,8 +24,10 @@ from gesso.sources import list_sources
 
 RECIPES = (".yaml", ".yml")
 OF_A_START = ("out", "resume", "overwrite", "backbone", "backbone_args")  # options of pre-training that it decides
-OF_A_RUN = ("out", "seed", "val", "holdout", "mix", "sampling", "resume", "overwrite")  # of fine-tuning
-SAME_FOR_ALL = {*options_of(TrainingPairs), *OF_A_RUN, "steps", "val_every", "backbone", "backbone_args"}
+SAME_FOR_ALL = {*options_of(TrainingPairs), *options_of(Network), "steps", "val_every"} | {
+    name for name, option in options_of(Finetune).items() if option.role in ("folder", "repetition")
+}
+"""Options of `gesso finetune` that no arm changes: what is trained on, the network, how long, where and how often."""
 
 
 @dataclass(frozen=True)

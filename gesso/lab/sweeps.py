@@ -11,7 +11,7 @@ from typing import Any
 from gesso._recipes import read_recipe
 from gesso.commands.finetune import Finetune
 from gesso.commands.pretrain import Pretrain
-from gesso.options import brought_up, options_of
+from gesso.options import options_of, rename_former
 from gesso.pretext import pretext_class
 from gesso.report.comparison import comparable, file_stem, read_scores
 from gesso.report.console import warn
@@ -186,7 +186,7 @@ def completed(recipe: Mapping[str, Any]) -> dict[str, Any]:
     method = pretext_class(recipe["pretext"])
     own = {name: p.default for name, p in inspect.signature(method.__init__).parameters.items()}
     known = {name: option.default for name, option in options_of(Pretrain).items() if not option.is_needed}
-    given = known | brought_up(Pretrain, recipe)
+    given = known | rename_former(Pretrain, recipe)
     own = {name: value for name, value in own.items() if value is not inspect.Parameter.empty}
     given["pretext_args"] = own | (given.get("pretext_args") or {})
     given["images"] = given.get("images") or method.images

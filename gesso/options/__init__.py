@@ -3,14 +3,13 @@
 from gesso.options._command import (
     Command,
     as_function,
-    as_path,
-    brought_up,
     check_options,
     command_of,
     options,
     plain_options,
+    rename_former,
 )
 from gesso.options._fields import Option, options_of
 
-__all__ = ["Command", "Option", "as_function", "as_path", "brought_up", "check_options", "command_of", "options"]
+__all__ = ["Command", "Option", "as_function", "check_options", "command_of", "options", "rename_former"]
 __all__ += ["options_of", "plain_options"]

@@ -4,7 +4,6 @@ import dataclasses
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeVar, cast, dataclass_transform
 
 from gesso import _discovery, _values
@@ -111,7 +110,7 @@ def check_option(option: Option, value: Any, what: str = "") -> None:
     _values.check_range(option.kind, option.name, value, what)
 
 
-def brought_up(command: type, recipe: Mapping[str, Any]) -> dict[str, Any]:
+def rename_former(command: type, recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a recipe under the names of today, without those that older versions had.
 
     Raises:
@@ -174,8 +173,3 @@ def document(command: type) -> str:
 def plain_options(command: Command[Any]) -> dict[str, Any]:
     """The options of a command by name."""
     return {name: getattr(command, name) for name in options_of(type(command))}
-
-
-def as_path(value: str | Path | None) -> Path | None:
-    """A path, if there is one."""
-    return None if value is None else Path(value)

@@ -10,7 +10,7 @@ import yaml
 from gesso._recipes import read_recipe
 from gesso.checkpoint.files import plain
 from gesso.data.io import atomic_path
-from gesso.options import Command, brought_up, options_of, plain_options
+from gesso.options import Command, options_of, plain_options, rename_former
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Recipe:
         text = config.read_text(encoding="utf-8", errors="replace")
         if not text.startswith(self.first_line):
             raise ValueError(f"{config.parent} holds a run of another kind; choose another folder")
-        return brought_up(self.command, read_recipe(config))
+        return rename_former(self.command, read_recipe(config))
 
     def differences(self, before: Mapping[str, Any], allowed: Collection[str] = ()) -> str:
         """What differs from the options of an earlier run, in words, but for what is allowed to; "" if nothing does.
