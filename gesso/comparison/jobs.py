@@ -1,5 +1,6 @@
 """Runs as jobs in folders: each is done once, takes up where it was stopped, and fails alone."""
 
+import contextlib
 import csv
 import dataclasses
 import importlib
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,13 +132,26 @@ def run_jobs(jobs: Sequence[Job], devices: int = 1) -> dict[str, str]:
 def run_in_turn(jobs: Sequence[Job]) -> dict[str, str]:
     """Runs jobs in this process, one after another."""
     failures = {}
-    for number, job in enumerate(jobs, start=1):
-        say(f"\nrun {number} of {len(jobs)}: {job.name}", "bold")
-        try:
-            job.run()
-        except Exception as error:
-            failures[job.name] = f"{error}" or type(error).__name__
+    with mark_as_comparison():
+        for number, job in enumerate(jobs, start=1):
+            say(f"\nrun {number} of {len(jobs)}: {job.name}", "bold")
+            try:
+                job.run()
+            except Exception as error:
+                failures[job.name] = f"{error}" or type(error).__name__
     return failures
+
+
+@contextlib.contextmanager
+def mark_as_comparison() -> Iterator[None]:
+    """Says that runs are of one comparison, one at a time: none chooses a precision that the others have not."""
+    before = os.environ.get(PARALLEL_RUNS)
+    os.environ[PARALLEL_RUNS] = before or "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[PARALLEL_RUNS]
 
 
 def run_parallel(jobs: Sequence[Job], devices: int) -> dict[str, str]:

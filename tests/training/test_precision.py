@@ -1,5 +1,7 @@
 """Precision "auto": what a probe finds is what a run does, and goes on with; the probe itself changes nothing."""
 
+import os
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -8,6 +10,8 @@ from torch import nn
 import gesso
 from gesso import checkpoint
 from gesso.backbones import create_backbone
+from gesso.commands.pretrain import Pretrain
+from gesso.comparison.jobs import Job, run_jobs
 from gesso.functional.processes import PARALLEL_RUNS
 from gesso.training import precision
 from gesso.training.precision import choose_precision, time_steps
@@ -86,5 +90,9 @@ def test_a_short_run_and_the_arms_of_a_comparison_ask_no_probe(tmp_path, timed, 
     with monkeypatch.context() as beside:
         beside.setenv(PARALLEL_RUNS, "2")
         assert same(train(tmp_path / "arm"), train(tmp_path / "bf16", precision="bf16"))
+    job = Job("arm", Pretrain(out=tmp_path / "in turn", steps=2, **RUN))
+    assert run_jobs([job]) == {}
+    assert same(load_file(tmp_path / "in turn/backbone.safetensors"), load_file(tmp_path / "bf16/backbone.safetensors"))
+    assert PARALLEL_RUNS not in os.environ
     monkeypatch.setattr(precision, "SHORT", 1e12)
     assert same(train(tmp_path / "short"), train(tmp_path / "float32", precision="float32"))
