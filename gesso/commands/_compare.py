@@ -411,7 +411,7 @@ def in_one_line(arm: Arm) -> str:
     changes = dict(arm.changes)
     if arm.init not in (None, BASELINE) and str(arm.init) != arm.name:
         changes = {"init": arm.init, **changes}
-    return ", ".join(f"{name} {spelled(value)}" for name, value in changes.items())
+    return ", ".join(f"{name} {spelled(value)}" for name, value in plain(changes).items())
 
 
 def costs(runs: Sequence[Run], pretrainings: Mapping[str, Job]) -> dict[str, Cost]:

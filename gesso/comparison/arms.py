@@ -10,6 +10,7 @@ from typing import Any
 
 from gesso import _discovery, _recipes
 from gesso._discovery import UnknownNameError, suggest
+from gesso.checkpoint.files import plain
 from gesso.commands.finetune import Finetune
 from gesso.commands.pretrain import Pretrain
 from gesso.functional.mimetic import MIMETIC
@@ -64,7 +65,7 @@ class Arm:
 
 def spelled(options: Any) -> bytes:
     """Options in a form that depends on nothing but their values."""
-    return json.dumps(options, sort_keys=True).encode()
+    return json.dumps(plain(options), sort_keys=True).encode()
 
 
 def digest(content: bytes) -> str:

@@ -78,6 +78,11 @@ def done(tmp_path_factory, data, starts):
     return out, outcome
 
 
+def root_mean_square(restored, gt):
+    """A loss of the user's own."""
+    return (restored - gt).square().mean().sqrt()
+
+
 def rows(out):
     with (out / "comparison.csv").open(newline="") as file:
         return list(csv.DictReader(file))
@@ -346,8 +351,10 @@ def test_arms_change_anything_of_fine_tuning_and_the_first_is_the_reference(tmp_
     assert found["ours"] == (str(weights), 1e-4, 0)
     assert found["warm"] == ("random", 1e-3, 2)
     assert found["pretrained"][0].endswith("backbone.safetensors")
-    more = {**arms, "slow": {"lr": 1e-5}}  # given again, only what is missing is done
-    assert len(compare(out=tmp_path / "out", data=data, arms=more, seeds="0,1", **TINY).verdicts) == 4
+    more = {**arms, "mine": {"loss": root_mean_square}}  # given again, only what is missing is done
+    again = compare(out=tmp_path / "out", data=data, arms=more, seeds="0,1", **TINY)
+    assert len(again.verdicts) == 4
+    assert f"loss {__name__}:root_mean_square" in again.page.read_text()
 
 
 @pytest.mark.parametrize(
