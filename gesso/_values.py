@@ -196,6 +196,7 @@ def _ranges_in(kind: Any) -> tuple[Between, ...]:
 
 _POSITIVE = "a positive number"
 PositiveInt = Annotated[int, Between(_POSITIVE, 1)]
+AtLeastTwo = Annotated[int, Between("2 or more", 2)]
 NonNegativeInt = Annotated[int, Between("0 or more", 0)]
 PositiveFloat = Annotated[float, Between(_POSITIVE, 0, excluding="low")]
 NonNegativeFloat = Annotated[float, Between("0 or more", 0)]

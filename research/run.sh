@@ -8,7 +8,7 @@ gesso=${GESSO:-gesso}
 ${PYTHON:-python} "$here/prepare.py" "$data" "$out/pairs"
 cd "$here/starts"
 
-few="--steps 400 --val_every 100 --crop_size 64 --batch_size 4 --lr 1e-3 --finetune_args.warmup_steps 20 --seeds 0,1,2"
+few="--steps 400 --val_every 100 --crop_size 64 --batch_size 4 --lr 1e-3 --finetune_args.warmup_steps 20 --finetune_args.keep_last false --seeds 0,1,2"
 photos="{restore_photos.yaml: {images: $data/clean_bsds}}"
 task_photos="{task_photos.yaml: {images: $data/clean_bsds}}"
 pretexts_photos="{$(for name in mfm dcpt ipt degae; do printf '%s_photos.yaml: {images: %s/clean_bsds}, ' $name "$data"; done)}"

@@ -1,6 +1,8 @@
 """Does pre-training help on your pairs? Trains from several starts, all else equal, and says what it found."""
 
 import csv
+import dataclasses
+import itertools
 import json
 import math
 import os
@@ -40,14 +42,30 @@ from gesso.comparison.splits import (
     open_folds,
     write_tests,
 )
+from gesso.comparison.tuning import (
+    Choice,
+    Trial,
+    check_tuning,
+    choose,
+    chosen_arm,
+    combinations_for,
+    divide_training,
+    find_unable,
+    parse_grid,
+)
+from gesso.comparison.tuning import (
+    in_words as spelled_values,
+)
 from gesso.data.integrity import IntegrityCheck
 from gesso.data.io import write_image
 from gesso.data.training_data import whole_pairs
+from gesso.degradations import Degradation
 from gesso.functional.mimetic import MIMETIC
 from gesso.functional.resize import enlarge
 from gesso.metrics import beside, mean_psnr
 from gesso.options import check_options, options_of
 from gesso.perceptual import open_metrics
+from gesso.primed import restores
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
 from gesso.report.console import say, show_table, warn
 from gesso.report.statistics import BASELINE, Score
@@ -118,10 +136,8 @@ def run(command: Compare) -> Outcome:
     splits = check_integrity(open_pairs(command, out), IntegrityCheck(command.scale, skip=command.skip_damaged))
     check_first(splits, goal, degradation)
     counts = check_counts(numbered("pairs", command.pairs), splits)
-    for arm in arms:
-        if arm.init not in (None, BASELINE):  # what does not fit the network is refused before anything is trained
-            net = create_backbone(command.backbone, **network["backbone_args"])
-            starting_network(net, arm.init, arm.changes.get("transfer", command.transfer))
+    check_tuning(command.tune, counts)
+    check_starts(command, arms)
     options = finetuning_options(command)
     with claimed(out):
         claim(out, recipe)
@@ -131,19 +147,31 @@ def run(command: Compare) -> Outcome:
         pretrainings = {arm.name: pretraining_job(arm, cache) for arm in arms if arm.pretraining}
         why = run_jobs(list({job.name: job for job in pretrainings.values()}.values()), command.devices)
         failures = {name: f"pre-training: {why[job.name]}" for name, job in pretrainings.items() if job.name in why}
+        able = [arm for arm in arms if arm.name not in failures]
+        trials = plan_trials(command, able, splits, counts, pretrainings, (goal, degradation))
+        run_jobs([trial.job for trial in trials], command.devices)
+        choices = choose(trials)
+        failures |= find_unable(trials, choices)
         runs = [
-            finetuning_run(out, arm, pretrainings.get(arm.name), (seed, number, count), fold, options)
+            finetuning_run(
+                out,
+                chosen_arm(arm, choices, number, count),
+                pretrainings.get(arm.name),
+                (seed, number, count),
+                fold,
+                options,
+            )
             for count in counts
             for seed in repetitions
             for number, fold in enumerate(splits)
-            for arm in arms
+            for arm in able
             if arm.name not in failures
         ]
         why = run_jobs([run.job for run in runs], command.devices)
         why |= {run.job.name: "its images are not finite" for run in runs if run.job.done and not usable(run)}
         failures |= {run.arm.name: f"{why[run.job.name]} ({run.job.name})" for run in runs if run.job.name in why}
         left_out = find_left_out(runs, why, arms[0].name)
-        return conclude(out, goal, recipe, splits, pretrainings, runs, failures, left_out)
+        return conclude(out, goal, recipe, splits, pretrainings, runs, failures, left_out, choices)
 
 
 # --------------------------------------------------------------------------------------------------------- before
@@ -160,6 +188,18 @@ def task_for(network: Backbone, name: str, scale: int) -> Task:
         raise ValueError(f"{name}: a comparison shows images of one view, and this task has two of each scene")
     check_images(network, task, name)
     return task
+
+
+def check_starts(command: Compare, arms: Sequence[Arm]) -> None:
+    """Checks that every file to start from fits the network, before anything is trained.
+
+    Raises:
+        ValueError: for the first that does not.
+    """
+    for arm in arms:
+        if arm.init not in (None, BASELINE):
+            net = create_backbone(command.backbone, **(command.backbone_args or {}))
+            starting_network(net, arm.init, arm.changes.get("transfer", command.transfer))
 
 
 def listed(values: int | str | Sequence[Any] | None) -> list[Any]:
@@ -245,11 +285,47 @@ def finetuning_run(
     run_seed = seed + FOLD_STRIDE * number
     source = link_training(drawn(fold.train, count, run_seed), train)
     link(fold.test, test)
-    init = str(pretrained.folder / "backbone.safetensors") if pretrained else arm.init
-    own = {**source, "val": str(test), "init": init, **arm.changes, "seed": run_seed}
     folder = out / "runs" / below / arm.folder
     name = f"{arm.name}, seed {seed}, fold {number}, {count} pairs"
-    return Run(arm, seed, number, count, Job(name, Finetune(out=folder, **{"keep_last": False, **options, **own})))
+    given = {**source, "val": str(test), "seed": run_seed}
+    return Run(arm, seed, number, count, Job(name, fine_tuning(folder, arm, pretrained, options, given)))
+
+
+def fine_tuning(
+    folder: Path, arm: Arm, pretrained: Job | None, options: dict[str, Any], given: dict[str, Any]
+) -> Finetune:
+    """The fine-tuning of an arm in a folder: the options of all, what it changes, and what is `given` to this run.
+
+    A last layer that restores the task already is kept, unless somebody says otherwise.
+    """
+    init = str(pretrained.folder / "backbone.safetensors") if pretrained else str(arm.init)
+    kept = init not in (BASELINE, MIMETIC) and restores(checkpoint.read_header(init), str(options["task"]))
+    own = {"keep_last": kept and options["transfer"] == "network", **options, "init": init, **arm.changes, **given}
+    return Finetune(out=folder, **own)
+
+
+def plan_trials(
+    command: Compare,
+    arms: Sequence[Arm],
+    folds: Sequence[Fold],
+    counts: Sequence[int],
+    pretrainings: Mapping[str, Job],
+    made_by: tuple[Task, Degradation],
+) -> list[Trial]:
+    """The runs that choose what each arm chooses for itself, for the first seed: none where nothing is to be chosen."""
+    options = {**finetuning_options(command), "val_every": command.steps, "val_at_start": False}
+    seed, trials = numbered("seeds", command.seeds)[0], []
+    for count, (number, fold) in itertools.product(counts, enumerate(folds if command.tune else ())):
+        place = (number, count, seed + FOLD_STRIDE * number)
+        for inner in divide_training(Path(command.out), fold, place, command.tune_folds, made_by):
+            given = {**inner.source, "val": str(inner.val), "seed": place[2]}
+            for arm, values in combinations_for(arms, parse_grid(command.tune)):
+                tried = dataclasses.replace(arm, changes={**arm.changes, **values})
+                folder = inner.folder / tried.folder
+                name = f"{arm.name} with {spelled_values(values)}, fold {number}, {count} pairs, {inner.folder.name}"
+                run = fine_tuning(folder, tried, pretrainings.get(arm.name), options, given)
+                trials.append(Trial(arm.name, number, count, values, Job(name, run)))
+    return trials
 
 
 # ---------------------------------------------------------------------------------------------------------- after
@@ -282,6 +358,7 @@ def conclude(
     runs: Sequence[Run],
     failures: dict[str, str],
     left_out: dict[str, str],
+    choices: Sequence[Choice],
 ) -> Outcome:
     """Writes tables, pictures and the page from the runs that are done, and prints the verdicts.
 
@@ -314,6 +391,7 @@ def conclude(
         left_out=left_out,
         machine=machine(),
         perceptual=perceptual_means(whole),
+        choices=[choice.as_fact() for choice in choices],
     ).write(out)
     page = write_report(out)
     comparison = Comparison.read(out)

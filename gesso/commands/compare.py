@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from gesso._specs import FilePath, Transfer
+from gesso._values import AtLeastTwo, LearningRate, Pixels, PositiveInt, TileSide
 from gesso._values import Devices as DeviceCount
-from gesso._values import LearningRate, Pixels, PositiveInt, TileSide
 from gesso.options import Command, as_function, options
 from gesso.options._fields import Extent, Folder, Machine
 from gesso.options.data import TaskPairs
@@ -21,7 +21,8 @@ class Compare(TaskPairs, Network, Measuring, Command["Outcome"]):
     """Writes `comparison.html`, `comparison.md` and `comparison.csv` into `out`: does a start beat random weights?
 
     For one seed, every arm sees the same batches, crops, augmentations, new last layer, schedule and number of steps;
-    only what the arm changes differs: for a start, the weights of the body. Given again, the command does only what is
+    only what the arm changes differs: for a start, the weights of the body, and of the last layer where it restores the
+    task already; with `tune`, what each has chosen for itself. Given again, the command does only what is
     missing: after an interruption, or for more seeds, arms or numbers of pairs.
 
     Raises:
@@ -58,6 +59,13 @@ class Compare(TaskPairs, Network, Measuring, Command["Outcome"]):
 
     finetune_args: dict[str, Any] | None = None
     """further options of `gesso finetune` for every run, such as `--finetune_args.warmup_steps 20`."""
+
+    tune: str | dict[str, list[Any]] | None = None
+    """options that each arm chooses for itself among these values, such as `lr=1e-4,3e-4,1e-3`, with semicolons between
+    options: by the mean PSNR on parts of the training pairs, never on test images; what an arm fixes itself stays."""
+
+    tune_folds: AtLeastTwo = 3
+    """parts of the training pairs, each of which is left out once to try values."""
 
     seeds: Extent[int | str | list[int]] = "0,1,2"
     """numbers separated by commas, one repetition each; with one, intervals are over images only."""

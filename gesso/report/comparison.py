@@ -15,6 +15,7 @@ import contextlib
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -78,6 +79,7 @@ class Facts:
         input_identical: what is to be said beside the mean PSNR, of inputs that are their ground truth.
         reference: the start that all others are compared with.
         arms: what each start changes, in words.
+        choices: what starts have chosen for themselves on training pairs, see `gesso.comparison.tuning.Choice`.
     """
 
     command: str
@@ -94,6 +96,7 @@ class Facts:
     input_identical: str = ""
     reference: str = BASELINE
     arms: dict[str, str] = field(default_factory=dict)
+    choices: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def input_words(self) -> str:
@@ -440,6 +443,29 @@ class Comparison:
         return rows
 
     @cached_property
+    def choice_table(self) -> list[list[str]]:
+        """Header and one row for each start that chose values for itself: mean PSNR of what it tried, and the choices.
+
+        Of several numbers of training pairs the largest is shown.
+        """
+        rows = [["start", "tried (mean dB on training pairs left out)", "chosen"]]
+        for start, name in self.labels.items():
+            own = [c for c in self.facts.choices if (c["arm"], c["count"]) == (start, self.facts.pairs)]
+            if not own:
+                continue
+            tried = {words: [c["psnrs"][words] for c in own] for words in own[0]["psnrs"]}
+            means = {words: "failed" if None in found else f"{mean_psnr(found):.2f}" for words, found in tried.items()}
+            count = Counter(c["best"] for c in own)
+            times = {words: f" ({n} of {len(own)} folds)" if len(own) > 1 else "" for words, n in count.most_common()}
+            edge = "; the best may lie beyond what was tried" if any(c["at_the_edge"] for c in own) else ""
+            cells = (
+                "; ".join(f"{words}: {mean}" for words, mean in means.items()),
+                ", ".join(map("".join, times.items())),
+            )
+            rows.append([name, cells[0], cells[1] + edge])
+        return rows
+
+    @cached_property
     def equal_table(self) -> list[list[str]]:
         """Header and one row for each start at equal total compute."""
         rows = [["start", "steps left", "measured after", "gain (dB), 95 % interval"]]
@@ -495,6 +521,8 @@ def markdown(comparison: Comparison) -> str:
     parts += [f"{label(start)} failed: {why}" for start, why in facts.failures.items()]
     parts += [f"Left out of the gains: {run}: {why}" for run, why in facts.left_out.items()]
     parts += [markdown_table(comparison.table), f"{facts.protocol}. Unrestored input: {facts.input_words}."]
+    if len(comparison.choice_table) > 1:
+        parts += ["## Chosen on the training pairs", markdown_table(comparison.choice_table)]
     parts += ["## Costs", markdown_table(comparison.cost_table)]
     if len(comparison.equal_table) > 1:
         parts += ["## At equal total compute", markdown_table(comparison.equal_table)]
