@@ -26,6 +26,12 @@ ask() { # name, backbone, task, folder, options ...
     --out "$out/$name" "$@"
 }
 
+curve() { # name, task, folder, pairs, own start
+  $gesso compare --task "$2" --data "$out/pairs/$3" --pairs "$4" --starts "random,$5,primed:any,mimetic" --out "$out/$1" \
+    --backbone nafnet_tiny --steps 400 --val_every 100 --crop_size 64 --batch_size 4 --seeds 30,31,32 \
+    --finetune_args.warmup_steps 20 --tune lr=1e-4,3e-4,1e-3,3e-3 --tune_folds 2
+}
+
 for question in "${@:-}"; do
   case $question in
     rain | "") ask rain nafnet_tiny derain derain_rain100h --starts random,$every --start_args "$photos" ;;&
@@ -58,6 +64,8 @@ for question in "${@:-}"; do
     rings_long | "") ask rings_long nafnet_tiny derain derain_rain100h --seeds 23,24,25 --starts random,restore_rings.yaml,rings_long.yaml ;;&
     longer | "") ask longer nafnet_tiny derain derain_rain100h --seeds 20,21,22 --starts random,task_long.yaml,task_longest.yaml ;;&
     warm | "") ask warm nafnet_tiny derain derain_rain100h --finetune_args.warmup_steps 200 --starts random,ifp.yaml ;;&
+    curve_first_rain | "") curve curve_first_rain derain curve_derain 16,64 primed:derain ;;&
+    curve_first_noise | "") curve curve_first_noise realnoise curve_realnoise 16,32 primed:realnoise ;;&
     transfers | "") ask transfers nafnet_tiny derain derain_rain100h --starts random,$transfers ;;&
   esac
 done
