@@ -14,7 +14,7 @@ for run in "$@"; do
   list() { printf '['; printf '%s,' "$@"; printf ']'; }
   minutes=$(awk '{ sum += $1 } END { printf "%.1f", sum / 60 }' "$out/${run//:/_}.seconds")
   names=$(cd "$folder" && ls -d */ | while read -r name; do if [ -e "$name/scores.json" ]; then echo "${name%/}"; fi; done)
-  $gesso primed add "$task/$network" --run "$folder" --out "$package" --minutes "$minutes" --overwrite true "${tasks[@]}" \
+  $gesso primed add "$task/$network" --from_run "$folder" --out "$package" --minutes "$minutes" --overwrite true "${tasks[@]}" \
     --scores "$(list $(printf "$folder/%s/scores.json " $names))" \
     --inputs "$(list $(printf "$out/inputs/%s/scores.json " $names))"
 done
