@@ -3,16 +3,13 @@
 Nothing is imported but the verb that is asked for, so `gesso --help` needs neither torch nor anything else.
 """
 
-import ast
-import functools
-import importlib
 import io
 import os
 import re
 import sys
 import types
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -22,27 +19,16 @@ from gesso import __version__, _discovery
 from gesso._names import readable
 from gesso._recipes import read_recipe
 from gesso.commands._parser import explain, parser_for, plain
-from gesso.options import Command, check_options, command_of, options_of, rename_former
+from gesso.commands._verbs import command, function_of, homes, verbs
+from gesso.options import Command, check_options, options_of, rename_former
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+__all__ = ["command", "function_of", "homes", "main", "parser_for", "read_options", "verbs"]
+
 BAD_INPUT, INTERRUPTED = 2, 130
 PRINT = "--print_config"
-
-
-@functools.cache
-def homes() -> dict[str, str]:
-    """Every verb and the module that it is in."""
-    files = [path for folder in ("commands", "lab") for path in _discovery.verb_files(folder)]
-    return {p.stem.replace("_", "-"): f"gesso.{p.parent.name}.{p.stem}" for p in sorted(files, key=lambda p: p.stem)}
-
-
-@functools.cache
-def verbs() -> dict[str, str]:
-    """Every verb and the first line of its file, read without importing it."""
-    files = {verb: _discovery.ROOT.joinpath(*home.split(".")[1:]).with_suffix(".py") for verb, home in homes().items()}
-    return {verb: (ast.get_docstring(ast.parse(p.read_text())) or "").split("\n")[0] for verb, p in files.items()}
 
 
 def overview() -> str:
@@ -56,26 +42,6 @@ def overview() -> str:
     ]
     lines += [f"  {verb:<12} {line}" for verb, line in verbs().items()]
     return "\n".join(lines)
-
-
-def function_of(verb: str) -> Callable[..., Any]:
-    """The public function of a verb.
-
-    Raises:
-        UnknownNameError: with the nearest verb.
-    """
-    if verb not in homes():
-        raise _discovery.UnknownNameError(f"unknown verb {verb!r}; {_discovery.suggest(verb, homes())}")
-    return getattr(importlib.import_module(homes()[verb]), verb.replace("-", "_"))
-
-
-def command(verb: str) -> type[Command[Any]]:
-    """The command of a verb.
-
-    Raises:
-        UnknownNameError: with the nearest verb.
-    """
-    return command_of(function_of(verb))
 
 
 def spell_out(command: type[Command[Any]], parser: "ArgumentParser", words: Sequence[str]) -> list[str]:
