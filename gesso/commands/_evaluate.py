@@ -1,5 +1,6 @@
 """Measure PSNR and SSIM of restored images by the protocol of their task."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from gesso import checkpoint as checkpoints
 from gesso._discovery import check_options
 from gesso.backbones import Backbone
 from gesso.commands._scores import Row, Scores, count_whole, find_beside, show, write
-from gesso.commands._test_sets import TestSet, open_test_sets
+from gesso.commands._test_sets import SetOptions, TestSet, open_test_sets
 from gesso.commands._written import check_results
 from gesso.commands.evaluate import Evaluate, evaluate
 from gesso.data.integrity import find_broken_jpegs
@@ -21,16 +22,13 @@ from gesso.functional.color import as_rgb
 from gesso.functional.processes import gather_in_order, rank_info, shard
 from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol
-from gesso.options import plain_options
+from gesso.options import options_of, plain_options
 from gesso.perceptual import Perceptual, open_metrics
 from gesso.refiner import Refined
 from gesso.report.console import say, track, warn
 from gesso.restorer import Restorer, in_words
 from gesso.tasks import spell_task
 from gesso.training.launch import has_to_launch, init_process_group, launch
-
-SETS = ("data", "split", "pair_by", "layout", "white_level", "degradation", "scale", "protocol", "skip_damaged")
-"""Options that say what a single task is measured on."""
 
 
 def run(command: Evaluate) -> Scores:
@@ -46,9 +44,10 @@ def run(command: Evaluate) -> Scores:
         check_results(out, "scores.json", overwrite=command.overwrite)
     restorer, restored_by = open_restorer(command, checkpoint)
     instead = open_without_prior(command, restorer, checkpoint) if command.prior_cost else {}
-    single = {name: getattr(command, name) for name in SETS} | {"lq": lq, "gt": gt}
+    shared = {field.name for field in dataclasses.fields(SetOptions)} & {*options_of(Evaluate)}
+    given: dict[str, Any] = {name: getattr(command, name) for name in shared} | {"lq": lq, "gt": gt}
     channels = 3 if restorer is None else restorer.network.in_channels
-    sets = open_test_sets(command.task, command.mix, channels=channels, seed=command.seed, **single)
+    sets = open_test_sets(SetOptions(**given), command.mix, channels=channels, seed=command.seed)
     check_fit(restorer, sets, checkpoint)
     how = describe(command, sets, restorer)
     say(f"restored by {restored_by}")

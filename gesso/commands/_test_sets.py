@@ -56,39 +56,72 @@ class TestSet:
         return f"{self.task.protocol}{spoilt}{white}"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SetOptions:
+    """Where test images lie, and how they are measured: the options of `gesso evaluate`, or of a part of its mix.
+
+    Attributes:
+        task: what is restored.
+        name: what all of it is called; None: each published set below `data` by its name.
+        data: root of pairs, or several, or of clean photos, or a source of images.
+        lq: folder of degraded images, with `gt`.
+        gt: folder of ground truths.
+        split: of `data`.
+        pair_by: how pairs are told, see `gesso.data.layouts.find_pairs`.
+        layout: of `data`; None: detected.
+        degradation: what spoils clean photos; None: they are pairs.
+        scale: enlargement.
+        protocol: options of `Protocol` that replace the task's.
+        white_level: of files of 16 bits.
+        skip_damaged: leave out damaged images.
+    """
+
+    task: TaskSpec
+    name: str | None = None
+    data: str | Path | list[str] | list[Path] | None = None
+    lq: str | Path | None = None
+    gt: str | Path | None = None
+    split: str = "test"
+    pair_by: PairBy = "stem"
+    layout: str | None = None
+    degradation: Any = None
+    scale: int = 1
+    protocol: Mapping[str, Any] | None = None
+    white_level: int | None = None
+    skip_damaged: bool = False
+
+
 def open_test_sets(
-    task: TaskSpec, mix: Sequence[Mapping[str, Any]] | None, *, channels: int = 3, seed: int = 0, **options: Any
+    options: SetOptions, mix: Sequence[Mapping[str, Any]] | None, *, channels: int = 3, seed: int = 0
 ) -> list[TestSet]:
     """The test sets of a task, or for the task "all-in-one" those of each part of a mix.
 
     Args:
-        task: name of the task.
-        mix: parts as `finetune` takes them, or with the options of `open_sets`.
+        options: of a single task.
+        mix: parts as `finetune` takes them, or with options of `SetOptions`.
         channels: what the network takes.
         seed: the draws of degradations follow from it.
-        options: of `open_sets`, for a single task.
 
     Raises:
         ValueError: if there are no images, or two sets have one name; all parts that are missing are named.
     """
+    task = options.task
     if (task == "all-in-one") != bool(mix):
         raise ValueError(
             f"mix: it belongs to the task all-in-one, got the task {spell_task(task)} and {len(mix or [])} parts"
         )
     if not mix:
-        sets = open_sets(task=task, channels=channels, seed=seed, **options)
+        sets = open_sets(options, channels, seed)
     else:
-        given = {name: value for name, value in options.items() if name not in ("scale", "skip_damaged")}
-        check_unused(open_sets, given)
+        given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+        check_unused(SetOptions, {name: given[name] for name in given.keys() - {"task", "scale", "skip_damaged"}})
         sets, missing = [], []
         for name, entry in zip(check_mix(mix), mix, strict=True):
             entry = {option: value for option, value in entry.items() if option not in FOR_TRAINING}
-            check_options(open_sets, entry, f"mix part {name}")
+            check_options(SetOptions, entry, f"mix part {name}")
             try:
-                sets += open_part(
-                    {"skip_damaged": options.get("skip_damaged", False), **entry}
-                    | {"name": name, "channels": channels, "seed": seed}
-                )
+                part = SetOptions(**{"skip_damaged": options.skip_damaged, **entry, "name": name})
+                sets += open_part(part, channels, seed)
             except (ValueError, OSError) as error:
                 missing.append(f"mix part {name}: {error}")
         if missing:
@@ -99,34 +132,18 @@ def open_test_sets(
     return sets
 
 
-def open_part(part: dict[str, Any]) -> list[TestSet]:
+def open_part(part: SetOptions, channels: int, seed: int) -> list[TestSet]:
     """The sets of one part of a mix; clean photos that come without a degradation are spoilt by that of their task."""
     try:
-        return open_sets(**part)
+        return open_sets(part, channels, seed)
     except NoPairsError:
-        if part.get("data") is None or "degradation" in part:
+        if part.data is None or part.degradation is not None:
             raise
-        return open_sets(**part, degradation=find_task(part["task"], part.get("scale", 1)).degradation)
+        own = find_task(part.task, part.scale).degradation
+        return open_sets(dataclasses.replace(part, degradation=own), channels, seed)
 
 
-def open_sets(
-    *,
-    task: TaskSpec,
-    name: str | None = None,
-    data: str | Path | list[str] | list[Path] | None = None,
-    lq: str | Path | None = None,
-    gt: str | Path | None = None,
-    split: str = "test",
-    pair_by: PairBy = "stem",
-    layout: str | None = None,
-    degradation: Any = None,
-    scale: int = 1,
-    protocol: Mapping[str, Any] | None = None,
-    white_level: int | None = None,
-    channels: int = 3,
-    skip_damaged: bool = False,
-    seed: int = 0,
-) -> list[TestSet]:
+def open_sets(options: SetOptions, channels: int, seed: int) -> list[TestSet]:
     """The sets of one task: pairs as they lie, or clean photos or procedural images that a degradation spoils.
 
     A root that holds several published test sets gives each of them. With a `name` all is one set of that name.
@@ -134,42 +151,41 @@ def open_sets(
     Raises:
         ValueError: if there are no images.
     """
-    goal = adjusted(find_task(task, scale).with_channels(channels, white_level), protocol)
+    task = find_task(options.task, options.scale).with_channels(channels, options.white_level)
+    task, data = adjusted(task, options.protocol), options.data
     roots = as_paths(*data) if isinstance(data, list) else as_paths(data)
-    lq, gt = as_paths(lq, gt)
-    if degradation is not None and roots == [None]:
+    if options.degradation is not None and roots == [None]:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
-    spoil = None if degradation is None else degradation_in(goal, degradation)
-    own = "dual_pixel" if goal.format.has_two_views else layout
-    sets: list[TestSet] = []
-    for root in roots:
-        title = name or (root or lq or Path("images")).resolve().name
-        folders = [folder.resolve().name for folder in ((root,) if root else (lq, lq and lq.parent)) if folder]
-        known = tuple(found for found in (known_set(goal.name, *folders), known_set(goal.name, title)) if found)
-        if root is not None and is_source(root):
-            images, spoil = (
-                open_generated(goal, root, degradation, None, seed).validation,
-                spoil or goal.degradation,
-            )
-            sets.append(TestSet(title, goal, images, (), spoil))
-        elif root is not None and spoil is not None:
-            photos = find_photos(root, split)
-            photos = IntegrityCheck(skip=True)(photos) if skip_damaged else photos
-            tell(goal, photos, root)
-            images = whole_photos(goal, photos, spoil, seed=seed)
-            sets.append(TestSet(title, goal, images, known, spoil))
-        else:
-            pairs = find_pairs(root, split, lq=lq, gt=gt, pair_by=pair_by, layout=own, scale=goal.scale)
-            pairs = IntegrityCheck(goal.scale, skip=True)(pairs) if skip_damaged else pairs
-            tell(goal, [side for pair in pairs for side in (pair.lq, pair.gt)], root, lq, gt)
-            groups = published_sets(pairs, goal.name, root) if root is not None else {None: pairs}
-            if name is not None:  # one set, whatever it holds
-                known += tuple(group for group in groups if group)
-                groups = {None: pairs}
-            for group, members in groups.items():
-                images = whole_pairs(goal, members)
-                sets.append(TestSet(group or title, goal, images, (group,) if group else known))
-    return sets
+    return [one for root in roots for one in open_root(task, root, options, seed)]
+
+
+def open_root(task: Task, root: Path | None, options: SetOptions, seed: int) -> list[TestSet]:
+    """The sets of one root, or of the folders `lq` and `gt` where there is none."""
+    lq, gt = as_paths(options.lq, options.gt)
+    spoil = None if options.degradation is None else degradation_in(task, options.degradation)
+    title = options.name or (root or lq or Path("images")).resolve().name
+    folders = [folder.resolve().name for folder in ((root,) if root else (lq, lq and lq.parent)) if folder]
+    known = tuple(found for found in (known_set(task.name, *folders), known_set(task.name, title)) if found)
+    if root is not None and is_source(root):
+        images = open_generated(task, root, options.degradation, None, seed).validation
+        return [TestSet(title, task, images, (), spoil or task.degradation)]
+    if root is not None and spoil is not None:
+        photos = find_photos(root, options.split)
+        photos = IntegrityCheck(skip=True)(photos) if options.skip_damaged else photos
+        tell(task, photos, root)
+        return [TestSet(title, task, whole_photos(task, photos, spoil, seed=seed), known, spoil)]
+    layout = "dual_pixel" if task.format.has_two_views else options.layout
+    pairs = find_pairs(root, options.split, lq=lq, gt=gt, pair_by=options.pair_by, layout=layout, scale=task.scale)
+    pairs = IntegrityCheck(task.scale, skip=True)(pairs) if options.skip_damaged else pairs
+    tell(task, [side for pair in pairs for side in (pair.lq, pair.gt)], root, lq, gt)
+    groups = published_sets(pairs, task.name, root) if root is not None else {None: pairs}
+    if options.name is not None:  # one set, whatever it holds
+        known += tuple(group for group in groups if group)
+        groups = {None: pairs}
+    return [
+        TestSet(group or title, task, whole_pairs(task, members), (group,) if group else known)
+        for group, members in groups.items()
+    ]
 
 
 def tell(task: Task, refs: Sequence[ImageRef], *folders: Path | None) -> None:

@@ -12,7 +12,7 @@ from gesso._discovery import check_names, check_options
 from gesso._specs import Sampling, TaskSpec
 from gesso._values import Enlargement, Pixels, PositiveInt, check_range, check_values, declared
 from gesso.data.datasets import Key, Sample, shuffled
-from gesso.data.training_data import TrainingData, open_training_data
+from gesso.data.training_data import DataOptions, TrainingData, open_training_data
 from gesso.functional.checks import check_choice
 from gesso.metrics import Protocol
 from gesso.tasks import Task, find_task, spell_task
@@ -104,7 +104,7 @@ def open_part(
     seed: int,
     **data: Any,
 ) -> Part:
-    """One part of a mix from its YAML form: a task, where its data is (options of `open_training_data`), and `Part`'s.
+    """One part of a mix from its YAML form: a task, where its data is (`DataOptions`), and `Part`'s.
 
     A task on RGB images becomes one on as many `channels` as the network takes, see `Task.with_channels`.
 
@@ -114,7 +114,7 @@ def open_part(
     for option, number in (("repeats", repeats), ("crop_size", crop_size), ("scale", scale)):
         check_range(declared(open_part)[option], option, number, f"mix: {name or spell_task(task)}")
     goal = adjusted(find_task(task, scale=scale).with_channels(channels, white_level), protocol)
-    return Part(name or goal.name, goal, open_training_data(goal, seed=seed, **data), repeats, crop_size)
+    return Part(name or goal.name, goal, open_training_data(goal, DataOptions(**data), seed=seed), repeats, crop_size)
 
 
 def adjusted(task: Task, protocol: Mapping[str, Any] | None) -> Task:
@@ -166,8 +166,8 @@ def open_mix(
             are named, with what was searched.
     """
     parts, missing = [], []
-    kinds = declared(open_training_data) | declared(open_part)
-    known = {*OWN, *inspect.signature(open_training_data).parameters} - {"seed"}
+    kinds = declared(DataOptions) | declared(open_part)
+    known = {*OWN, *declared(DataOptions)}
     for name, entry in zip(check_mix(mix), mix, strict=True):
         check_names(entry, known, f"mix part {name}")
         check_values(kinds, entry, f"mix part {name}")
@@ -196,7 +196,7 @@ def open_parts(
         ValueError: if there is nothing to train on; the message says what was found.
     """
     if task == "all-in-one":
-        check_unused(open_training_data, {name: value for name, value in data.items() if name != "white_level"})
+        check_unused(DataOptions, {name: value for name, value in data.items() if name != "white_level"})
         if data.get("white_level") is not None:
             raise ValueError("white_level: beside a mix it says nothing; give it to the parts that it is for")
         return open_mix(mix or [], channels=channels, skip_damaged=skip_damaged, seed=seed)

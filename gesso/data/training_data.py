@@ -1,5 +1,6 @@
 """Where images come from: noise, procedural images or photos for pretexts; pairs or degraded photos for tasks."""
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -125,67 +126,114 @@ class TrainingData:
     from_test: bool = False
 
 
-def open_training_data(
-    task: Task,
-    *,
-    data: SourceSpec | None = None,
-    lq: str | Path | None = None,
-    gt: str | Path | None = None,
-    pair_by: PairBy = "stem",
-    layout: LayoutSpec | None = None,
-    degradation: Any = None,
-    val: str | Path | None = None,
-    holdout: int | None = None,
-    skip_damaged: bool = False,
-    seed: int = 0,
-) -> TrainingData:
-    """The samples of a task, from pairs, or from clean photos that the task's degradation spoils on the fly.
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Where the samples of a task come from: pairs, or clean photos that a degradation spoils on the fly.
 
-    `data` is the root of pairs, a folder of photos, or a source of images (see `gesso.sources`).
+    Attributes:
+        data: root of pairs, a folder of photos, or a source of images (see `gesso.sources`).
+        lq: folder of degraded images, with `gt`; beside `data`, the name of such folders below it.
+        gt: folder of ground truths.
+        pair_by: how pairs are told, see `gesso.data.layouts.find_pairs`.
+        layout: of `data`; None: detected.
+        degradation: of clean photos; None: the task's.
+        val: root of validation images: pairs, or clean photos degraded like those in training.
+        holdout: samples kept back from training where there are no others; None: a tenth, at most 12, at least one of
+            four.
+        skip_damaged: leave out damaged images, and pairs whose sides do not fit.
+    """
 
-    Validation images are those of `val` (pairs, or clean photos degraded like those in training), of its validation or
-    else its test split where it is divided; else those of these splits of `data`; else `holdout` samples are kept back
-    from training (none: a tenth, at most 12, at least one of four). Images that are damaged, and pairs whose sides do
-    not fit, are left out with `skip_damaged`.
+    data: SourceSpec | None = None
+    lq: str | Path | None = None
+    gt: str | Path | None = None
+    pair_by: PairBy = "stem"
+    layout: LayoutSpec | None = None
+    degradation: Any = None
+    val: str | Path | None = None
+    holdout: int | None = None
+    skip_damaged: bool = False
+
+    @property
+    def paths(self) -> list[Path | None]:
+        """The places `data`, `lq`, `gt` and `val`, where they are given as such."""
+        return as_paths(self.data if isinstance(self.data, str | Path) else None, self.lq, self.gt, self.val)
+
+
+def open_training_data(task: Task, options: DataOptions, *, seed: int = 0) -> TrainingData:
+    """The samples of a task to train on and to validate on.
+
+    Validation images are those of `val`, of its validation or else its test split where it is divided; else those of
+    these splits of `data`; else samples that are held out.
 
     Raises:
         ValueError: if there is nothing to train on, or images are damaged; the message says what was found.
     """
-    if data is not None and is_source(data) and lq is None and gt is None and val is None:
-        return open_generated(task, data, degradation, holdout, seed)
+    data = options.data
+    if data is not None and is_source(data) and options.lq is None and options.gt is None and options.val is None:
+        return open_generated(task, data, options.degradation, options.holdout, seed)
     if not isinstance(data, str | Path | NoneType):
         raise ValueError(f"data: images of {spell_source(data)} are validated on others; leave out lq, gt and val")
-    own = "dual_pixel" if task.format.has_two_views else None
-    data, lq, gt, val = as_paths(data, lq, gt, val)
-    if own and (data is None or degradation is not None):
+    data, lq, gt, val = options.paths
+    two_views = task.format.has_two_views
+    if two_views and (data is None or options.degradation is not None):
         raise ValueError(ONE_VIEW.format(task.name))
-    pairs, how, check = None, {}, IntegrityCheck(task.scale, skip=skip_damaged)
-    if degradation is None:
-        how = {"lq": lq, "gt": gt, "pair_by": pair_by, "layout": own or layout, "scale": task.scale}
+    options = dataclasses.replace(
+        options, data=data, lq=lq, gt=gt, val=val, layout="dual_pixel" if two_views else options.layout
+    )
+    check = IntegrityCheck(task.scale, skip=options.skip_damaged)
+    of_validation = partial(
+        find_validation, pair_by=options.pair_by, layout=own_layout(options.layout), scale=task.scale
+    )
+    if options.degradation is None:
+        how = {"lq": lq, "gt": gt, "pair_by": options.pair_by, "layout": options.layout, "scale": task.scale}
         pairs = pairs_if_any(data, "train", **how)
-    of_validation = partial(find_validation, pair_by=pair_by, layout=own or own_layout(layout), scale=task.scale)
-    if pairs is not None:
-        find = of_validation if val is not None else partial(find_pairs, **how)
-        whole = check(pairs)
-        splits = partial(find_splits, layout=layout)
-        train, held = divide(whole, data, val, holdout, seed, lambda *where: check(find(*where)), splits)
-        summary = f"{len(train)} pairs to train, {len(held)} to validate{check}"
-        if alone := find_unpaired(pairs):
-            summary += f"; images without a partner are left out: {len(alone)}, such as {alone[0]}"
-        sides = [side for pair in whole for side in (pair.lq, pair.gt)]
-        summary = "; ".join([summary, *left_out(sides, data, lq, gt)])
-        check_white(sides, task.format)
-        train = PairDataset(train, scale=task.scale, format=task.format, seed=seed)
-        return TrainingData(train, whole_pairs(task, held), summary, is_test(data, val, holdout, splits))
+        if pairs is not None:
+            find = of_validation if val is not None else partial(find_pairs, **how)
+            return open_pairs(task, options, pairs, find, check, seed)
+    return open_photos(task, options, of_validation, check, seed)
+
+
+def open_pairs(
+    task: Task,
+    options: DataOptions,
+    pairs: list[Pair],
+    find: Callable[..., list[Pair]],
+    check: IntegrityCheck,
+    seed: int,
+) -> TrainingData:
+    """Training data of pairs; `find` finds those to validate on."""
+    data, lq, gt, val = options.paths
+    splits = partial(find_splits, layout=options.layout)
+    whole = check(pairs)
+    train, held = divide(whole, data, val, options.holdout, seed, lambda *where: check(find(*where)), splits)
+    summary = f"{len(train)} pairs to train, {len(held)} to validate{check}"
+    if alone := find_unpaired(pairs):
+        summary += f"; images without a partner are left out: {len(alone)}, such as {alone[0]}"
+    sides = [side for pair in whole for side in (pair.lq, pair.gt)]
+    summary = "; ".join([summary, *left_out(sides, data, lq, gt)])
+    check_white(sides, task.format)
+    samples = PairDataset(train, scale=task.scale, format=task.format, seed=seed)
+    return TrainingData(samples, whole_pairs(task, held), summary, is_test(data, val, options.holdout, splits))
+
+
+def open_photos(
+    task: Task, options: DataOptions, of_validation: Callable[..., list[Pair]], check: IntegrityCheck, seed: int
+) -> TrainingData:
+    """Training data of clean photos, which are degraded on the fly; `of_validation` finds pairs to validate on.
+
+    Raises:
+        ValueError: if there is no folder of photos.
+    """
+    data, _, _, val = options.paths
     if data is None:
         raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
-    spoil = task.degradation if degradation is None else degradation_in(task, degradation)
-    said = degradation is not None or layout == "photos"
+    spoil = task.degradation if options.degradation is None else degradation_in(task, options.degradation)
+    said = options.degradation is not None or options.layout == "photos"
     held_pairs = None if val is None else pairs_if_any(val, measured_split(val), of_validation, photos=said)
     held: Sequence[Any] = ()
     if held_pairs is None:
         find_whole = lambda *where: check(find_photos(*where))  # noqa: E731
-        photos, held = divide(find_whole(data), data, val, holdout, seed, find_whole)
+        photos, held = divide(find_whole(data), data, val, options.holdout, seed, find_whole)
         validation = whole_photos(task, held, spoil, seed=seed)
     else:
         photos, validation = check(find_photos(data)), whole_pairs(task, check(held_pairs))
@@ -193,7 +241,7 @@ def open_training_data(
     summary = "; ".join([summary, *left_out([*photos, *held], data)])
     check_white(photos, task.format)
     train = CleanDataset(photos, spoil, scale=task.scale, format=task.format, seed=seed)
-    return TrainingData(train, validation, summary, is_test(data, val, holdout))
+    return TrainingData(train, validation, summary, is_test(data, val, options.holdout))
 
 
 def open_generated(task: Task, source: SourceSpec, degradation: Any, holdout: int | None, seed: int) -> TrainingData:

@@ -6,6 +6,7 @@ under mixed precision, because sums over all pixels overflow or round in half pr
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -179,16 +180,29 @@ def component(image: Tensor, name: Component) -> Tensor:
             return full_precision(image)
 
 
-def focal_weight(distance: Tensor, gamma: float = 1.0, *, log: bool = False, over_batch: bool = False) -> Tensor:
-    """Weight in [0, 1] of each frequency, large where the distance (B, P, C, H, W) is large; without gradient.
+@dataclass(frozen=True)
+class FocalWeight:
+    """Weight in [0, 1] of each frequency, large where the distance (B, P, C, h, w) is large; without gradient.
 
-    distance^gamma, or its ln(1 + .), relative to the largest of the tile's channel, or of everything (`over_batch`).
+    distance^gamma, or its ln(1 + .), relative to the largest of the tile's channel, or of everything.
+
+    Attributes:
+        gamma: exponent.
+        log: take the logarithm.
+        over_batch: one maximum for the whole batch.
     """
-    weight = distance.detach() ** gamma
-    if log:
-        weight = weight.log1p()
-    largest = weight.amax() if over_batch else weight.amax(dim=SPACE, keepdim=True)
-    return (weight / largest).nan_to_num(0.0).clamp(0, 1)  # 0 / 0: nothing differs, nothing weighs
+
+    gamma: float = 1.0
+    log: bool = False
+    over_batch: bool = False
+
+    def __call__(self, distance: Tensor) -> Tensor:
+        """The weights of a map of distances."""
+        weight = distance.detach() ** self.gamma
+        if self.log:
+            weight = weight.log1p()
+        largest = weight.amax() if self.over_batch else weight.amax(dim=SPACE, keepdim=True)
+        return (weight / largest).nan_to_num(0.0).clamp(0, 1)  # 0 / 0: nothing differs, nothing weighs
 
 
 def frequency_distance(
@@ -200,10 +214,7 @@ def frequency_distance(
     loss_gamma: float = 1.0,
     patch_factor: int = 1,
     average_spectrum: bool = False,
-    focal: bool = False,
-    focal_gamma: float = 1.0,
-    focal_log: bool = False,
-    focal_over_batch: bool = False,
+    focal: FocalWeight | None = None,
 ) -> Tensor:
     """Distance map (B, P, C, h, w) of two images: sqrt(sum of squared component differences + 1e-12)^loss_gamma.
 
@@ -218,10 +229,7 @@ def frequency_distance(
         loss_gamma: exponent of the distance.
         patch_factor: the images are cut into P = patch_factor^2 tiles, each with its own spectrum.
         average_spectrum: compare means over the batch; the map then has B = 1.
-        focal: multiply by `focal_weight`, which knows no `pixel_weight`.
-        focal_gamma: exponent inside the focal weight.
-        focal_log: logarithmic focal weight.
-        focal_over_batch: one maximum for the whole batch.
+        focal: weight of each frequency, which knows no `pixel_weight`; None: all weigh the same.
     """
     differences = []
     for name in components:
@@ -232,10 +240,10 @@ def frequency_distance(
     factors = [pixel_weight if name == "pixel" else 1.0 for name in components]
     squares = torch.stack([factor * part.square() for factor, part in zip(factors, differences, strict=True)]).sum(0)
     distance = (squares + EPS).sqrt() ** loss_gamma
-    if not focal:
+    if focal is None:
         return distance
     plain = torch.stack([part.detach().square() for part in differences]).sum(0).sqrt()
-    return distance * focal_weight(plain, focal_gamma, log=focal_log, over_batch=focal_over_batch)
+    return distance * focal(plain)
 
 
 def mean_where_removed(values: Tensor, mask: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from gesso.degradations.noise import GaussianNoise
 from gesso.functional.checks import check_between, check_choice, check_prob
 from gesso.functional.normalise import imagenet_denormalise, imagenet_normalise
 from gesso.functional.random import BatchGenerator, rand, randint
-from gesso.functional.spectrum import apply_mask, disc_mask, frequency_distance, mean_where_removed
+from gesso.functional.spectrum import FocalWeight, apply_mask, disc_mask, frequency_distance, mean_where_removed
 from gesso.pretext._base import Pretext, pictures, unit_range
 from gesso.pretext._decoders import MSRResNetHead
 
@@ -99,10 +99,7 @@ class MFM(Pretext):
             "loss_gamma": loss_gamma,
             "patch_factor": patch_factor,
             "average_spectrum": average_spectrum,
-            "focal": focal,
-            "focal_gamma": focal_gamma,
-            "focal_log": focal_log,
-            "focal_over_batch": focal_over_batch,
+            "focal": FocalWeight(focal_gamma, focal_log, focal_over_batch) if focal else None,
         }
         if self.loss == "masked":
             self.batch_coupling = "images whose masks remove more count for more"

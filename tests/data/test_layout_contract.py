@@ -9,7 +9,7 @@ import gesso
 from gesso import Pair, _discovery
 from gesso.data.io import write_image
 from gesso.data.layouts import NoPairsError, find_pairs, find_splits, open_layout, pairs_in
-from gesso.data.training_data import open_training_data
+from gesso.data.training_data import DataOptions, open_training_data
 from gesso.sources.leaves import leaves
 from gesso.tasks import find_task
 
@@ -61,10 +61,10 @@ def root(tmp_path):
 def test_a_function_is_a_layout_with_its_splits(root, layout):
     assert [pair.name for pair in find_pairs(root, "train", layout=layout)] == ["0", "1", "2", "3", "4"]
     assert find_splits(root, layout) == ["train", "test"]
-    data = open_training_data(find_task("derain"), data=root, layout=layout)
+    data = open_training_data(find_task("derain"), DataOptions(data=root, layout=layout))
     assert (len(data.train), len(data.validation), data.from_test) == (5, 2, True)
     assert data.train[0, 16]["lq"].shape == (3, 16, 16)
-    data = open_training_data(find_task("derain"), data=root, layout=layout, val=root, holdout=None)
+    data = open_training_data(find_task("derain"), DataOptions(data=root, layout=layout, val=root, holdout=None))
     assert len(data.validation) == 2
     with pytest.raises(ValueError, match="there is no split 'val', only train, test"):
         find_pairs(root, "val", layout=layout)
@@ -73,7 +73,9 @@ def test_a_function_is_a_layout_with_its_splits(root, layout):
 def test_it_is_given_the_options_that_it_takes(root):
     assert find_splits(root, undivided) == []
     assert find_pairs(root, layout=undivided, pair_by="order", scale=2)[0].name == "order2-test-set/0.lq"
-    data = open_training_data(find_task("derain"), data=root, layout=lambda root, split: undivided(root, split)[:5])
+    data = open_training_data(
+        find_task("derain"), DataOptions(data=root, layout=lambda root, split: undivided(root, split)[:5])
+    )
     assert (len(data.train), len(data.validation)) == (4, 1)
     with pytest.raises(ValueError, match="pair_by: the layout bursts pairs files its own way"):
         find_pairs(root, layout=bursts, pair_by="order")

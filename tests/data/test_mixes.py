@@ -8,7 +8,7 @@ import torch
 from gesso.data.generated import GeneratedPairs, WholeGenerated
 from gesso.data.io import write_image
 from gesso.data.mixes import MixDataset, mixed, open_mix, open_parts
-from gesso.data.training_data import open_training_data
+from gesso.data.training_data import DataOptions, open_training_data
 from gesso.degradations.noise import GaussianNoise
 from gesso.tasks import find_task
 
@@ -67,7 +67,7 @@ def test_a_sample_does_not_depend_on_what_came_before():
 def test_images_without_a_partner_are_told(tmp_path):
     for name in ("input/1", "input/2", "input/3", "target/1", "target/3"):
         write_image(tmp_path / f"{name}.png", torch.zeros(3, 8, 8))
-    summary = open_training_data(find_task("derain"), data=tmp_path, holdout=0).summary
+    summary = open_training_data(find_task("derain"), DataOptions(data=tmp_path, holdout=0)).summary
     assert summary.endswith(f"images without a partner are left out: 1, such as {tmp_path / 'input/2.png'}")
 
 
@@ -79,7 +79,7 @@ def test_images_without_a_partner_are_told(tmp_path):
 )
 def test_procedural_images_stand_in_for_photos(task, lq, gt):
     data = open_training_data(
-        find_task(task), data="leaves", seed=0, degradation={"name": "gaussian_noise", "sigma": 25}
+        find_task(task), DataOptions(data="leaves", degradation={"name": "gaussian_noise", "sigma": 25})
     )
     sample = data.train[5, 16]
     assert (sample["lq"].shape, sample["gt"].shape) == (lq, gt)
@@ -94,7 +94,7 @@ def test_procedural_images_stand_in_for_photos(task, lq, gt):
 
 def test_procedural_images_are_shrunk_for_super_resolution():
     task = find_task("sr", scale=3)
-    data = open_training_data(task, data="pink", holdout=1)
+    data = open_training_data(task, DataOptions(data="pink", holdout=1))
     assert data.train[0, 8]["gt"].shape == (3, 24, 24)
     whole = data.validation[0]
     assert (whole["lq"].shape, whole["gt"].shape) == ((3, 64, 64), (3, 192, 192))
@@ -102,7 +102,7 @@ def test_procedural_images_are_shrunk_for_super_resolution():
 
 def test_training_and_validation_images_differ():
     train = GeneratedPairs("leaves", GaussianNoise(25), seed=0)
-    data = open_training_data(find_task("denoise"), data="leaves", seed=0)
+    data = open_training_data(find_task("denoise"), DataOptions(data="leaves"))
     assert not torch.equal(train[0, 192]["gt"], data.validation[0]["gt"])
     assert len(WholeGenerated(train, 3)) == 3
 

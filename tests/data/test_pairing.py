@@ -2,12 +2,12 @@
 
 import pytest
 
-from gesso.commands._test_sets import open_test_sets
+from gesso.commands._test_sets import SetOptions, open_test_sets
 from gesso.comparison.splits import open_folds
 from gesso.data.doubts import PhotosWarning
 from gesso.data.layouts import LooksLikePairsError, find_pairs, find_splits
 from gesso.data.pairing import pair_folders, read_list
-from gesso.data.training_data import open_training_data
+from gesso.data.training_data import DataOptions, open_training_data
 from gesso.tasks import find_task
 from tests.data._trees import expand, make
 
@@ -150,7 +150,7 @@ def test_folders_of_any_names_are_sides_where_the_user_says_so(tmp_path):
 
 
 def counts(root, **options):
-    data = open_training_data(find_task("derain"), data=root, **options)
+    data = open_training_data(find_task("derain"), DataOptions(data=root, **options))
     return len(data.train), len(data.validation)
 
 
@@ -168,7 +168,7 @@ def test_training_takes_templates_lists_and_names_of_folders_for_all_splits(tmp_
     assert len(fold.train) + len(fold.test) == 6
     (fold,) = open_folds(root, lq="foo", gt="bar", pair_by="{gt}_s*")
     assert (len(fold.train), len(fold.test)) == (6, 6)
-    (one,) = open_test_sets("derain", None, data=str(root), lq="foo", gt="bar", pair_by="{gt}_s*")
+    (one,) = open_test_sets(SetOptions(task="derain", data=str(root), lq="foo", gt="bar", pair_by="{gt}_s*"), None)
     assert len(one.images) == 6
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gesso.data.io import write_image
-from gesso.data.training_data import FewPhotosWarning, open_images, open_training_data
+from gesso.data.training_data import DataOptions, FewPhotosWarning, open_images, open_training_data
 from gesso.tasks import find_task
 
 
@@ -36,9 +36,9 @@ def test_validation_data_falls_back_to_its_test_split_as_data_does(tmp_path, spl
         write(tmp_path / "clean" / split, *names)
     noise = {"data": tmp_path / "photos", "degradation": "gaussian_noise"}
     for options, task in (({"data": tmp_path / "data"}, "lowlight"), (noise, "denoise")):
-        opened = open_training_data(find_task(task), val=tmp_path / "val", **options)
+        opened = open_training_data(find_task(task), DataOptions(val=tmp_path / "val", **options))
         assert "".join(sample["name"] for sample in opened.validation) == expected
-    opened = open_training_data(find_task("denoise"), val=tmp_path / "clean", **noise)
+    opened = open_training_data(find_task("denoise"), DataOptions(val=tmp_path / "clean", **noise))
     assert "".join(sample["name"] for sample in opened.validation) == expected
 
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from gesso.functional.random import generator_for
 from gesso.functional.spectrum import (
+    FocalWeight,
     amplitude,
     apply_mask,
     disc_mask,
     draw_rings,
-    focal_weight,
     frequency_distance,
     mean_where_removed,
     radial_profile,
@@ -43,7 +43,11 @@ sides = st.integers(2, 40)
 
 
 def distance_options(case):
-    return {ours: case["args"][theirs] for theirs, ours in OPTIONS.items() if theirs in case["args"]}
+    options = {ours: case["args"][theirs] for theirs, ours in OPTIONS.items() if theirs in case["args"]}
+    focal = {
+        name: options.pop(f"focal_{name}") for name in ("gamma", "log", "over_batch") if f"focal_{name}" in options
+    }
+    return options | {"focal": FocalWeight(**focal) if options.get("focal") else None}
 
 
 def noise(*shape, seed=0):
@@ -226,7 +230,7 @@ def test_published_frequency_loss(case, dtype):
         prediction = torch.cat([target[:, :1], prediction[:, 1:]], dim=1)
     options = distance_options(case)
     if "matrix" in inputs:
-        options["focal"] = False
+        options["focal"] = None
     distance = frequency_distance(prediction, target, COMPONENTS[case["name"]], **options) * inputs.get("matrix", 1)
     outputs = {"map": distance, "loss": distance.mean(), "value": distance.mean(), "map_channel0": distance[:, :, :1]}
     for name, expected in case["out"].items():
@@ -260,7 +264,7 @@ def test_tiles_are_in_reading_order():
 
 
 def test_nothing_differs_nothing_weighs():
-    assert not focal_weight(torch.zeros(1, 1, 1, 4, 4)).any()
+    assert not FocalWeight()(torch.zeros(1, 1, 1, 4, 4)).any()
 
 
 def test_mean_where_removed():

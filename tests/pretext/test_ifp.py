@@ -6,7 +6,7 @@ import torch
 
 from gesso.backbones import create_backbone
 from gesso.functional.random import generator_for
-from gesso.functional.spectrum import frequency_distance, mean_where_removed, ring_mask
+from gesso.functional.spectrum import FocalWeight, frequency_distance, mean_where_removed, ring_mask
 from gesso.pretext import create_pretext
 from gesso.pretext.ifp import IFP, fixed_rings
 from tests._golden import case_id, cases, check_gradients, check_mask, check_output, make_inputs
@@ -37,7 +37,7 @@ def test_equals_the_official_forward(case, dtype):
     check_output(original, case["out"]["normalised_target"])
     losses = ifp.losses(inputs["pred"], original, mask)
     if case["args"]["with_matrix"]:  # switched off in every shipped configuration, so no option of ours
-        weighted = frequency_distance(inputs["pred"], original, ("pixel", "amplitude"), focal=True, focal_log=True)
+        weighted = frequency_distance(inputs["pred"], original, ("pixel", "amplitude"), focal=FocalWeight(log=True))
         losses["loss"] = mean_where_removed(weighted, mask)
     check_output(losses["loss"], case["out"]["loss"])
     check_gradients(case, inputs, losses)
