@@ -109,7 +109,7 @@ def content() -> dict[str, Any]:
     """What `published.yaml` holds."""
     import yaml
 
-    return yaml.safe_load(FILE.read_text())
+    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
 
 @functools.cache
@@ -128,6 +128,11 @@ def quoted_tables() -> tuple[Quoted, ...]:
             Quoted(block["paper"], str(block["table"]), block.get("note", ""), "whole" in block, protocol, rows)
         )
     return tuple(tables)
+
+
+def published_probe(network: str) -> str:
+    """How well DCPT's authors told degradations by the features of a network with random weights, in percent."""
+    return next((value for name, value in content()["probes"].items() if network.startswith(name)), "")
 
 
 def find_published(measured: Sequence[Measured]) -> list[Quoted]:

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self, TypeGuard
+from typing import Any, ClassVar, NamedTuple, Self, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,20 @@ from gesso.functional.mimetic import AttentionWeights, draw_attention, draw_dept
 from gesso.functional.padding import pad, round_up
 
 DEPTHWISE_STD = (0.5, 1.0)  # pixels, of the first and the last depthwise kernels that are drawn mimetically
+
+
+class Embeddings(NamedTuple):
+    """What a network has learnt of places and of tasks.
+
+    Attributes:
+        positions: one vector for each token (N, D).
+        tasks: one vector for each token of each task (T, N, D); None where it knows one task.
+        names: what the tasks are called.
+    """
+
+    positions: Tensor
+    tasks: Tensor | None
+    names: list[str]
 
 
 class Backbone(nn.Module):
@@ -191,6 +205,10 @@ class Backbone(nn.Module):
         first, last = DEPTHWISE_STD
         for number, conv in enumerate(depthwise):
             draw_depthwise(conv.weight, first + (last - first) * number / max(len(depthwise) - 1, 1))
+
+    def embeddings(self) -> "Embeddings | None":
+        """What a network has learnt of places and of tasks; None for those that learn nothing of the kind."""
+        return None
 
     def encoder_for(self, channels: int) -> "Backbone":
         """The network as the encoder of a model whose next layer takes `channels`, if it can be that; else itself."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gesso.backbones._base import Backbone, check_residual
+from gesso.backbones._base import Backbone, Embeddings, check_residual
 from gesso.backbones._blocks import DIV2K_MEAN, pixel_shuffles
 from gesso.functional.attention import attention
 from gesso.functional.checks import check_choice
@@ -366,6 +366,18 @@ class IPT(Backbone):
         self.head_keys = tuple(f"tail.{number}.1." for number in [task, *others])  # `last` is the first of them
         if hasattr(self, "options"):
             self.options["task"] = task  # for files and twins
+
+    def embeddings(self) -> Embeddings | None:
+        """Those of the tokens of a patch and, where it does several, of its tasks; None without the former."""
+        if self.body.position_encoding is None:
+            return None
+        queries, tasks = self.body.query_embed, None
+        if queries is not None and len(queries.weight) > 1:
+            tasks = queries.weight.detach().unflatten(1, (self.body.tokens, -1))
+        names = [f"{number}: x{scale}" for number, scale in enumerate(self.scales)]
+        if self.scales == [2, 3, 4, 1, 1, 1]:
+            names = ["x2", "x3", "x4", "rain", "noise 30", "noise 50"]  # the published order
+        return Embeddings(self.body.position_encoding.get_parameter("pe.weight").detach(), tasks, names)
 
     def features(self, image: Tensor) -> list[Tensor]:
         """What the transformer makes of the image (B, n_feats, H, W), and the input of the last convolution.

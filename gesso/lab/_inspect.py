@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gesso._extras import check_extra
-from gesso.backbones import Backbone
-from gesso.backbones.ipt import IPT
+from gesso.backbones import Backbone, backbone_classes
 from gesso.checkpoint.files import description
 from gesso.commands._compare import listed
 from gesso.commands._written import check_results
@@ -383,25 +382,25 @@ class View:
             ValueError: if not.
         """
         network = self.origin.network
-        if not isinstance(network, IPT) or network.body.position_encoding is None:
+        if network.embeddings() is None:
+            having = [name for name, kind in backbone_classes().items() if kind.embeddings is not Backbone.embeddings]
             raise ValueError(
-                f"tokens: IPT has position and task embeddings of its own, {type(network).__name__} does not"
+                f"tokens: {', '.join(having)} has position and task embeddings of its own, "
+                f"{type(network).__name__} does not"
             )
 
     def tokens(self, folder: Path) -> dict[str, Any]:
         """IPT, Figures 7 and 9: similarities of its position embeddings, and of its task embeddings."""
-        network = self.origin.network
-        assert isinstance(network, IPT)
-        assert network.body.position_encoding is not None
-        position = cosine_similarities(network.body.position_encoding.get_parameter("pe.weight").detach())
+        embeddings = self.origin.network.embeddings()
+        assert embeddings is not None
+        position = cosine_similarities(embeddings.positions)
         write_svg(folder / "positions.svg", charts.position_picture(position))
-        queries = network.body.query_embed
-        if queries is None or len(queries.weight) < 2:
+        if embeddings.tasks is None:
             say("tokens: one task alone has nothing to be compared with; position embeddings only")
             return {"positions": position}
-        by_token = F.normalize(queries.weight.detach().unflatten(1, (network.body.tokens, -1)), dim=-1)
-        task = torch.einsum("tnd,und->tu", by_token, by_token) / network.body.tokens
-        names = task_names(self.origin, network)
+        by_token = F.normalize(embeddings.tasks, dim=-1)
+        task = torch.einsum("tnd,und->tu", by_token, by_token) / by_token.shape[1]
+        names = task_names(self.origin) or embeddings.names
         table = charts.heatmap("Similarities of task embeddings", task.tolist(), names, names,
                                   "mean cosine of the embeddings of a token", "task")  # fmt: skip
         write_svg(folder / "tasks.svg", table)
@@ -411,14 +410,10 @@ class View:
 # ----------------------------------------------------------------------------------------------------------- parts
 
 
-def task_names(origin: Origin, network: IPT) -> list[str]:
-    """What the tasks of a network are called: those of its pre-training, else numbers and scales."""
-    tasks = origin.recipe.get("pretext_args", {}).get("tasks") if origin.recipe.get("pretext") == "ipt" else None
-    if tasks is not None:
-        return [str(task["name"] if isinstance(task, dict) else task) for task in tasks]
-    if network.scales == [2, 3, 4, 1, 1, 1]:
-        return ["x2", "x3", "x4", "rain", "noise 30", "noise 50"]  # the published order
-    return [f"{number}: x{scale}" for number, scale in enumerate(network.scales)]
+def task_names(origin: Origin) -> list[str]:
+    """What the tasks are called that a network was pre-trained for; [] if nobody says."""
+    tasks = origin.recipe.get("pretext_args", {}).get("tasks") or []
+    return [str(task["name"] if isinstance(task, dict) else task) for task in tasks]
 
 
 def neighbour_map(distances: np.ndarray) -> np.ndarray:

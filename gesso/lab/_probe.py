@@ -26,11 +26,11 @@ from gesso.formats import PixelFormat, check_channels
 from gesso.functional.random import generator_for, seed_for
 from gesso.lab.probe import Probe
 from gesso.lab.provenance import open_file
+from gesso.published import published_probe
 from gesso.report.console import say, show_table, track
 from gesso.tasks import ALL_IN_ONE
 
 SPLITS = (0, 223, 929, 1234, 10086)  # seeds of the released script
-PUBLISHED = {"NAFNet": "52±1", "SwinIR": "64±4", "Restormer": "71±4", "PromptIR": "55±3"}  # random weights, in percent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +213,7 @@ def published(accuracy: Accuracy, backbone: BackboneSpec | None) -> str:
     """What DCPT's authors found for this network with random weights, on other images."""
     if accuracy.start != "random" or not isinstance(backbone, str):
         return ""
-    return next((value for name, value in PUBLISHED.items() if backbone.startswith(name.lower())), "")
+    return published_probe(backbone)
 
 
 def clean_images(
