@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     LossSpec = str | dict[str, Any] | Loss
     FeatureLossSpec = str | Path | dict[str, Any] | FeatureLoss
     ScheduleSpec = str | MakeSchedule
+    PriorSpec = str | Path | nn.Module
 else:
     CALLABLE = "collections.abc:Callable"
 
@@ -62,6 +63,9 @@ else:
 
     ScheduleSpec = Annotated[str, InPython(CALLABLE, "a function (lr, *, steps) -> (step -> rate)")]
     """A learning rate over a run: a name of `gesso.list_schedules()`, `module:function`, or the function."""
+
+    PriorSpec = Annotated[str | Path, InPython("torch.nn:Module", "an nn.Module")]
+    """A prior of `gesso refine`: a word, see `gesso.refiner.priors`, or a module images -> vectors."""
 
 FilePath = str | Path
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
@@ -26,7 +26,7 @@ from gesso.functional.processes import all_gather, gather_in_order, rank_info, s
 from gesso.functional.random import seed_for
 from gesso.options import plain_options
 from gesso.perceptual import open_metrics
-from gesso.refiner import ABLATIONS, PTGRM, Ablation, Level, Prior, Refined, View, open_prior
+from gesso.refiner import ABLATIONS, PTGRM, Ablation, Level, Prior, Refined, View, open_prior, spell_prior
 from gesso.report.console import say, track, warn
 from gesso.tasks import spell_task
 from gesso.training.launch import has_to_launch, launch
@@ -41,7 +41,8 @@ def run(command: Refine) -> Path:
     """Does what `gesso.commands.refine.Refine` describes."""
     if has_to_launch(plain_options(command)):
         return launch(refine, plain_options(command))
-    plan, out, prior = plan_stages(command), Path(command.out), str(command.prior)
+    plan, out, prior = plan_stages(command), Path(command.out), command.prior
+    prior = str(prior) if isinstance(prior, Path) else prior
     perceptual = open_metrics(command.metrics, command.metric_weights)
     torch.manual_seed(seed_for(command.seed, "weights"))
     net = start(
@@ -78,7 +79,7 @@ def run(command: Refine) -> Path:
 
 def start(
     checkpoint: str | Path,
-    prior: str,
+    prior: str | nn.Module,
     prior_view: View | None,
     level: Level | None,
     refiner: dict[str, Any],
@@ -112,7 +113,7 @@ def start(
     return net
 
 
-def refiner_options(ablation: Ablation, prior: str, given: dict[str, Any] | None) -> dict[str, Any]:
+def refiner_options(ablation: Ablation, prior: str | nn.Module, given: dict[str, Any] | None) -> dict[str, Any]:
     """Options of `PTGRM` that an ablation stands for, and those that are given.
 
     Raises:
@@ -120,7 +121,9 @@ def refiner_options(ablation: Ablation, prior: str, given: dict[str, Any] | None
     """
     check_choice("ablation", ablation, Ablation)
     if ablation == "larger" and prior != "none":
-        raise ValueError(f"ablation: the larger refiner is guided by nothing; pass the prior none, got {prior}")
+        raise ValueError(
+            f"ablation: the larger refiner is guided by nothing; pass the prior none, got {spell_prior(prior)}"
+        )
     return ABLATIONS[ablation] | (given or {})
 
 

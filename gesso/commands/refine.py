@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from gesso._specs import Ablation, FilePath, LossSpec, OptimizerName, PriorView, RefinedLevel
+from gesso._specs import Ablation, FilePath, LossSpec, OptimizerName, PriorSpec, PriorView, RefinedLevel
 from gesso._values import BelowOne, LearningRate, NonNegativeFloat, PositiveInt
 from gesso.options import as_function, options
 from gesso.options._fields import Machine
@@ -32,10 +32,11 @@ class Refine(SupervisedRun, NetworkFile):
     """file of the restorer, of gesso or of its authors; or a refined one, to train it further; or the name of a
     network, as "snr_net", which begins with random weights."""
 
-    prior: FilePath
+    prior: PriorSpec
     """the frozen model: a file that gesso opens (from `pretrain`, say), "clip:FOLDER" (transformers), "clip:NAME@FILE"
-    (open_clip), "sd:FOLDER" (the image encoder of Stable Diffusion, diffusers), "MODULE:CLASS" (yours), or "none" (a
-    refiner without prior); of a refined checkpoint also "mean", its stored mean feature."""
+    (open_clip), "sd:FOLDER" (the image encoder of Stable Diffusion, diffusers), "MODULE:CLASS" (yours), in
+    Python also an nn.Module, images in [0, 1] to vectors, or "none" (a refiner without prior); of a refined checkpoint
+    also "mean", its stored mean feature."""
 
     backbone_args: dict[str, Any] | None = None
     """options that the restorer's file does not tell, such as `--backbone_args.img_size 256`. Images have as many

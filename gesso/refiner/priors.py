@@ -7,10 +7,11 @@ also gives a prior of two dimensions. Where it comes from is one word:
     clip:FOLDER         a CLIP image encoder as `transformers` saves it: embeddings, of the image or of its patches
     clip:NAME@FILE      a CLIP image encoder of `open_clip`, as clip:ViT-B-32-quickgelu@weights.pt
     sd:FOLDER           the image encoder of Stable Diffusion as `diffusers` saves it: means of its last map, or the map
-    MODULE:CLASS        a class of yours, built without arguments
+    MODULE:CLASS        a class of yours, built without arguments; in Python also the module itself
 """
 
 import contextlib
+import copy
 import hashlib
 import importlib
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gesso._discovery import CODE, PRIORS, load_class, suggest
-from gesso.backbones import Backbone
+from gesso.backbones import Backbone, spell_object
 from gesso.functional.color import as_rgb
 from gesso.functional.padding import pad, round_up
 
@@ -105,17 +106,19 @@ class Prior(nn.Module):
 # ---------------------------------------------------------------------------------------------------------- sources
 
 
-def open_prior(source: str, load: Load) -> Prior:
-    """The prior that a word means, see the top of this file.
+def open_prior(source: str | nn.Module, load: Load) -> Prior:
+    """The prior that a word means, see the top of this file; or a module itself, of which a copy is frozen.
 
     Args:
-        source: the word.
+        source: the word, or the module.
         load: opens a file of gesso.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: for a model that is no prior, a class that does not exist, or a package that is not installed.
     """
+    if isinstance(source, nn.Module):
+        return Prior(copy.deepcopy(source), spell_prior(source))
     if source.startswith("clip:"):
         name, at, file = source.removeprefix("clip:").rpartition("@")
         return Prior(clip_encoder(name, Path(file)), f"clip:{name}{at}{Path(file).resolve()}")
@@ -125,6 +128,11 @@ def open_prior(source: str, load: Load) -> Prior:
     if is_code(source):
         return Prior(own_model(source), source)
     return Prior(PooledFeatures(load(Path(source))), str(Path(source).resolve()))
+
+
+def spell_prior(source: str | nn.Module) -> str:
+    """What records call a prior."""
+    return source if isinstance(source, str) else spell_object(source)
 
 
 def is_code(source: str) -> bool:

@@ -9,7 +9,8 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
-from gesso.backbones import Backbone, network_class
+from gesso._specs import PriorSpec
+from gesso.backbones import OBJECT, Backbone, network_class
 from gesso.functional.checks import check_choice
 from gesso.functional.snr import snr_peak
 from gesso.refiner.priors import Load, Prior, is_code, open_prior
@@ -41,7 +42,7 @@ class Refined(Backbone):
         network: str | Backbone,
         options: Mapping[str, Any] | None = None,
         refiner: Mapping[str, Any] | None = None,
-        prior: str = "mean",
+        prior: PriorSpec = "mean",
         fingerprint: str = "",
         prior_view: View = "crop",
         level: Level = "image",
@@ -224,9 +225,11 @@ def recover_prior(net: Refined, beside: Path, load: Load, *, asked: bool) -> Non
     if source in ("mean", "none"):
         return
     instead = "pass the prior by hand (--backbone_args.prior FILE), or `mean` for the mean feature that the file holds"
-    if is_code(source) and not asked:
+    if isinstance(source, str) and is_code(source) and not asked:
         raise ValueError(f"{beside}: its prior is the class {source}, and no code runs unasked; {instead}")
-    path = Path(source)
+    if isinstance(source, str) and source.startswith(OBJECT):
+        raise ValueError(f"{beside}: its prior was {source}; {instead}")
+    path = Path(str(source))
     if path.is_absolute() and not path.exists() and (beside.parent / path.name).exists():
         source = str(beside.parent / path.name)
     try:

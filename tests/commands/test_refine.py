@@ -148,6 +148,24 @@ def test_a_refined_file_is_trained_further_with_its_prior_or_with_the_mean(place
     assert checkpoint.load(place / "further_True/backbone.safetensors").options["prior"] == "mean"
 
 
+class Means(torch.nn.Module):
+    """A prior of the user's own: mean and deviation of each channel."""
+
+    def forward(self, image):
+        return torch.cat([image.mean((2, 3)), image.std((2, 3)) + 1e-3], 1)
+
+
+def test_a_prior_may_be_a_module(place):
+    path, prior = run(place, prior=Means()), "an object of tests.commands.test_refine.Means"
+    assert checkpoint.read_header(path)["options"]["prior"].startswith(prior)
+    assert checkpoint.load(path, prior=Means()).refiner.prior_dim == 6
+    assert checkpoint.load(path, prior="mean").refiner.prior_dim == 6
+    with pytest.raises(ValueError, match=f"its prior was {prior}.*pass the prior by hand"):
+        checkpoint.load(path)
+    scores = gesso.evaluate(checkpoint=path, task="derain", data=place / "data", backbone_args={"prior": Means()})
+    assert scores.psnr > 0
+
+
 def test_a_larger_refiner_without_prior_by_its_recipe(place):
     words = ["refine", "--config", "ptg_rm", "--ablation", "larger", "--prior", "none", "--task", "derain"]
     words += ["--out", str(place / "run")]
