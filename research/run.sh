@@ -27,7 +27,7 @@ ask() { # name, backbone, task, folder, options ...
 }
 
 curve() { # name, task, folder, pairs, own start
-  $gesso compare --task "$2" --data "$out/pairs/$3" --pairs "$4" --starts "random,$5,primed:any,mimetic" --out "$out/$1" \
+  $gesso compare --task "$2" --data "$out/pairs/$3" --pairs "$4" --starts "random,$5,mimetic" --out "$out/$1" \
     --backbone nafnet_tiny --steps 400 --val_every 100 --crop_size 64 --batch_size 4 --seeds 30,31,32 \
     --finetune_args.warmup_steps 20 --tune lr=1e-4,3e-4,1e-3,3e-3 --tune_folds 2
 }
