@@ -8,7 +8,7 @@ import dataclasses
 import io
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,11 @@ class Perceptual:
 
     Args:
         metrics: functions of (restored, gt), each (1, 3, H, W) in [0, 1], by name.
+        lower: names of those of which less is better.
     """
 
-    def __init__(self, metrics: Mapping[str, Metric]) -> None:
-        self.metrics = dict(metrics)
+    def __init__(self, metrics: Mapping[str, Metric], lower: Collection[str] = OWN) -> None:
+        self.metrics, self.lower_is_better = dict(metrics), frozenset(lower)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,15 +84,15 @@ def open_metrics(names: str | list[str] | None, weights: str | Path | None = Non
         raise FileNotFoundError(f"metric_weights: {weights}: expected a folder of weights, there is none")
     others = [name for name in asked if name not in ALWAYS]
     metrics = {name: open_metric(name, None if weights is None else Path(weights)) for name in others}
-    return Perceptual(metrics) if metrics else None
+    lower = [name for name, (_, lower_is_better) in metrics.items() if lower_is_better]
+    return Perceptual({name: metric for name, (metric, _) in metrics.items()}, lower) if metrics else None
 
 
-def open_metric(name: str, weights: Path | None) -> Metric:
-    """One metric by name, see `open_metrics`."""
-    build = of_torchmetrics if name in OWN else of_pyiqa
+def open_metric(name: str, weights: Path | None) -> tuple[Metric, bool]:
+    """One metric by name, see `open_metrics`, and whether less of it is better."""
     try:
         with without_downloads(name, weights):
-            return build(name)
+            return (of_torchmetrics(name), True) if name in OWN else of_pyiqa(name)
     except ImportError as error:
         known = "" if name in OWN else f" (names without it: {', '.join((*ALWAYS, *OWN))})"
         raise ValueError(f"metrics: {name} needs a package that is not installed: {error}; {INSTALL}{known}") from None
@@ -122,8 +123,8 @@ def of_torchmetrics(name: str) -> Metric:
     return measure
 
 
-def of_pyiqa(name: str) -> Metric:
-    """A metric of pyiqa, with or without reference.
+def of_pyiqa(name: str) -> tuple[Metric, bool]:
+    """A metric of pyiqa, with or without reference, and whether less of it is better.
 
     Raises:
         UnknownNameError: for a name that it does not have.
@@ -139,7 +140,7 @@ def of_pyiqa(name: str) -> Metric:
     def measure(restored: Tensor, gt: Tensor) -> float:
         return float(metric(restored) if metric.metric_mode == "NR" else metric(restored, gt))
 
-    return measure
+    return measure, bool(metric.lower_better)
 
 
 def check_installed(package: str) -> None:

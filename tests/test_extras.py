@@ -10,7 +10,7 @@ import torch
 from gesso import write_image
 from gesso.data.io import read_image
 from gesso.lab.probe import probe
-from gesso.training.run import loggers
+from gesso.training.loggers import open_loggers
 
 
 @pytest.fixture
@@ -37,5 +37,5 @@ def test_a_probe_names_its_extra(tmp_path, bare):
 
 
 def test_without_tensorboard_a_run_has_its_table(tmp_path, bare, capsys):
-    assert len(loggers(tmp_path, 0)) == 1
+    assert len(open_loggers(tmp_path, 0, None, {})) == 1
     assert "pip install 'gesso[tensorboard]'" in capsys.readouterr().out

@@ -20,17 +20,20 @@ from gesso.pretext import open_feature_loss
 from gesso.primed import resolve_name, restores
 from gesso.report.console import say
 from gesso.tasks import spell_task
+from gesso.training.best import Best, metrics_for
 from gesso.training.finetune_module import FinetuneModule
 from gesso.training.launch import has_to_launch, launch
+from gesso.training.loggers import logger_names
 from gesso.training.run import fit
 
 
 def run(command: Finetune) -> Path:
     """Does what `gesso.commands.finetune.Finetune` describes."""
+    logger_names(command.logger)  # before anything is read
     if has_to_launch(plain_options(command)):
         return launch(finetune, plain_options(command))
     plan, out = plan_stages(command), Path(command.out)
-    perceptual = open_metrics(command.metrics, command.metric_weights)
+    perceptual = open_metrics(metrics_for(command), command.metric_weights)
     torch.manual_seed(seed_for(command.seed, "weights"))
     net = open_backbone(command.backbone, command.backbone_args)
     parts = open_data(command, net.in_channels)
@@ -65,7 +68,7 @@ def run(command: Finetune) -> Path:
     )
     module.perceptual, module.tile = perceptual, command.tile
     module.val_every, module.val_images = command.val_every, command.val_images
-    module.val_at_start = command.val_at_start
+    module.val_at_start, module.best = command.val_at_start, Best.of(command, perceptual)
     module.facts = {"task": spell_task(command.task), "init": init, "transfer": command.transfer}
     fit(module, train, command, what=f"{spell_task(command.task)} {spell_backbone(command.backbone)}", stages=plan)
     return out / "backbone.safetensors"

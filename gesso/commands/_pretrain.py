@@ -18,6 +18,7 @@ from gesso.pretext import Pretext, create_pretext, spell_pretext
 from gesso.primed import resolve_name
 from gesso.report.console import say
 from gesso.training.launch import has_to_launch, launch
+from gesso.training.loggers import logger_names
 from gesso.training.pretrain_module import PretrainModule
 from gesso.training.run import fit
 from gesso.training.sampling import Stage
@@ -28,6 +29,7 @@ CHOSEN = {"noise": "fixed N(0, 1) noise", "leaves": "procedural dead leaves"}
 
 def run(command: Pretrain) -> Path:
     """Does what `gesso.commands.pretrain.Pretrain` describes."""
+    logger_names(command.logger)  # before anything is read
     if has_to_launch(plain_options(command)):
         return launch(pretrain, plain_options(command))
     torch.manual_seed(seed_for(command.seed, "weights"))

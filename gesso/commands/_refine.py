@@ -29,7 +29,9 @@ from gesso.perceptual import open_metrics
 from gesso.refiner import ABLATIONS, PTGRM, Ablation, Level, Prior, Refined, View, open_prior, spell_prior
 from gesso.report.console import say, track, warn
 from gesso.tasks import spell_task
+from gesso.training.best import Best, metrics_for
 from gesso.training.launch import has_to_launch, launch
+from gesso.training.loggers import logger_names
 from gesso.training.refine_module import PriorDataset, RefineModule
 from gesso.training.run import fit
 
@@ -39,11 +41,12 @@ LIGHT = 1_000_000  # parameters
 
 def run(command: Refine) -> Path:
     """Does what `gesso.commands.refine.Refine` describes."""
+    logger_names(command.logger)  # before anything is read
     if has_to_launch(plain_options(command)):
         return launch(refine, plain_options(command))
     plan, out, prior = plan_stages(command), Path(command.out), command.prior
     prior = str(prior) if isinstance(prior, Path) else prior
-    perceptual = open_metrics(command.metrics, command.metric_weights)
+    perceptual = open_metrics(metrics_for(command), command.metric_weights)
     torch.manual_seed(seed_for(command.seed, "weights"))
     net = start(
         command.checkpoint,
@@ -68,7 +71,7 @@ def run(command: Refine) -> Path:
     module = RefineModule(net, loss_for(parts, command.loss), validations, out, restored_weight=command.restored_weight)
     module.perceptual, module.tile = perceptual, command.tile
     module.val_every, module.val_images = command.val_every, command.val_images
-    module.val_at_start = command.val_at_start
+    module.val_at_start, module.best = command.val_at_start, Best.of(command, perceptual)
     module.facts = {"task": spell_task(command.task), "restorer": str(command.checkpoint)}
     if net.prior is not None:
         cache = Path(command.prior_cache or out)

@@ -9,7 +9,7 @@ from gesso.options import Command, as_function, options
 
 @options
 class Completion(Command[None]):
-    """Prints, or writes, the script by which a shell completes gesso's command line; it holds all names, so Tab starts no Python.
+    """Prints or writes the script by which a shell completes gesso's command line; it holds all names.
 
     bash: gesso completion bash --out ~/.local/share/bash-completion/completions/gesso
     zsh: gesso completion zsh --out FOLDER_OF_FPATH/_gesso

@@ -25,7 +25,7 @@ from gesso.sources import list_sources
 
 RECIPES = (".yaml", ".yml")
 OF_A_START = ("out", "resume", "overwrite", "backbone", "backbone_args")  # options of pre-training that it decides
-SAME_FOR_ALL = {*options_of(TrainingPairs), *options_of(Network), "steps", "val_every"} | {
+SAME_FOR_ALL = {*options_of(TrainingPairs), *options_of(Network), "steps", "val_every", "patience"} | {
     name for name, option in options_of(Finetune).items() if option.role in ("folder", "repetition")
 }
 """Options of `gesso finetune` that no arm changes: what is trained on, the network, how long, where and how often."""

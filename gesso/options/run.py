@@ -9,7 +9,7 @@ from gesso._values import Devices as DeviceCount
 from gesso._values import NonNegativeInt, PositiveInt, TileSide, Workers
 from gesso._values import Seed as SeedNumber
 from gesso.options._command import Command, options
-from gesso.options._fields import Folder, Machine, Numerics, Place, Record, Repetition
+from gesso.options._fields import Extent, Folder, Machine, Numerics, Place, Record, Repetition
 from gesso.options.data import TrainingPairs
 from gesso.options.optim import Optim, Stages
 
@@ -42,6 +42,15 @@ class Validation(Measuring):
     """images of each validation set that every measurement writes into `val_images`, at full size: input, restored and
     ground truth side by side, with their PSNR."""
 
+    best_by: str = "psnr"
+    """what says which state is the best, `best.safetensors`, and what `patience` waits for: "psnr", "ssim", "loss" (of
+    whole validation images), "lpips", "dists", or another of `metrics`; the mean over the validation sets. Which
+    direction is better, the metric knows."""
+
+    patience: Extent[PositiveInt | None] = None
+    """end the run after so many measurements in a row without a better one; a stopped run is resumed with more; none:
+    run all steps."""
+
     tile: Machine[TileSide | None] = None
     """side in pixels of the tiles that validation images are restored in; none: whole images. Tiles change the numbers,
     so they are taken only where they are asked for."""
@@ -58,6 +67,11 @@ class Output:
 
     seed: Repetition[SeedNumber] = 0
     """every random draw of the run follows from it."""
+
+    logger: Machine[str | list[str] | None] = None
+    """what shows the numbers of `metrics.csv`, which is always written: "tensorboard", "wandb", "mlflow" or "csv" (that
+    alone), separated by commas; none: TensorBoard where it is installed. Each is an extra of its name; W&B and MLflow
+    read their own variables (WANDB_PROJECT, WANDB_MODE, MLFLOW_TRACKING_URI ...)."""
 
     log_every: Record[PositiveInt] = 10
     """steps between two lines of metrics.csv."""

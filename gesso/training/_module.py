@@ -18,6 +18,7 @@ from gesso.functional.random import BatchGenerator, ImageGenerators, generator_f
 from gesso.options.run import TrainingRun
 from gesso.report.console import warn
 from gesso.restorer import computes_in_bf16
+from gesso.training.best import Best
 from gesso.training.sampling import StepSampler
 from gesso.training.schedules import schedule
 
@@ -59,6 +60,7 @@ class TrainingModule(LightningModule):
         self.val_every = 0  # steps between two measurements; 0: only at the end
         self.val_at_start = False  # whether to measure before the first step
         self.val_images = 0  # of each set that is measured, how many are written
+        self.best = Best()  # of its measurements
         self.note = ""  # what stands behind the progress bar
         self.reached = ""  # what was last measured
         self.facts: dict[str, Any] = {}  # what the file's header will say of this run
@@ -115,6 +117,16 @@ class TrainingModule(LightningModule):
     def step(self) -> int:
         """Optimiser steps done, skipped ones included."""
         return self.batches_done // self.accumulate
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether the run has waited for a better measurement as long as it is to."""
+        return False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no step is to come."""
+        return self.batches_done == self.sampler.batches or self.has_waited
 
     @property
     def is_whole(self) -> bool:

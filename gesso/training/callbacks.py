@@ -39,7 +39,7 @@ def steps_done(module: TrainingModule, every: int) -> bool:
 
 def is_due(module: TrainingModule, every: int) -> bool:
     """Whether what is done every so many steps (0: never), and at the end, is due after the last batch."""
-    return steps_done(module, every) or module.batches_done == module.sampler.batches
+    return steps_done(module, every) or module.is_done
 
 
 def lacks_record(module: TrainingModule) -> bool:
@@ -142,6 +142,9 @@ class Measure(Callback):
         begins = pl_module.val_at_start and pl_module.batches_done == 0
         if begins or (lacks_record(pl_module) and is_due(pl_module, self.val_every)):
             self.measure(trainer, pl_module)
+        elif pl_module.has_waited:
+            trainer.should_stop = True
+            say(f"stopped early: {pl_module.best}; more --patience lets it go on")
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
         """Measures when it is time."""
@@ -164,6 +167,10 @@ class Measure(Callback):
         module.measure(watch)
         for logger in trainer.loggers:
             logger.save()
+        if module.has_waited and not trainer.should_stop and module.batches_done < module.sampler.batches:
+            trainer.should_stop = True
+            if trainer.is_global_zero:
+                say(f"step {module.step}: {module.best}; the run stops early, as --patience says")
 
 
 class Samples(Callback):
@@ -322,7 +329,7 @@ class CostEstimate(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Rehearses on this device and prints the estimate, if there is a step to come."""
-        if pl_module.batches_done == pl_module.sampler.batches:
+        if pl_module.is_done:
             return
         self.check_memory(trainer, pl_module)
         batch = on_device(self.load(), trainer, pl_module)

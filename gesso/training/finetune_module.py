@@ -26,6 +26,7 @@ from gesso.report.console import say, show_table, warn
 from gesso.report.sheets import write_sheet
 from gesso.restorer import Restorer
 from gesso.training._module import TrainingModule, Watch
+from gesso.training.best import LOSS
 from gesso.training.resume import list_names
 from gesso.training.table import record_rows
 
@@ -61,7 +62,7 @@ class FinetuneModule(TrainingModule):
     Args:
         backbone: the network.
         loss: compares restored and gt (B, 3, H, W).
-        validations: what to measure on; the mean PSNR over them decides which state is the best.
+        validations: what to measure on; the mean over them, of the PSNR or what `best` says, decides about the best.
         out: where the best state goes.
         use_mixup: Restormer's MixUp for denoising: Beta(1.2, 1.2), with probability 1/2; each of several devices blends
             the images of its own share.
@@ -86,7 +87,6 @@ class FinetuneModule(TrainingModule):
         self.critic, self.critic_weight, self.features_lr = critic, critic_weight, features_lr
         self.loss, self.validations, self.out, self.use_mixup = loss, validations, out, use_mixup
         self.images = {f"{validation.name}'s validation": list_names(validation.pictures) for validation in validations}
-        self.best_psnr = -float("inf")
         self.perceptual: Perceptual | None = None
         self.tile: int | None = None  # side of the tiles that images are measured in; none: as they are
 
@@ -154,7 +154,7 @@ class FinetuneModule(TrainingModule):
             for metric in self.measured
         }
         self.write(metrics | {"validation_seconds": time.perf_counter() - began})
-        self.keep_best(mean_psnr(psnr for psnr, _ in reached.values()))
+        self.keep_best({metric: mean_psnr(mean(rows, metric) for rows in gathered) for metric in self.measured})
 
     def score(self, restorer: Restorer, validation: Validation, watch: Watch) -> list[dict[str, Any]]:
         """What each image of a set reaches, in their order; the devices share them out."""
@@ -171,27 +171,37 @@ class FinetuneModule(TrainingModule):
 
     def measure_image(self, restored: Tensor, gt: Tensor, protocol: Protocol) -> dict[str, float]:
         """PSNR, SSIM, and whatever else is asked for, of one restored image."""
-        return protocol(restored, gt) | (self.perceptual(restored, gt, protocol) if self.perceptual else {})
+        values = protocol(restored, gt) | (self.perceptual(restored, gt, protocol) if self.perceptual else {})
+        if self.best.metric == LOSS:
+            with torch.no_grad():
+                values[LOSS] = float(self.loss(restored[None].to(self.device), gt[None].to(self.device)))
+        return values
 
-    def keep_best(self, psnr: float) -> None:
-        """Writes `best.safetensors` if no state before has reached this mean PSNR."""
-        if not (psnr > self.best_psnr and self.step > 0):
+    def keep_best(self, means: dict[str, float]) -> None:
+        """Writes `best.safetensors` if no state before was better; `means` are those over the sets, by metric."""
+        if self.step == 0 or not self.best.note(means[self.best.metric], self.step):
             return
-        self.best_psnr = psnr
         if self.trainer.is_global_zero:
-            facts = self.facts | {"step": self.step, "validation_psnr": round(psnr, 4)}
+            measured = {f"validation_{metric}": round(means[metric], 4) for metric in ("psnr", self.best.metric)}
+            facts = self.facts | {"step": self.step, "best_by": self.best.metric, **measured}
             checkpoint.save(self.deliverable, self.out / "best.safetensors", **facts)
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether no measurement has been better for as long as the run is to wait."""
+        return self.best.has_waited
 
     @property
     def measured(self) -> tuple[str, ...]:
         """Names of what is measured."""
-        return ("psnr", "ssim", *(self.perceptual.names if self.perceptual else ()))
+        loss = (LOSS,) if self.best.metric == LOSS else ()
+        return ("psnr", "ssim", *(self.perceptual.names if self.perceptual else ()), *loss)
 
     def announce_others(self, names: Sequence[str], scores: Sequence[list[dict[str, Any]]]) -> None:
         """Prints the means of what is measured beside PSNR and SSIM, a line for each set."""
-        if self.perceptual:
+        if others := self.measured[2:]:
             for name, rows in zip(names, scores, strict=True):
-                say(f"{name}: {', '.join(f'{metric} {mean(rows, metric):.4f}' for metric in self.perceptual.names)}")
+                say(f"{name}: {', '.join(f'{metric} {mean(rows, metric):.4f}' for metric in others)}")
 
     def record(self, scores: list[list[dict[str, Any]]]) -> None:
         """Adds what every image reached to `images.csv`."""
@@ -230,12 +240,12 @@ class FinetuneModule(TrainingModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the best validation so far."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["gesso"]["best_psnr"] = self.best_psnr
+        checkpoint["gesso"]["best"] = self.best.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes up the best validation so far."""
         super().on_load_checkpoint(checkpoint)
-        self.best_psnr = checkpoint["gesso"]["best_psnr"]
+        self.best.restore(checkpoint["gesso"])
 
 
 def write_triple(path: Path, sample: dict[str, Any], restored: Tensor, protocol: Protocol, psnr: float) -> None:

@@ -41,7 +41,7 @@ def check_same_recipe(recipe: Recipe, config: Path, *, longer: bool) -> None:
 
 def may_change(command: type[Command[Any]]) -> set[str]:
     """The options of a command that change no step of a run, so that it may be resumed with others."""
-    return {name for name, option in options_of(command).items() if option.role in ("machine", "folder")}
+    return {name for name, option in options_of(command).items() if option.role in ("machine", "folder", "extent")}
 
 
 def advice_to_go_on(out: Path, verb: str) -> str:

@@ -1,7 +1,6 @@
 """A run in its folder: data, devices, resuming, and what it leaves behind."""
 
 import contextlib
-import importlib.util
 import logging
 import os
 import warnings
@@ -14,7 +13,6 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins import DoublePrecision
 from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
@@ -40,15 +38,15 @@ from gesso.training.callbacks import (
 )
 from gesso.training.compiling import compile_features
 from gesso.training.launch import leave_at_exit
+from gesso.training.loggers import IDENTITIES, open_loggers
 from gesso.training.precision import AutoPrecision, ChoosePrecision
 from gesso.training.recipe import Recipe, change
 from gesso.training.resume import advice_to_go_on, check_same_images, check_same_recipe, list_names
 from gesso.training.sampling import Stage, StepSampler
-from gesso.training.table import Table
 
 # Lightning 2.5 cannot be told to load no code; `read_pickle` has refused a state with any by then.
 NO_CODE: dict[str, Any] = {"weights_only": True} if "weights_only" in signature(Trainer.fit).parameters else {}
-OF_A_RUN = ("last.ckpt", "best.safetensors", "metrics.csv", "images.csv", "skipped.csv")
+OF_A_RUN = ("last.ckpt", "best.safetensors", "metrics.csv", "images.csv", "skipped.csv", IDENTITIES)
 
 
 class RunData(LightningDataModule):
@@ -131,7 +129,7 @@ def trainer_for(run: TrainingRun, module: TrainingModule, data: RunData, out: Pa
         precision={"bf16": "bf16-mixed", "float32": "32-true"}.get(run.precision),  # pyright: ignore[reportArgumentType]
         max_epochs=1,
         limit_val_batches=0,  # `Measure` measures, so that states and measurements have one order
-        logger=loggers(out, first),
+        logger=open_loggers(out, first, run.logger, Recipe.of(run).options),
         callbacks=[
             stop,
             ChoosePrecision(),
@@ -279,7 +277,7 @@ def prepare_folder(out: Path, recipe: Recipe, *, resume: bool, overwrite: bool, 
         return state if resume and state.exists() else None
     if resume and state.exists():
         check_same_recipe(recipe, config, longer=longer)
-        change(config, {"steps": recipe.options["steps"]})
+        change(config, {name: recipe.options[name] for name in ("steps", "patience") if name in recipe.options})
         return state
     if config.exists() and not (overwrite or resume):
         raise ValueError(f"{out} already contains a run; use --resume to continue, or --overwrite to replace it")
@@ -289,13 +287,3 @@ def prepare_folder(out: Path, recipe: Recipe, *, resume: bool, overwrite: bool, 
         path.unlink(missing_ok=True)
     recipe.write(config)
     return None
-
-
-def loggers(out: Path, step: int) -> list[Any]:
-    """metrics.csv, and TensorBoard events where it is installed; rows after `step`, which come again, are dropped."""
-    table = CSVLogger(out, name="", version="")
-    table._experiment = Table(out / "metrics.csv", step)
-    if importlib.util.find_spec("tensorboard") is None:
-        say("no events for TensorBoard, which is not installed (pip install 'gesso[tensorboard]'); metrics.csv has all")
-        return [table]
-    return [table, TensorBoardLogger(out, name="", version="")]

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import math
 import os
 import shutil
 import signal
@@ -198,7 +199,8 @@ def test_a_state_of_an_older_version_is_made_up_for_too(tmp_path, data, unbroken
         patch.setattr(*MOMENTS["before validation"]())
         assert ends_by(lambda: finetune(tmp_path, data)) == signal.SIGKILL
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    state["gesso"] = {name: state["gesso"][name] for name in ("batches_done", "skipped", "best_psnr")}
+    best = {"best_psnr": state["gesso"]["best"]["value"] or -math.inf}
+    state["gesso"] = {name: state["gesso"][name] for name in ("batches_done", "skipped")} | best
     torch.save(state, tmp_path / "last.ckpt")
     finetune(tmp_path, data, resume=True)
     assert all(left(tmp_path)[name] == unbroken["finetune"][name] for name in left(tmp_path) if name != "metrics.csv")
