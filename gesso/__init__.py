@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gesso.commands.pretrain import pretrain
     from gesso.commands.refine import refine
     from gesso.commands.restore import restore
+    from gesso.data.augment import list_augmentations
     from gesso.data.io import read_image, write_image
     from gesso.data.layouts import Layout, Pair, list_layouts
     from gesso.degradations import Degradation, create_degradation, list_degradations
@@ -60,6 +61,7 @@ _HOMES = {
     "export": "gesso.commands.export",
     "finetune": "gesso.commands.finetune",
     "inspect": "gesso.lab.inspect",
+    "list_augmentations": "gesso.data.augment",
     "list_backbones": "gesso.backbones",
     "list_degradations": "gesso.degradations",
     "list_layouts": "gesso.data.layouts",
@@ -103,6 +105,7 @@ __all__ = [
     "export",
     "finetune",
     "inspect",
+    "list_augmentations",
     "list_backbones",
     "list_degradations",
     "list_layouts",

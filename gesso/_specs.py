@@ -13,6 +13,7 @@ from gesso._values import InPython
 if TYPE_CHECKING:
     from torch import nn
 
+    from gesso.data.augment import Augment
     from gesso.data.layouts import Layout
     from gesso.degradations import Degradation
     from gesso.losses import FeatureLoss, Loss
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     FeatureLossSpec = str | Path | dict[str, Any] | FeatureLoss
     ScheduleSpec = str | MakeSchedule
     PriorSpec = str | Path | nn.Module
+    AugmentSpec = str | Augment
 else:
     CALLABLE = "collections.abc:Callable"
 
@@ -66,6 +68,9 @@ else:
 
     PriorSpec = Annotated[str | Path, InPython("torch.nn:Module", "an nn.Module")]
     """A prior of `gesso refine`: a word, see `gesso.refiner.priors`, or a module images -> vectors."""
+
+    AugmentSpec = Annotated[str, InPython(CALLABLE, "a function (lq, gt, generator) -> (lq, gt)")]
+    """An augmentation: a name of `gesso.list_augmentations()`, `module:function`, or the function."""
 
 FilePath = str | Path
 

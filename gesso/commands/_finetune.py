@@ -11,6 +11,7 @@ from gesso import checkpoint
 from gesso.backbones import Backbone, PaperTransfer, open_backbone, spell_backbone
 from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations, plan_stages
 from gesso.commands.finetune import Finetune, finetune
+from gesso.data.augment import open_augmentation
 from gesso.data.mixes import Part, mixed
 from gesso.functional.mimetic import MIMETIC
 from gesso.functional.random import seed_for
@@ -53,6 +54,9 @@ def run(command: Finetune) -> Path:
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
     total = sum(p.numel() for p in net.parameters())
     say(f"{spell_backbone(command.backbone)}: {total:,} parameters, {trained:,} of them trained")
+    augment = None
+    if command.augment is not None:
+        augment = open_augmentation(command.augment, (net.in_channels, net.out_channels), net.scale)
     critic = None
     if command.critic is not None:
         critic = open_feature_loss(command.critic, net, target=command.critic_target, task=spell_task(command.task))
@@ -61,7 +65,7 @@ def run(command: Finetune) -> Path:
         loss_for(parts, command.loss),
         open_validations(parts, net, command.tile, command.accelerator),
         out,
-        use_mixup=command.mixup,
+        augment=augment,
         critic=critic,
         critic_weight=command.critic_weight,
         features_lr=1.0 if init == "random" else command.features_lr,

@@ -1,8 +1,9 @@
 """Train a network on pairs of a restoration task, from random weights or from a pre-trained file."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from gesso._specs import FeatureLossSpec, FilePath, LossSpec, Transfer
+from gesso._specs import AugmentSpec, FeatureLossSpec, FilePath, LossSpec, Transfer
 from gesso._values import NonNegativeFloat, NonNegativeInt, PositiveFloat, Share
 from gesso.options import as_function, options
 from gesso.options._fields import Place
@@ -25,6 +26,8 @@ class Finetune(SupervisedRun, Network):
     """
 
     title: ClassVar[str] = "start and loss"
+    former: ClassVar[Mapping[str, str]] = {**SupervisedRun.former, "mixup": "augment"}
+    former_values: ClassVar[Mapping[str, Mapping[Any, Any]]] = {"mixup": {True: "mixup", False: None}}
     example: ClassVar[str] = "gesso finetune --task derain --data Rain13K --init primed:derain --out runs/derain"
 
     init: Place[FilePath] = "random"
@@ -66,8 +69,9 @@ class Finetune(SupervisedRun, Network):
     """"l1", "charbonnier", "charbonnier_sum", "mse" or "psnr"; with the distance of VGG-19 features added, {name:
     charbonnier_sum, vgg: FILE, vgg_weight: 0.1}; none: that of the task."""
 
-    mixup: bool = False
-    """Restormer's MixUp, Beta(1.2, 1.2) with probability 1/2."""
+    augment: AugmentSpec | None = None
+    """what is done to batches beside flips and rotations: "mixup" (Restormer's, Beta(1.2, 1.2) with probability 1/2),
+    "cutmix", "cutblur", or module:function of your own, (lq, gt, generator) -> (lq, gt)."""
 
     weight_decay: NonNegativeFloat = 1e-4
 

@@ -40,8 +40,8 @@ def parse_grid(spec: TuneSpec | None) -> list[Values]:
             single combination, among which there is nothing to choose.
 
     Example:
-        >>> parse_grid("lr=1e-4,3e-4; mixup=true,false")[:2]
-        [{'lr': 0.0001, 'mixup': True}, {'lr': 0.0001, 'mixup': False}]
+        >>> parse_grid("lr=1e-4,3e-4; augment=mixup,cutblur")[:2]
+        [{'lr': 0.0001, 'augment': 'mixup'}, {'lr': 0.0001, 'augment': 'cutblur'}]
     """
     if spec is None:
         return []
@@ -67,7 +67,7 @@ def check_tuning(spec: TuneSpec | None, counts: Sequence[int]) -> None:
 
 
 def split_words(text: str) -> dict[str, list[Any]]:
-    """Values by option: `lr=1e-4,3e-4; mixup=true,false`."""
+    """Values by option: `lr=1e-4,3e-4; augment=mixup,cutblur`."""
     found = {}
     for part in filter(None, map(str.strip, text.split(";"))):
         name, equals, values = part.partition("=")
@@ -81,8 +81,8 @@ def in_words(values: Values) -> str:
     """Values in words.
 
     Example:
-        >>> in_words({"lr": 3e-4, "mixup": True})
-        'lr 0.0003, mixup true'
+        >>> in_words({"lr": 3e-4, "augment": "mixup"})
+        'lr 0.0003, augment mixup'
     """
     words = {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
     return ", ".join(f"{name} {word}" for name, word in words.items())

@@ -38,6 +38,9 @@ class Command(Generic[Result]):
     former: ClassVar[Mapping[str, str]] = {}
     """Options that older versions had, and what they are called now; "" if there is none any more."""
 
+    former_values: ClassVar[Mapping[str, Mapping[Any, Any]]] = {}
+    """What the values of such options are called now, where that changed, too."""
+
     if not TYPE_CHECKING:
 
         def __new__(cls, *args: Any, **given: Any) -> Self:
@@ -110,20 +113,19 @@ def check_option(option: Option, value: Any, what: str = "") -> None:
     _values.check_range(option.kind, option.name, value, what)
 
 
-def rename_former(command: type, recipe: Mapping[str, Any]) -> dict[str, Any]:
+def rename_former(command: type[Command[Any]], recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a recipe under the names of today, without those that older versions had.
 
     Raises:
         ValueError: if one is given under both names.
     """
-    former: Mapping[str, str] = getattr(command, "former", {})
     found: dict[str, Any] = {}
     for name, value in recipe.items():
-        now = former.get(name, name)
+        now = command.former.get(name, name)
         if now in found or (now != name and now in recipe):
             raise ValueError(f"{now}: given twice, for {name} is its old name; keep one")
         if now:
-            found[now] = value
+            found[now] = command.former_values.get(name, {}).get(value, value) if name != now else value
     return found
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from gesso import checkpoint
 from gesso.backbones import Backbone
-from gesso.data.augment import mixup
+from gesso.data.augment import Augment
 from gesso.functional.color import as_rgb
 from gesso.functional.processes import gather_in_order, shard
 from gesso.functional.random import BatchGenerator, shared
@@ -64,8 +64,7 @@ class FinetuneModule(TrainingModule):
         loss: compares restored and gt (B, 3, H, W).
         validations: what to measure on; the mean over them, of the PSNR or what `best` says, decides about the best.
         out: where the best state goes.
-        use_mixup: Restormer's MixUp for denoising: Beta(1.2, 1.2), with probability 1/2; each of several devices blends
-            the images of its own share.
+        augment: what is done to a batch; each of several devices does it to the images of its own share.
         critic: what a frozen classifier sees in the features, as a second loss (DC-guided training).
         critic_weight: factor of that loss.
         features_lr: factor of the learning rate for everything but the head.
@@ -78,22 +77,22 @@ class FinetuneModule(TrainingModule):
         validations: Sequence[Validation],
         out: Path,
         *,
-        use_mixup: bool = False,
+        augment: Augment | None = None,
         critic: FeatureLoss | None = None,
         critic_weight: float = 1.0,
         features_lr: float = 1.0,
     ) -> None:
         super().__init__(backbone)
         self.critic, self.critic_weight, self.features_lr = critic, critic_weight, features_lr
-        self.loss, self.validations, self.out, self.use_mixup = loss, validations, out, use_mixup
+        self.loss, self.validations, self.out, self.augment = loss, validations, out, augment
         self.images = {f"{validation.name}'s validation": list_names(validation.pictures) for validation in validations}
         self.perceptual: Perceptual | None = None
         self.tile: int | None = None  # side of the tiles that images are measured in; none: as they are
 
     @property
     def batch_coupling(self) -> str:
-        """MixUp."""
-        return "MixUp blends its images" if self.use_mixup else ""
+        """An augmentation of batches."""
+        return "an augmentation combines its images" if self.augment is not None else ""
 
     def groups(self) -> list[dict[str, Any]]:
         """The features with their own learning rate, and the head."""
@@ -109,8 +108,8 @@ class FinetuneModule(TrainingModule):
         lq, gt = batch["lq"], batch["gt"]
         if not any(p.requires_grad for name, p in self.backbone.named_parameters() if not self.backbone.is_head(name)):
             self.backbone.eval()  # frozen features must not draw stochastic depth either
-        if self.use_mixup:
-            lq, gt = mixup(lq, gt, shared(generator))
+        if self.augment is not None:
+            lq, gt = self.augment(lq, gt, shared(generator))
         if self.critic is None:
             return {"loss": self.loss(self.backbone(lq), gt)}
         padded = self.backbone.pad(lq)

@@ -12,7 +12,7 @@ from gesso.options import options_of
 from tests._json_schema import faults
 
 RECIPES = sorted((_discovery.ROOT / "recipes").glob("*/*.yaml"))
-TWO_VERBS = {"finetune": {"steps": 10, "mixup": True}, "compare": {"starts": "random,ifp", "folds": 4}}
+TWO_VERBS = {"finetune": {"steps": 10, "augment": "mixup"}, "compare": {"starts": "random,ifp", "folds": 4}}
 
 
 @pytest.fixture(scope="module")

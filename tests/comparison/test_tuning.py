@@ -17,8 +17,8 @@ def data(tmp_path_factory):
 
 
 def test_values_are_read_from_words_as_from_python():
-    grid = [{"lr": 1e-4, "mixup": False}, {"lr": 1e-3, "mixup": False}]
-    assert parse_grid("lr=1e-4, 1e-3; mixup=false") == parse_grid({"lr": [1e-4, 1e-3], "mixup": [False]}) == grid
+    grid = [{"lr": 1e-4, "augment": "mixup"}, {"lr": 1e-3, "augment": "mixup"}]
+    assert parse_grid("lr=1e-4, 1e-3; augment=mixup") == parse_grid({"lr": [1e-4, 1e-3], "augment": ["mixup"]}) == grid
     assert parse_grid(None) == []
 
 
@@ -52,9 +52,9 @@ def test_an_arm_keeps_what_it_fixes_itself():
     free, fixed = Arm("random"), Arm("warm", changes={"lr": 5e-4})
     grid = parse_grid("lr=1e-4,1e-3")
     assert [arm.name for arm, _ in combinations_for([free, fixed], grid)] == ["random", "random"]
-    assert [values for _, values in combinations_for([fixed], parse_grid("lr=1e-4,1e-3; mixup=true,false"))] == [
-        {"mixup": True},
-        {"mixup": False},
+    assert [values for _, values in combinations_for([fixed], parse_grid("lr=1e-4,1e-3; augment=mixup,cutblur"))] == [
+        {"augment": "mixup"},
+        {"augment": "cutblur"},
     ]
     assert chosen_arm(fixed, [], 0, 4) == fixed
 

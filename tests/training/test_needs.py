@@ -60,7 +60,7 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts(tmp_path, data, monkeypa
     ("options", "message"),
     [
         ({"crop_size": 128, "batch_size": 1}, r"1 crops of 128 pixels need .*; what would fit: --crop_size \d\d$"),
-        ({"mixup": True}, r"4 crops of 64 pixels .*; what would fit: --batch_size 2 or --crop_size \d\d$"),
+        ({"augment": "mixup"}, r"4 crops of 64 pixels .*; what would fit: --batch_size 2 or --crop_size \d\d$"),
     ],
 )
 def test_what_cannot_be_cut_is_refused_with_what_would_fit(tmp_path, data, monkeypatch, options, message):
