@@ -2,6 +2,8 @@
 
     python benchmarks/restore.py restormer_tiny nafnet_tiny --megapixels 1 4 12 48 --tiles auto 256    cost
     python benchmarks/restore.py --checkpoint FILE --task derain --data FOLDER                         quality
+    python benchmarks/restore.py --checkpoint FILE --data FOLDER --seams 192                           overlaps
+    python benchmarks/restore.py restormer_tiny --sides 1x256 4x256 1x512                              cost of a pixel
 
 Every row of the costs is a process of its own, Python and torch included. "beyond" is its peak resident memory without
 the image and its restoration, which stay in memory as float32. Seconds are CPU time of the process, which a loaded
@@ -9,10 +11,13 @@ machine stretches less than the time on the clock, for each megapixel of the inp
 """
 
 import argparse
+import contextlib
+import math
 import resource
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,8 +28,9 @@ from gesso.backbones import create_backbone
 from gesso.checkpoint import load
 from gesso.data.datasets import WholePairs
 from gesso.data.layouts import find_pairs
+from gesso.functional.memory import kept_memory
 from gesso.metrics import psnr
-from gesso.restorer import Restorer
+from gesso.restorer import Restorer, evaluating
 from gesso.tasks import find_task
 
 
@@ -88,12 +94,72 @@ def quality(checkpoint: str, task: str, data: str, count: int) -> None:
         print(f"| {name} | {fmean(to_gt):.3f} dB | {fmean(to_whole):.1f} dB |", flush=True)
 
 
+def seams(checkpoint: str, data: str, count: int, side: int) -> None:
+    """What tiles of a side lose against the whole image by their overlap: near seams, where it shows, and in all.
+
+    The smallest overlap whose seams lose at most 0.05 dB is a network's `tile_overlap`.
+    """
+    net, samples = load(checkpoint), WholePairs(find_pairs(Path(data), "test")[:count])
+    pairs = [samples[i] for i in range(len(samples))]
+    whole = [Restorer(net, None, precision="float32")(pair["lq"]) for pair in pairs]
+    print(f"\n{checkpoint}, {len(pairs)} images, tiles of {side}; dB lost near seams | in all\n")
+    for overlap in (0, 4, 8, 12, 16, 24, 32):
+        restorer, near_seams, in_all = Restorer(net, side, overlap, precision="float32"), [], []
+        for pair, reference in zip(pairs, whole, strict=True):
+            gt, restored = pair["gt"], restorer(pair["lq"])
+            near = near_seam(restorer, gt.shape[-2:], side)
+            near_seams.append(db(reference[:, near], gt[:, near]) - db(restored[:, near], gt[:, near]))
+            in_all.append(db(reference, gt) - db(restored, gt))
+        print(f"| {overlap} | {fmean(near_seams):+.3f} | {fmean(in_all):+.3f} |", flush=True)
+
+
+def near_seam(restorer: Restorer, size: Any, side: int) -> torch.Tensor:
+    """Which pixels lie up to 8 pixels from the middle of an overlap, (H, W)."""
+    near = torch.zeros(*size, dtype=torch.bool)
+    for axis, spans in enumerate(restorer._cut(size, (side, side))):
+        for (_, stop), (start, _) in pairwise(spans):
+            middle = (start + stop) // 2
+            near.narrow(axis, middle - 8, 16).fill_(True)
+    return near
+
+
+def db(restored: torch.Tensor, gt: torch.Tensor) -> float:
+    """PSNR of pixels in dB."""
+    return -10 * math.log10((restored - gt).square().mean().item())
+
+
+def sides(network: str, precision: Any, shapes: list[str], rounds: int = 3) -> None:
+    """CPU seconds for a million pixels that go through a network, BATCHxSIDE of them at a time, in turns.
+
+    Least of three rounds, with memory given back to the system as glibc does it, and kept as `Restorer` does.
+    """
+    torch.manual_seed(0)
+    net = Restorer(create_backbone(network), precision=precision, device="cpu").network
+    images = [
+        torch.rand(batch, net.in_channels, side, side) for batch, side in (map(int, s.split("x")) for s in shapes)
+    ]
+    seconds = {(shape, kept): float("inf") for shape in shapes for kept in (False, True)}
+    with evaluating(net), torch.inference_mode():
+        for _ in range(rounds):
+            for shape, image in zip(shapes, images, strict=True):
+                for kept in (False, True):
+                    start = time.process_time()
+                    with kept_memory() if kept else contextlib.nullcontext():
+                        net(image)
+                    taken = (time.process_time() - start) / image[:, 0].numel() * 1e6
+                    seconds[shape, kept] = min(seconds[shape, kept], taken)
+    for shape in shapes:
+        print(f"| `{network}` | {precision} | {shape} | {seconds[shape, False]:.2f} | {seconds[shape, True]:.2f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", default=["restormer_tiny"])
     parser.add_argument("--precisions", nargs="+", default=["float32", "bf16"], choices=["float32", "bf16"])
     parser.add_argument("--tiles", nargs="+", default=["auto"], help="auto, none, or sides in pixels")
     parser.add_argument("--megapixels", nargs="+", type=float, default=[1.0, 12.0, 48.0])
+    parser.add_argument("--sides", nargs="+", help="BATCHxSIDE, such as 4x256: what a pixel costs")
+    parser.add_argument("--seams", type=int, help="side of tiles: what their overlap costs")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--checkpoint")
     parser.add_argument("--task", default="derain")
@@ -103,6 +169,12 @@ def main() -> None:
     if options.one:
         network, precision, tile, megapixels = options.one
         one(network, precision, tile, float(megapixels))
+    elif options.sides:
+        for network in options.networks:
+            for precision in options.precisions:
+                sides(network, precision, options.sides)
+    elif options.checkpoint and options.seams:
+        seams(options.checkpoint, options.data, options.count, options.seams)
     elif options.checkpoint:
         quality(options.checkpoint, options.task, options.data, options.count)
     else:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from inspect import signature
@@ -19,7 +20,7 @@ from gesso.backbones import Backbone
 from gesso.functional import tiles
 from gesso.functional.checks import check_choice
 from gesso.functional.dihedral import dihedral, undo_dihedral
-from gesso.functional.memory import free_memory, is_out_of_memory, peak_bytes
+from gesso.functional.memory import free_memory, is_out_of_memory, kept_memory, peak_bytes
 from gesso.functional.padding import round_up
 from gesso.functional.processes import local_processes
 
@@ -27,9 +28,13 @@ Watch = Callable[[Sequence[Any]], Iterable[Any]]
 
 SMALLEST = 64  # side of the smallest tile, to be rounded up to what a network divides by
 PROBE = 96  # side of the image on which a network's hunger for memory is measured
-WHOLE = 2**20  # pixels up to which an image is restored whole where memory allows, as published protocols measure
-CPU_TILE = 256  # least side of automatic tiles on a CPU where memory allows: smaller ones would be mostly overlap
-CPU_BYTES = 2**27  # what a tile's tensors take on a CPU beyond that: larger ones are slower, allocating and clearing
+WHOLE = 2**18  # pixels up to which an image is restored whole where memory allows, as published protocols measure
+CPU_TILE = 192  # least side of automatic tiles on a CPU where memory allows: smaller ones would be mostly overlap
+CPU_BYTES = 2**28  # what the tensors of tiles that go through a network together may take on a CPU
+CPU_MOST = 2**30  # what those of one tile may, where a smaller one would compute far more
+SLOWER = 0.15  # by how much a pixel takes longer on a CPU where tensors take that, and less in proportion
+CALL = 4000  # pixels that take as long as a call of the network itself; both as docs/performance.md measures
+OVERLAP = 32  # pixels that tiles of a given side share, unless told
 
 
 class Restorer:
@@ -41,9 +46,11 @@ class Restorer:
 
     Args:
         backbone: the network; copied where another device or precision is asked for, else used as it is.
-        tile: side of the tiles in pixels, rounded up to what the network divides by; "auto": as few as memory allows,
-            and no larger than so few have to be; None: no tiles.
-        overlap: what neighbouring tiles share, in pixels; half a tile at most.
+        tile: side of the tiles in pixels, rounded up to what the network divides by; "auto": sides that compute the
+            fewest pixels, of tiles as large as memory allows and processors like, several at a time where they are
+            small; None: no tiles.
+        overlap: what neighbouring tiles share, in pixels; half a tile at most; "auto": with automatic tiles what the
+            network needs (`Backbone.tile_overlap`), else 32.
         ensemble: average over the eight flips and rotations (Timofte et al., CVPR 2016), at eight times the cost.
         precision: "float32"; "bf16": everything up to the last feature map in bf16, `reconstruct` in float32;
             "float64"; "auto": bf16 where the processor computes in it.
@@ -63,7 +70,7 @@ class Restorer:
         self,
         backbone: Backbone,
         tile: Literal["auto"] | int | None = "auto",
-        overlap: int = 32,
+        overlap: Literal["auto"] | int = "auto",
         ensemble: bool = False,
         precision: Precision = "auto",
         device: torch.device | str = "auto",
@@ -74,8 +81,8 @@ class Restorer:
         check_choice("blend", blend, Blend)
         if tile is not None and tile != "auto" and not (takes(int, tile) and tile > 0):
             raise ValueError(f"tile: expected a side in pixels, auto or none, got {tile!r}")
-        if overlap < 0:
-            raise ValueError(f"overlap: expected 0 pixels or more, got {overlap}")
+        if overlap != "auto" and not (takes(int, overlap) and overlap >= 0):
+            raise ValueError(f"overlap: expected 0 pixels or more, or auto, got {overlap!r}")
         self.device = _device(device)
         if precision == "auto":
             precision = "bf16" if computes_in_bf16(self.device) else "float32"
@@ -126,7 +133,8 @@ class Restorer:
         images = image.reshape(-1, network.in_channels, height, width)
         height, width = network.scale * height, network.scale * width
         restored = torch.empty(len(images), network.out_channels, height, width, dtype=self.dtype)
-        with evaluating(network), torch.inference_mode():
+        memory = kept_memory() if self.device.type == "cpu" else contextlib.nullcontext()
+        with evaluating(network), torch.inference_mode(), memory:
             for source, target in zip(images, restored, strict=True):
                 with network.seeing(source):
                     self._restore(source, target, watch)
@@ -162,21 +170,27 @@ class Restorer:
         scaled = [[(scale * start, scale * stop) for start, stop in axis] for axis in spans]
         weights = [[weight.to(self.dtype) for weight in tiles.weights(axis, blend=self.blend)] for axis in scaled]
 
+        def shape(at: tuple[int, int]) -> list[int]:  # those at the far edges may be shorter
+            return [stop - start for start, stop in (spans[0][at[0]], spans[1][at[1]])]
+
+        order, at_once = [*itertools.product(*(range(len(axis)) for axis in spans))], self._tiles_at_once(tile)
+        if at_once > 1:
+            order.sort(key=shape, reverse=True)
         target.zero_()
-        for row, column in watch([(row, column) for row in range(len(spans[0])) for column in range(len(spans[1]))]):
-            (top, bottom), (left, right) = spans[0][row], spans[1][column]
-            restored = self._run(image[:, top:bottom, left:right].to(self.device, self.dtype))
-            share = weights[0][row].unsqueeze(1) * weights[1][column]
-            (top, bottom), (left, right) = scaled[0][row], scaled[1][column]
-            target[:, top:bottom, left:right] += restored.cpu().mul_(share)
+        for together in _batches(watch(order), shape, at_once):
+            parts = [image[:, slice(*spans[0][row]), slice(*spans[1][column])] for row, column in together]
+            restored = self._run(torch.stack(parts).to(self.device, self.dtype)).cpu()
+            for part, (row, column) in zip(restored, together, strict=True):
+                share = weights[0][row].unsqueeze(1) * weights[1][column]
+                target[:, slice(*scaled[0][row]), slice(*scaled[1][column])] += part.mul_(share)
         target.clamp_(0, 1)
 
-    def _run(self, tile: Tensor) -> Tensor:
-        """The network's output for one tile (C, H, W), or the mean of eight."""
+    def _run(self, tiles: Tensor) -> Tensor:
+        """The network's output for tiles (B, C, H, W), or the mean of eight."""
         numbers = range(8) if self.ensemble else range(1)
-        total = torch.zeros((), device=tile.device, dtype=tile.dtype)
+        total = torch.zeros((), device=tiles.device, dtype=tiles.dtype)
         for number in numbers:
-            total = total + undo_dihedral(self.network(dihedral(tile, number)[None])[0], number)
+            total = total + undo_dihedral(self.network(dihedral(tiles, number)), number)
         return total / len(numbers)
 
     def check_memory(self, height: int, width: int) -> None:
@@ -190,8 +204,7 @@ class Restorer:
         tile = self._first_tile(height, width)
         multiple = self.network.size_multiple
         height, width = min(round_up(height, multiple), tile[0]), min(round_up(width, multiple), tile[1])
-        left, right, top, bottom = self.network.padding(height, width)
-        pixels = (top + height + bottom) * (left + width + right)
+        pixels = self._computed(height, width)
         if pixels > round_up(PROBE, multiple) ** 2 and pixels > 2 * self._pixels_that_fit():
             raise self._too_large((height, width))
 
@@ -207,21 +220,53 @@ class Restorer:
         )
 
     def _first_tile(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the tile to begin with: what was asked for, or the whole image, or an even part of it."""
+        """Height and width of the tile to begin with: what was asked for, or the whole image, or what costs least."""
         multiple = self.network.size_multiple
         if isinstance(self.tile, int):
             side = round_up(self.tile, multiple)
             return side, side
         whole, probe = (round_up(height, multiple), round_up(width, multiple)), round_up(PROBE, multiple)
-        left, right, top, bottom = self.network.padding(height, width)  # some networks pad to a square
-        padded = (top + height + bottom) * (left + width + right)
+        padded = self._computed(height, width)
         if self.tile is None or padded <= probe**2:
             return whole
-        most = self._most_pixels(height * width)
-        if padded <= most:
+        if padded <= min(WHOLE, self._pixels_that_fit()):
             return whole
-        side = max(probe, int(most**0.5) // multiple * multiple)
-        return self._even(height, side), self._even(width, side)
+        return self._cheapest_tile((height, width))
+
+    def _cheapest_tile(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the tiles, of one shape, that restore an image at the least cost; maybe the whole."""
+        multiple, (overlap, grid) = self.network.size_multiple, self._shared(2**31)
+        most, on_cpu = self._pixels_that_fit(), self.device.type == "cpu"
+        assert self._bytes_per_pixel is not None
+        slower = SLOWER * self._bytes_per_pixel / CPU_MOST if on_cpu else 0
+        most = max(min(most, CPU_MOST / self._bytes_per_pixel) if on_cpu else most, round_up(PROBE, multiple) ** 2)
+        least = max(SMALLEST, 2 * overlap, CPU_TILE if most >= CPU_TILE**2 else round_up(PROBE, multiple))
+        counts = [
+            {side: len(tiles.spans(length, side, overlap, grid)) for side in sides}
+            for length in size
+            for sides in [tiles.even_sides(length, overlap, least, multiple, grid)]
+        ]
+
+        def cost(tile: tuple[int, int]) -> tuple[float, float]:
+            computed, count = self._computed(*tile), counts[0][tile[0]] * counts[1][tile[1]]
+            calls = -(-count // self._tiles_at_once(tile))
+            return max(computed, most), count * computed * (1 + slower * computed) + CALL * calls
+
+        return min(itertools.product(*counts), key=cost)
+
+    def _computed(self, height: int, width: int) -> int:
+        """The pixels that the network computes for an image: some pad to a square."""
+        left, right, top, bottom = self.network.padding(height, width)
+        return (top + height + bottom) * (left + width + right)
+
+    def _tiles_at_once(self, tile: tuple[int, int]) -> int:
+        """How many automatic tiles go through the network together; those that were asked for do one by one."""
+        if self.tile != "auto" or self._bytes_per_pixel is None:
+            return 1
+        most = self._pixels_that_fit()
+        if self.device.type == "cpu":
+            most = min(most, CPU_BYTES / self._bytes_per_pixel)
+        return max(1, int(most / self._computed(*tile)))
 
     def _pixels_that_fit(self) -> float:
         """How many pixels may be computed at a time, for the memory that is free."""
@@ -229,32 +274,32 @@ class Restorer:
             probe = round_up(PROBE, self.network.size_multiple)
             sample = torch.zeros(self.network.in_channels, probe, probe, device=self.device, dtype=self.dtype)
             with evaluating(self.network), torch.inference_mode():
-                self._bytes_per_pixel = peak_bytes(lambda: self._run(sample)) / probe**2
+                self._bytes_per_pixel = peak_bytes(lambda: self._run(sample[None])) / probe**2
         return free_bytes(self.device) / self._bytes_per_pixel
-
-    def _most_pixels(self, pixels: int) -> float:
-        """How many pixels a tile of an image of so many may have, for the memory that is free."""
-        most = self._pixels_that_fit()
-        if self.device.type == "cpu" and pixels > WHOLE:
-            most = min(most, max(CPU_TILE**2, CPU_BYTES / (self._bytes_per_pixel or 1)))
-        return most
 
     def _cut(self, size: Sequence[int], tile: Sequence[int]) -> list[list[tiles.Span]]:
         """The tiles of an image as spans of its rows and of its columns, from the height and width of both."""
         return [tiles.spans(length, side, *self._shared(side)) for length, side in zip(size, tile, strict=True)]
 
-    def _even(self, size: int, tile: int) -> int:
-        """The side that tiles need to be no more on an axis than with `tile`; at least twice their overlap."""
-        overlap, grid = self._shared(tile)
-        return round_up(max(SMALLEST, 2 * overlap, tiles.even(size, tile, overlap, grid)), self.network.size_multiple)
-
     def _shared(self, tile: int) -> tuple[int, int]:
         """What neighbouring tiles of this side share, and the grid that they begin on."""
-        overlap, multiple = min(self.overlap, tile // 2), self.network.size_multiple
+        asked = self.overlap
+        if asked == "auto":
+            asked = self.network.tile_overlap if self.tile == "auto" else OVERLAP
+        overlap, multiple = min(asked, tile // 2), self.network.size_multiple
         return overlap, multiple if multiple <= overlap else 1  # on a coarse grid they would share far too much
 
 
-def in_words(tile: int | None, overlap: int = 32) -> str:
+def _batches(
+    tiles: Iterable[tuple[int, int]], shape: Callable[[tuple[int, int]], list[int]], count: int
+) -> Iterator[list[tuple[int, int]]]:
+    """Tiles in batches of up to `count`, each of tiles of one shape."""
+    for _, alike in itertools.groupby(tiles, shape):
+        while together := list(itertools.islice(alike, count)):
+            yield together
+
+
+def in_words(tile: int | None, overlap: int = OVERLAP) -> str:
     """What a protocol says of tiles: nothing where images are restored whole.
 
     Example:

@@ -13,7 +13,7 @@ from gesso.backbones._transfer import PaperTransfer
 from gesso.functional.dihedral import dihedral, undo_dihedral
 from gesso.functional.memory import peak_bytes
 from gesso.functional.padding import round_up
-from gesso.restorer import Restorer, computes_in_bf16
+from gesso.restorer import CALL, WHOLE, Restorer, computes_in_bf16
 from tests._networks import Convolutional, convolutional, photo_like
 
 
@@ -245,6 +245,13 @@ class Squared(Convolutional):
         return 0, side - width, 0, side - height
 
 
+def computed(restorer, size, tile):
+    """The number of tiles, the pixels of the largest with its padding, and those of all."""
+    rows, columns = restorer._cut(size, tile)
+    areas = [restorer._computed(bottom - top, right - left) for top, bottom in rows for left, right in columns]
+    return len(areas), max(areas), sum(areas)
+
+
 @settings(deadline=None)
 @given(
     size=st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
@@ -253,42 +260,62 @@ class Squared(Convolutional):
     overlap=st.integers(0, 150),
     kind=st.sampled_from([Convolutional, Squared]),
 )
-def test_automatic_tiles_are_as_few_as_memory_allows_and_no_larger_than_so_few_have_to_be(
-    size, most, multiple, overlap, kind
-):
+def test_automatic_tiles_fit_the_memory_and_waste_no_pixels(size, most, multiple, overlap, kind):
     net = kind()
     net.size_multiple = multiple
-    restorer = Restorer(net, overlap=overlap, precision="float32")
-    restorer._bytes_per_pixel = 1.0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gesso.restorer.free_bytes", lambda device: float(most))
-        tile = restorer._first_tile(*size)
-
-    def computed(height, width):
-        left, right, top, bottom = net.padding(height, width)
-        return (left + width + right) * (top + height + bottom)
-
-    def cost(tile):
-        rows, columns = restorer._cut(size, tile)
-        areas = [computed(bottom - top, right - left) for top, bottom in rows for left, right in columns]
-        return len(areas), max(areas), sum(areas)
-
-    probe = round_up(96, multiple)
-    most = max(most, probe**2)
-    if computed(*size) <= most:
-        assert cost(tile) == (1, computed(*size), computed(*size))
+    restorer = Restorer(net, overlap=overlap, precision="float32", device="cpu")
+    restorer._bytes_per_pixel, restorer._pixels_that_fit = 1.0, lambda: float(most)
+    tile, probe = restorer._first_tile(*size), round_up(96, multiple)
+    count, peak, total = computed(restorer, size, tile)
+    least = round_up(max(64, 2 * overlap, 192 if most >= 192**2 else probe), multiple)
+    assert tile[0] % multiple == tile[1] % multiple == 0
+    assert peak <= max(most, least**2)
+    assert restorer._tiles_at_once(tile) * restorer._computed(*tile) <= max(most, least**2)
+    if restorer._computed(*size) <= max(min(most, WHOLE), probe**2):
+        assert count == 1
         return
-    largest = int(most**0.5) // multiple * multiple
-    (count, peak, total), (count_before, peak_before, total_before) = cost(tile), cost((largest, largest))
-    assert count == count_before
-    assert peak <= min(peak_before, most)
-    assert total <= total_before
-    least = max(64, 2 * min(overlap, largest // 2))
-    for axis in (0, 1):
-        assert tile[axis] % multiple == 0
-        if tile[axis] - multiple >= least:
-            smaller = [side - multiple * (number == axis) for number, side in enumerate(tile)]
-            assert cost(smaller)[0] > count
+    calls = -(-count // restorer._tiles_at_once(tile))
+    for side in range(least, int(most**0.5), multiple):  # as good as squares of any side that fits
+        other_count, _, other_total = computed(restorer, size, (side, side))
+        other_calls = -(-other_count // restorer._tiles_at_once((side, side)))
+        padding = other_count * restorer._computed(side, side) - other_total  # tiles at the far edges are cut short
+        assert total + CALL * calls <= 1.01 * (other_total + padding + CALL * other_calls)
+
+
+@pytest.mark.parametrize("size", [(1024, 1024), (3000, 4000), (720, 1280), (1154, 866), (2161, 3233)])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("name", ["restormer_tiny", "promptir_tiny", "nafnet_tiny", "swinir_tiny", "ipt_tiny"])
+def test_automatic_tiles_compute_little_more_than_the_image(name, precision, size, monkeypatch):
+    monkeypatch.setattr("gesso.restorer.free_bytes", lambda device: 2.0**31)
+    restorer = Restorer(create_backbone(name), precision=precision, device="cpu")
+    _, peak, total = computed(restorer, size, restorer._first_tile(*size))
+    assert peak * restorer._bytes_per_pixel <= 2**30
+    assert total <= 1.08 * size[0] * size[1]
+
+
+def test_small_tiles_go_through_the_network_together():
+    net, image, seen = convolutional(), photo_like(3, 300, 410), []
+    expected = whole(net, image)
+    net.down.register_forward_hook(lambda module, inputs, output: seen.append(tuple(inputs[0].shape)))
+    restorer = Restorer(net, precision="float32")
+    restorer._first_tile, restorer._pixels_that_fit = (lambda height, width: (104, 104)), (lambda: 4.0 * 104**2)
+    restorer._bytes_per_pixel = 1.0
+    watched = []
+    restored = restorer(image, lambda tiles: watched.extend(tiles) or tiles)
+    torch.testing.assert_close(restored, expected, atol=1e-6, rtol=0)
+    assert max(shape[0] for shape in seen) == 4
+    assert sum(shape[0] for shape in seen) == len(watched)
+    assert all(shape[-1] <= 104 and shape[-2] <= 104 for shape in seen)
+
+
+def test_tiles_of_a_given_side_share_what_they_always_shared_and_go_one_by_one():
+    net, seen = create_backbone("restormer_tiny", dim=8), []
+    net.patch_embed.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    image = photo_like(3, 150, 100)
+    assert torch.equal(
+        Restorer(net, tile=96, precision="float32")(image), Restorer(net, 96, 32, precision="float32")(image)
+    )
+    assert set(seen) == {1}
 
 
 def test_memory_does_not_grow_with_the_image_but_for_its_restoration():
@@ -316,7 +343,8 @@ def test_what_is_no_image_is_refused(image):
     [
         ({"tile": 0}, "tile: expected a side in pixels, auto or none, got 0"),
         ({"tile": "big"}, "tile: expected"),
-        ({"overlap": -1}, "overlap: expected 0 pixels or more"),
+        ({"overlap": -1}, "overlap: expected 0 pixels or more, or auto, got -1"),
+        ({"overlap": "little"}, "overlap: expected 0 pixels or more, or auto, got 'little'"),
         ({"precision": "fp8"}, "precision: expected auto, float32, bf16 or float64"),
         ({"blend": "hard"}, "blend: expected smooth or uniform"),
         ({"device": "gpu0"}, "device: expected auto, cpu, cuda or another device of torch, got 'gpu0'"),

@@ -46,6 +46,8 @@ class Backbone(nn.Module):
         stages: positions in `features` of the decoder stages that DCPT classifies (dcpt spec, section 1.3).
         size_multiple: H and W that `features` accepts must be divisible by this.
         pad_mode: how the authors pad to `size_multiple` (see `gesso.functional.padding.pad`).
+        tile_overlap: pixels that neighbouring tiles of an image share, so that no seam is more than 0.05 dB worse than
+            the whole image (`benchmarks/restore.py --seams`).
         scale: output side / input side; 1 but for super-resolution.
         image_residual: whether `reconstruct` adds the input image.
         input_option: the constructor's word for the channels of the input image; the output's is `out_channels`.
@@ -67,6 +69,7 @@ class Backbone(nn.Module):
     stages: tuple[int, ...] = ()
     size_multiple: int = 1
     pad_mode: str = "reflect"
+    tile_overlap: int = 32
     scale: int = 1
     encoder_channels: int = 64
     in_channels: int

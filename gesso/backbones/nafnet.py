@@ -220,6 +220,7 @@ class _UNet(Backbone):
     stem_keys = ("intro.",)
     head_keys = ("ending.",)
     pad_mode = "zeros"
+    tile_overlap = 16
 
     def __init__(
         self,

@@ -307,6 +307,7 @@ class Restormer(Backbone):
     input_option = "inp_channels"
     stem_keys = ("patch_embed.proj.",)
     head_keys = ("output.",)
+    tile_overlap = 8
     stages = (0, 1, 2)
     size_multiple = 8
 

@@ -225,6 +225,7 @@ class SwinIR(Backbone):
     }  # fmt: skip
 
     input_option = "in_chans"
+    tile_overlap = 8
     stem_keys = ("conv_first.",)
 
     def __init__(

@@ -172,6 +172,7 @@ class Uformer(Backbone):
     head_keys = ("output_proj.proj.0.",)
     stages = (0, 1, 2, 3)
     pad_mode = "zeros"
+    tile_overlap = 8
 
     def __init__(
         self,

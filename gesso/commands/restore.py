@@ -44,11 +44,12 @@ class Restore(NetworkFile, Command["Written"]):
     """what to restore without a checkpoint, such as "derain"; `gesso list primed` shows for what there is one."""
 
     tile: Literal["auto"] | TileSide | None = "auto"
-    """side of the tiles in pixels that are restored at a time; "auto": as large as memory allows; none: whole
-    images."""
+    """side of the tiles in pixels that are restored at a time; "auto": what the image costs least in; none:
+    whole images."""
 
-    overlap: Overlap = 32
-    """pixels that neighbouring tiles share; half a tile at most."""
+    overlap: Literal["auto"] | Overlap = "auto"
+    """pixels that neighbouring tiles share, half a tile at most; "auto": as few as show no seam of this network where
+    the tile is "auto", too, else 32."""
 
     blend: Blend = "smooth"
     """how they are joined: "smooth", or "uniform" as in the demo of Restormer's authors."""

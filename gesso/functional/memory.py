@@ -1,6 +1,8 @@
 """How much memory there is, and how much a computation needs, measured by keeping account of its tensors."""
 
 import contextlib
+import ctypes
+import functools
 import sys
 import weakref
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of `mallopt`, as in malloc.h
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "DefaultCPUAllocator", "not enough memory")
 
 
@@ -79,6 +82,37 @@ def peak_memory(device: torch.device) -> int:
         now = psutil.Process().memory_info()
         return getattr(now, "peak_wset", now.rss)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@contextlib.contextmanager
+def kept_memory() -> Iterator[None]:
+    """Has the C library keep freed memory for the next tensor, for a while, and gives it back to the system then.
+
+    Else glibc maps every tensor above 32 MiB anew, whose pages the kernel clears when they are first touched. Other C
+    libraries are left as they are. Afterwards the limits are those that glibc itself would reach (`man mallopt`).
+    """
+    library = _glibc()
+    if library is None:
+        yield
+        return
+    library.mallopt(M_MMAP_MAX, 0)
+    library.mallopt(M_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        library.mallopt(M_MMAP_MAX, 65536)
+        library.mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        library.mallopt(M_TRIM_THRESHOLD, 64 << 20)
+        library.malloc_trim(0)
+
+
+@functools.cache
+def _glibc() -> ctypes.CDLL | None:
+    """The C library of this process, if it is the one of GNU."""
+    if sys.platform != "linux":
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "gnu_get_libc_version") else None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

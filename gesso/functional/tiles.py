@@ -37,16 +37,27 @@ def spans(size: int, tile: int, overlap: int, multiple: int = 1) -> list[Span]:
     return [(start, min(start + tile, size)) for start in starts]
 
 
-def even(size: int, tile: int, overlap: int, multiple: int = 1) -> int:
-    """The smallest tile that cuts an axis into no more pieces than `tile` does, a multiple of `multiple`; see `spans`.
+def even_sides(size: int, overlap: int, least: int, multiple: int = 1, grid: int = 1) -> list[int]:
+    """The smallest tiles that cut an axis into one, two, three ... pieces, from the whole axis down to `least`.
+
+    Args:
+        size: length of the axis.
+        overlap: what two neighbours share at least; less than `least`.
+        least: what no tile is smaller than, but on a shorter axis.
+        multiple: what a network's input must divide by.
+        grid: the multiple that tiles begin at; see `spans`.
 
     Example:
-        >>> even(1154, tile=776, overlap=32, multiple=8)
-        600
+        >>> even_sides(1000, overlap=16, least=256, multiple=8, grid=8)
+        [1000, 512, 344, 264, 256]
     """
-    count = len(spans(size, tile, overlap, multiple))
-    overlap, padded = round_up(overlap, multiple), round_up(size, multiple)
-    return round_up(-(-(padded + (count - 1) * overlap) // count), multiple)
+    least, overlap, padded = round_up(least, multiple), round_up(overlap, grid), round_up(size, grid)
+    sides = [round_up(size, multiple)]
+    count = 1
+    while sides[-1] > least:
+        count += 1
+        sides.append(max(least, round_up(-(-(padded + (count - 1) * overlap) // count), multiple)))
+    return list(dict.fromkeys(sides))
 
 
 def weights(tiles: Sequence[Span], *, blend: str = "smooth") -> list[Tensor]:

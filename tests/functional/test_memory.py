@@ -1,7 +1,11 @@
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from gesso.functional.memory import group_free, is_out_of_memory, peak_bytes
+from gesso.functional.memory import group_free, is_out_of_memory, kept_memory, peak_bytes
 
 
 def test_the_peak_counts_what_lives_at_one_time():
@@ -89,3 +93,34 @@ def test_control_groups_of_both_versions_say_what_they_still_allow(tmp_path, gro
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     assert list(group_free(groups, tmp_path)) == free
+
+
+def test_kept_memory_is_given_back_and_nests():
+    with kept_memory(), kept_memory():
+        assert torch.ones(2**24).sum() == 2**24
+    assert torch.ones(8).sum() == 8
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps memory when asked")
+def test_tensors_within_kept_memory_take_no_new_pages(start):
+    process = start(sys.executable, "-c", KEPT, stdout=subprocess.PIPE, text=True)
+    before, kept, after = map(int, process.communicate()[0].split())
+    assert kept < before / 4
+    assert kept < after / 4
+
+
+KEPT = """
+import resource, torch
+from gesso.functional.memory import kept_memory
+
+def new_pages():
+    first = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24)  # 64 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - first
+
+print(new_pages())
+with kept_memory():
+    new_pages()
+    print(new_pages())
+print(new_pages())
+"""

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gesso.functional.tiles import even, spans, weights
+from gesso.functional.tiles import even_sides, spans, weights
 
 
 @st.composite
@@ -28,13 +28,17 @@ def test_tiles_cover_the_axis_on_the_networks_grid(axis):
 
 
 @given(axes())
-def test_an_even_tile_is_the_smallest_for_as_many_tiles(axis):
+def test_even_tiles_are_the_smallest_for_as_many(axis):
     size, tile, overlap, multiple = axis
-    side, count = even(*axis), len(spans(*axis))
-    assert side % multiple == 0
-    assert side <= tile
-    assert len(spans(size, side, overlap, multiple)) == count
-    assert side - multiple <= overlap or len(spans(size, side - multiple, overlap, multiple)) > count
+    least = max(tile, overlap + multiple)
+    sides = even_sides(size, overlap, least, multiple, multiple)
+    assert sides == sorted(set(sides), reverse=True)
+    assert all(side % multiple == 0 for side in sides)
+    assert sides[-1] >= min(least, sides[0])
+    for side in sides:
+        count = len(spans(size, side, overlap, multiple))
+        smaller = side - multiple
+        assert smaller < max(least, overlap + multiple) or len(spans(size, smaller, overlap, multiple)) > count
 
 
 @given(axes(), st.sampled_from(["smooth", "uniform"]))
