@@ -227,16 +227,14 @@ class Restorer:
             return side, side
         whole, probe = (round_up(height, multiple), round_up(width, multiple)), round_up(PROBE, multiple)
         padded = self._computed(height, width)
-        if self.tile is None or padded <= probe**2:
-            return whole
-        if padded <= min(WHOLE, self._pixels_that_fit()):
+        if self.tile is None or padded <= probe**2 or padded <= min(WHOLE, self._pixels_that_fit()):
             return whole
         return self._cheapest_tile((height, width))
 
     def _cheapest_tile(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the tiles, of one shape, that restore an image at the least cost; maybe the whole."""
         multiple, (overlap, grid) = self.network.size_multiple, self._shared(2**31)
-        most, on_cpu = self._pixels_that_fit(), self.device.type == "cpu"
+        most, together, on_cpu = self._pixels_that_fit(), self._pixels_together(), self.device.type == "cpu"
         assert self._bytes_per_pixel is not None
         slower = SLOWER * self._bytes_per_pixel / CPU_MOST if on_cpu else 0
         most = max(min(most, CPU_MOST / self._bytes_per_pixel) if on_cpu else most, round_up(PROBE, multiple) ** 2)
@@ -249,7 +247,7 @@ class Restorer:
 
         def cost(tile: tuple[int, int]) -> tuple[float, float]:
             computed, count = self._computed(*tile), counts[0][tile[0]] * counts[1][tile[1]]
-            calls = -(-count // self._tiles_at_once(tile))
+            calls = -(-count // max(1, int(together / computed)))
             return max(computed, most), count * computed * (1 + slower * computed) + CALL * calls
 
         return min(itertools.product(*counts), key=cost)
@@ -263,10 +261,12 @@ class Restorer:
         """How many automatic tiles go through the network together; those that were asked for do one by one."""
         if self.tile != "auto" or self._bytes_per_pixel is None:
             return 1
-        most = self._pixels_that_fit()
-        if self.device.type == "cpu":
-            most = min(most, CPU_BYTES / self._bytes_per_pixel)
-        return max(1, int(most / self._computed(*tile)))
+        return max(1, int(self._pixels_together() / self._computed(*tile)))
+
+    def _pixels_together(self) -> float:
+        """How many pixels of several tiles may be computed at a time, where one has fewer."""
+        fit, bytes_per_pixel = self._pixels_that_fit(), self._bytes_per_pixel or 1
+        return min(fit, CPU_BYTES / bytes_per_pixel) if self.device.type == "cpu" else fit
 
     def _pixels_that_fit(self) -> float:
         """How many pixels may be computed at a time, for the memory that is free."""

@@ -103,7 +103,7 @@ def test_kept_memory_is_given_back_and_nests():
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps memory when asked")
 def test_tensors_within_kept_memory_take_no_new_pages(start):
-    process = start(sys.executable, "-c", KEPT, stdout=subprocess.PIPE, text=True)
+    process = start([sys.executable, "-c", KEPT], stdout=subprocess.PIPE, text=True)
     before, kept, after = map(int, process.communicate()[0].split())
     assert kept < before / 4
     assert kept < after / 4
