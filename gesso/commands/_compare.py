@@ -3,12 +3,10 @@
 import csv
 import dataclasses
 import itertools
-import json
 import math
 import os
 import platform
 import re
-import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from gesso.commands.finetune import Finetune
 from gesso.commands.pretrain import Pretrain
 from gesso.comparison.arms import SAME_FOR_ALL, Arm, Common, check_decided, find_arms
 from gesso.comparison.jobs import Job, run_jobs
+from gesso.comparison.next_command import command_line, spell_value, train_on_all
 from gesso.comparison.splits import (
     Fold,
     SpoiltPhoto,
@@ -65,7 +64,7 @@ from gesso.functional.resize import enlarge
 from gesso.metrics import beside, mean_psnr
 from gesso.options import check_options, options_of
 from gesso.perceptual import open_metrics
-from gesso.primed import restores
+from gesso.primed import is_primed, restores
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
 from gesso.report.console import say, show_table, warn
 from gesso.report.statistics import BASELINE, Score
@@ -171,7 +170,7 @@ def run(command: Compare) -> Outcome:
         why |= {run.job.name: "its images are not finite" for run in runs if run.job.done and not usable(run)}
         failures |= {run.arm.name: f"{why[run.job.name]} ({run.job.name})" for run in runs if run.job.name in why}
         left_out = find_left_out(runs, why, arms[0].name)
-        return conclude(out, goal, recipe, splits, pretrainings, runs, failures, left_out, choices)
+        return conclude(command, goal, splits, pretrainings, runs, failures, left_out, choices)
 
 
 # --------------------------------------------------------------------------------------------------------- before
@@ -350,9 +349,8 @@ def find_left_out(runs: Sequence[Run], why: Mapping[str, str], reference: str) -
 
 
 def conclude(
-    out: Path,
+    command: Compare,
     goal: Task,
-    recipe: Recipe,
     folds: Sequence[Fold],
     pretrainings: Mapping[str, Job],
     runs: Sequence[Run],
@@ -365,6 +363,7 @@ def conclude(
     Raises:
         ValueError: if nothing could be compared.
     """
+    recipe, out = Recipe.of(command), Path(command.out)
     counts = sorted({run.count for run in runs})
     shutil.rmtree(out / "pairs", ignore_errors=True)
     for count in counts:
@@ -377,7 +376,8 @@ def conclude(
     inputs = list(input_psnrs(folds, goal))
     what = "photos" if isinstance(folds[0].train[0], SpoiltPhoto) else "pairs"
     Facts(
-        command=repeating(out, recipe),
+        command=command_line("compare", recipe.given, out),
+        next_commands=next_commands(command, whole, len(folds) > 1),
         title=title_of(recipe, goal, f"{counts[-1]} {what}"),
         protocol=str(goal.protocol) + in_words(recipe.options.get("tile")),
         channels=goal.channels,
@@ -395,16 +395,19 @@ def conclude(
     ).write(out)
     page = write_report(out)
     comparison = Comparison.read(out)
-    gain = next(i for i, title in enumerate(comparison.table[0]) if title.startswith("gain"))
-    header, *rows = [row[: gain + 1] for row in comparison.table]
+    ssim = comparison.table[0].index("SSIM")
+    header, *rows = [row[:ssim] for row in comparison.table]
     show_table(header, rows)
     verdicts = tuple(str(verdict) for verdict in comparison.verdicts)
     for sentence in verdicts:
         say(sentence, "bold")
+    for doubt in filter(None, (comparison.few_seeds, comparison.rising)):
+        warn(doubt)
     for name, why in failures.items():
         warn(f"{name} failed: {why}")
     for name, why in left_out.items():
         warn(f"left out of the gains: {name}: {why}")
+    say("\n".join(comparison.next_step))
     say(f"the whole answer: {page}")
     return Outcome(page, verdicts, failures)
 
@@ -487,9 +490,9 @@ def title_of(recipe: Recipe, goal: Task, data: str) -> str:
 def in_one_line(arm: Arm) -> str:
     """What an arm changes beside its start, as on a command line; nothing where it is named after all it is."""
     changes = dict(arm.changes)
-    if arm.init not in (None, BASELINE) and str(arm.init) != arm.name:
+    if arm.init not in (None, BASELINE) and str(arm.init) != arm.name and not is_primed(arm.name):
         changes = {"init": arm.init, **changes}
-    return ", ".join(f"{name} {spelled(value)}" for name, value in plain(changes).items())
+    return ", ".join(f"{name} {spell_value(value)}" for name, value in plain(changes).items())
 
 
 def costs(runs: Sequence[Run], pretrainings: Mapping[str, Job]) -> dict[str, Cost]:
@@ -500,22 +503,16 @@ def costs(runs: Sequence[Run], pretrainings: Mapping[str, Job]) -> dict[str, Cos
         nothing = 0.0 if arm.init in (BASELINE, MIMETIC) else None
         seconds = fmean(run.job.training_seconds for run in runs if run.arm.name == arm.name)
         steps = job.command.steps if job else None
-        found[arm.name] = Cost(job.training_seconds if job else nothing, steps, seconds)
+        found[arm.name] = Cost(job.training_seconds if job else nothing, steps, seconds, arm.recipe_steps)
     return found
 
 
-def repeating(out: Path, recipe: Recipe) -> str:
-    """The command line that repeats a comparison."""
-    options = [word for name, value in recipe.given.items() for word in (f"--{name}", spelled(value))]
-    return shlex.join(["gesso", "compare", *options, "--out", str(out)])
-
-
-def spelled(value: Any) -> str:
-    """A value as it stands on a command line."""
-    parts = value if isinstance(value, list) else [value]
-    if any(isinstance(part, dict | list) for part in parts):
-        return json.dumps(value)
-    return ",".join(str(part) for part in parts)
+def next_commands(command: Compare, runs: Sequence[Run], holds_out: bool) -> dict[str, str]:
+    """For each arm the line that does with all pairs what its run of the first seed and fold did with its own."""
+    first: dict[str, Run] = {}
+    for run in runs:
+        first.setdefault(run.arm.name, run)
+    return {name: train_on_all(run.command, name, command, holds_out=holds_out) for name, run in first.items()}
 
 
 def machine() -> str:

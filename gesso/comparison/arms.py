@@ -40,12 +40,14 @@ class Arm:
         init: what its fine-tuning starts from; None where that is pre-trained first.
         pretraining: options of `gesso pretrain`; None where there is nothing to pre-train.
         changes: options of `gesso finetune` that it has in its own way.
+        recipe_steps: steps of pre-training in the recipe that it is named after, whatever was asked for.
     """
 
     name: str
     init: str | None = BASELINE
     pretraining: dict[str, Any] | None = None
     changes: dict[str, Any] = field(default_factory=dict)
+    recipe_steps: int | None = None
 
     @property
     def folder(self) -> str:
@@ -179,7 +181,7 @@ def find_start(name: str, own: Mapping[str, Any], common: Common) -> Arm:
     merged, of_recipe = divide(name, {**recipe, **common.network, **common.pretrain_args, **options})
     merged |= ({"images": images} if images else {}) | ({} if seed is None else {"seed": seed})
     check_options(Pretrain, merged, name)
-    return Arm(name, None, merged, of_recipe | changes)
+    return Arm(name, None, merged, of_recipe | changes, recipe.get("steps", options_of(Pretrain)["steps"].default))
 
 
 def check_no_pretraining(name: str, options: Collection[str]) -> None:

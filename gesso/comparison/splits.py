@@ -12,12 +12,14 @@ import numpy as np
 import torch
 
 from gesso._names import fitting
+from gesso.data.copies import group_copies
 from gesso.data.integrity import IntegrityCheck
 from gesso.data.io import Picture, atomic_path, read_layout, read_tensor, write_image, write_picture
 from gesso.data.layouts import LayoutSpec, Pair, PairBy, find_pairs, find_photos, find_splits
 from gesso.data.training_data import pairs_if_any, whole_pairs, whole_photos
 from gesso.degradations import Degradation
 from gesso.functional.random import generator_for
+from gesso.report.console import say
 from gesso.tasks import Task
 from gesso.training.resume import examples
 
@@ -61,6 +63,8 @@ def open_folds(
     """One fold that tests on the test (else validation) split of `data`; where there is none, or `folds` is given, that
     many folds of the pairs, each of which tests on its own pairs and trains on the others. The same for all seeds.
 
+    Pairs that share an image, as copies and several inputs of one scene do, are of one fold.
+
     Where `data` holds clean photos, or a degradation is given for them, the pairs are of `SpoiltPhoto`, their files to
     be made in the folder `made`.
 
@@ -91,19 +95,30 @@ def open_folds(
                 f"{data}: a comparison needs at least 2 test images, {splits[0]} has {len(test)}; give --folds"
             )
         return [Fold(train, test)]
-    return divided(train, folds or FOLDS, what)
+    return divided(train, folds, what)
 
 
-def divided(pairs: Sequence[Pair], folds: int, what: str) -> list[Fold]:
-    """So many folds, each of which tests on its own pairs and trains on all others.
+def divided(pairs: Sequence[Pair], folds: int | None, what: str) -> list[Fold]:
+    """So many folds, each of which tests on its own pairs and trains on all others, none of which shares an image.
+
+    Where no number is given there are 4, or as many as there are scenes.
 
     Raises:
         ValueError: if there are not enough.
     """
-    if not 2 <= folds <= len(pairs):
-        raise ValueError(f"folds: expected 2 to {len(pairs)}, as many as there are {what}, got {folds}")
-    order = torch.randperm(len(pairs), generator=generator_for(0, "folds")).tolist()
-    parts = [set(order[number::folds]) for number in range(folds)]
+    group_of = group_copies([pair.photo if isinstance(pair, SpoiltPhoto) else pair for pair in pairs])
+    groups: dict[int, list[int]] = {}
+    for number in torch.randperm(len(pairs), generator=generator_for(0, "folds")).tolist():
+        groups.setdefault(group_of[number], []).append(number)
+    folds = min(FOLDS, max(2, len(groups))) if folds is None else folds
+    if not 2 <= folds <= len(groups):
+        different = "" if len(groups) == len(pairs) else " of different scenes"
+        raise ValueError(f"folds: expected 2 to {len(groups)}, as many as there are {what}{different}, got {folds}")
+    if shared := len(pairs) - len(groups):
+        say(f"folds: {shared} of {len(pairs)} {what} share an image with another; they stay on one side")
+    parts: list[set[int]] = [set() for _ in range(folds)]
+    for group in groups.values():
+        min(parts, key=len).update(group)
     return [
         Fold([p for i, p in enumerate(pairs) if i not in part], [p for i, p in enumerate(pairs) if i in part])
         for part in parts
@@ -137,6 +152,11 @@ def claim_pairs(folds: Sequence[Fold], out: Path) -> None:
             temporary.write_text(json.dumps(now, indent=0))
     elif (before := json.loads(path.read_text())) != now:
         was, names = ({name for fold in each for side in fold.values() for name in side} for each in (before, now))
+        if was == names:
+            raise ValueError(
+                f"{out}: the {len(names)} pairs are divided otherwise than when the comparison began, since pairs that "
+                "share an image now stay together; choose another folder"
+            )
         told = f"gone: {examples(sorted(was - names))}; new: {examples(sorted(names - was))}"
         raise ValueError(
             f"{out}: the pairs have changed since the comparison began: they were {len(was)}, they are {len(names)} "

@@ -1,6 +1,5 @@
 """What a data set really holds: every file decoded once, every pair compared once."""
 
-import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gesso.data.copies import digest
 from gesso.data.datasets import ground_truth, scale_between
 from gesso.data.image_ref import ImageRef
 from gesso.data.io import read_pixels, scale_to_white, to_tensor
@@ -97,9 +97,8 @@ def inspect(item: Pair | Path, scale: int | None = None, white_level: int | None
 
 def _store(ref: ImageRef, array: np.ndarray) -> Stored:
     height, width = array.shape[:2]
-    digest = hashlib.blake2b(array.tobytes(), digest_size=16, key=f"{height}x{width}".encode()).hexdigest()
     most = int(array.max()) if array.dtype == np.uint16 else None
-    return Stored(ref, width, height, 8 * array.dtype.itemsize, digest, most)
+    return Stored(ref, width, height, 8 * array.dtype.itemsize, digest(array), most)
 
 
 def find_errors(splits: Mapping[str, Sequence[Finding]], scales: range = range(1, 100)) -> list[str]:

@@ -13,8 +13,10 @@ and gets `comparison.md`, `comparison.html` and `figures/*.svg`.
 
 import contextlib
 import csv
+import html
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -30,6 +32,7 @@ from gesso.data.io import atomic_text, read_picture
 from gesso.metrics import beside, mean_psnr
 from gesso.pretext import title_of
 from gesso.report import figures
+from gesso.report.advice import find_best, find_rising, reconcile_tests, warn_of_few_seeds, warn_of_rising
 from gesso.report.console import duration
 from gesso.report.statistics import (
     BASELINE,
@@ -53,11 +56,20 @@ class Cost:
         pretraining: seconds of pre-training; None where it happened elsewhere.
         pretraining_steps: its optimiser steps.
         finetuning: seconds of one fine-tuning run without measurements on test images, mean over runs.
+        recipe_steps: optimiser steps of pre-training in the recipe that it is named after.
     """
 
     pretraining: float | None
     pretraining_steps: int | None
     finetuning: float
+    recipe_steps: int | None = None
+
+    @property
+    def share(self) -> str:
+        """How much of its recipe's pre-training was done, where it was another number of steps."""
+        if None in (self.pretraining_steps, self.recipe_steps) or self.pretraining_steps == self.recipe_steps:
+            return ""
+        return f"{self.pretraining_steps:,} of {self.recipe_steps:,} steps"
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,7 @@ class Facts:
         reference: the start that all others are compared with.
         arms: what each start changes, in words.
         choices: what starts have chosen for themselves on training pairs, see `gesso.comparison.tuning.Choice`.
+        next_commands: by start, the command line that trains from it on all pairs.
     """
 
     command: str
@@ -97,6 +110,7 @@ class Facts:
     reference: str = BASELINE
     arms: dict[str, str] = field(default_factory=dict)
     choices: list[dict[str, Any]] = field(default_factory=list)
+    next_commands: dict[str, str] = field(default_factory=dict)
 
     @property
     def input_words(self) -> str:
@@ -238,7 +252,35 @@ class Comparison:
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """What is found in PSNR for each start that has a complete seed."""
-        return judge(comparable(self.scores, self.reference), self.labels, baseline=self.reference)
+        notes = {start: cost.share for start, cost in self.facts.costs.items()}
+        return judge(comparable(self.scores, self.reference), self.labels, baseline=self.reference, notes=notes)
+
+    @property
+    def rising(self) -> str:
+        """A sentence about curves that still rise at their end; "" where none does."""
+        measured = [self.reference, *(verdict.gains.start for verdict in self.verdicts)]
+        return warn_of_rising(find_rising(self.scores, measured), self.labels)
+
+    @property
+    def few_seeds(self) -> str:
+        """A sentence where the seeds are too few; "" where they are not."""
+        return warn_of_few_seeds(self.verdicts)
+
+    @property
+    def tests(self) -> list[str]:
+        """Sentences about how the two tests of each start go together."""
+        return reconcile_tests(self.verdicts)
+
+    @property
+    def next_step(self) -> tuple[str, str]:
+        """What follows, in a sentence, and the command line that does it; "" where it is not known."""
+        best = find_best(self.verdicts, self.reference)
+        command = self.facts.next_commands.get(best, "")
+        if best != self.reference:
+            return f"{self.labels[best]} is best. Train it on all pairs, as a run of the comparison was:", command
+        hurt = all(verdict.outcome == "hurts" for verdict in self.verdicts)
+        why = "nothing else was found to help" if not hurt else "everything else hurts"
+        return f"Take {self.reference_words}: {why}. Train on all pairs, as a run of the comparison was:", command
 
     @cached_property
     def ssim_gains(self) -> dict[str, Estimate]:
@@ -390,15 +432,16 @@ class Comparison:
 
     @cached_property
     def table(self) -> list[list[str]]:
-        """Header and one row for each start."""
-        header = ["start", "PSNR (dB)", "SSIM", "gain (dB), 95 % interval", "SSIM gain", "p", "p (sign flips)"]
+        """Header and one row for each start; the gain comes first, for narrow screens show but two columns."""
+        header = ["start", "gain (dB), 95 % interval", "PSNR (dB)", "SSIM", "SSIM gain", "p", "p (sign flips)"]
         rows = [
             header,
             [
                 self.labels[self.reference],
+                "–",
                 self.cell(self.reference),
                 f"{self.mean(self.reference, 'ssim'):.4f}",
-                *"––––",
+                *"–––",
             ],
         ]
         for verdict in self.verdicts:
@@ -406,9 +449,9 @@ class Comparison:
             rows.append(
                 [
                     verdict.label,
+                    interval(found),
                     self.cell(start),
                     f"{self.mean(start, 'ssim'):.4f}",
-                    interval(found),
                     f"{self.ssim_gains[start].mean:+z.4f}",
                     p_value(verdict.p_corrected),
                     sign_flips(verdict.p_flip, verdict.p_flip_floor),
@@ -417,7 +460,7 @@ class Comparison:
         if any(score.step == 0 for score in self.scores):
             starts = [self.reference, *(verdict.gains.start for verdict in self.verdicts)]
             column = ["no pair (dB)", *map(self.before, starts)]
-            rows = [[*row[:2], before, *row[2:]] for row, before in zip(rows, column, strict=True)]
+            rows = [[*row[:3], before, *row[3:]] for row, before in zip(rows, column, strict=True)]
         return self.with_perceptual(rows)
 
     def with_perceptual(self, rows: list[list[str]]) -> list[list[str]]:
@@ -518,9 +561,14 @@ def markdown(comparison: Comparison) -> str:
     """The text of `comparison.md`."""
     facts = comparison.facts
     parts = [f"# {facts.title}", *(f"**{verdict}**" for verdict in comparison.verdicts)]
+    parts += [told for told in (comparison.few_seeds, comparison.rising) if told]
     parts += [f"{label(start)} failed: {why}" for start, why in facts.failures.items()]
     parts += [f"Left out of the gains: {run}: {why}" for run, why in facts.left_out.items()]
-    parts += [markdown_table(comparison.table), f"{facts.protocol}. Unrestored input: {facts.input_words}."]
+    sentence, command = comparison.next_step
+    if command:
+        parts += ["## Next", sentence, f"```sh\n{command}\n```"]
+    parts += ["## In numbers", markdown_table(comparison.table)]
+    parts += [f"{facts.protocol}. Unrestored input: {facts.input_words}.", *comparison.tests]
     if len(comparison.choice_table) > 1:
         parts += ["## Chosen on the training pairs", markdown_table(comparison.choice_table)]
     parts += ["## Costs", markdown_table(comparison.cost_table)]
@@ -545,9 +593,15 @@ def page(comparison: Comparison) -> str:
         recipe=recipe,
         label=label,
         file_stem=file_stem,
+        flags_whole=flags_whole,
         tone=figures.tone,
         style_of=figures.style_of,
     )
+
+
+def flags_whole(command: str) -> str:
+    """A command line as HTML whose lines break before an option, not within its dashes."""
+    return re.sub(r"(--[\w.]+)", r'<span class="flag">\1</span>', html.escape(command))
 
 
 def write_report(folder: Path) -> Path:

@@ -19,8 +19,8 @@ from gesso.functional.spectrum import radial_profile
 from gesso.metrics import mean_psnr
 from gesso.report.statistics import BASELINE, Floats, Gains, Score, Verdict, estimate, paired_gains
 
-WIDTH, HEIGHT = 480, 300
-LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 44  # margins in SVG units
+WIDTH, HEIGHT = 480, 316
+LEFT, RIGHT, TOP, BOTTOM = 58, 24, 30, 52  # margins in SVG units, wide enough for the letters of narrow screens
 HEADING = 26  # height of the line above a panel
 TICKS = 6
 BANDS = 50  # points of a spectrum up to 0.5 cycles per pixel
@@ -43,7 +43,8 @@ STYLE = """
 .chart .dashed { stroke-dasharray: 5 4; }
 .chart .band { fill: var(--tone); opacity: 0.16; }
 .chart .point { fill: var(--tone); fill-opacity: 0.75; }
-.chart .name { fill: var(--ink); }
+.chart .name { fill: var(--ink); paint-order: stroke; stroke: var(--paper); stroke-width: 4px; }
+@media (max-width: 34rem) { .chart { font-size: 18px; } }
 """ + "\n".join(f".tone-{tone} {{ --tone: var(--tone-{tone}); }}" for tone in (*range(TONES + 1), "input", "truth"))
 
 
@@ -132,8 +133,7 @@ def chart(
         parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{text}</text>')
     parts.append(f'<path class="axis" d="M{LEFT} {bottom}H{right}"/>')
     parts.append(f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>')
-    turned = f'transform="translate(14 {(TOP + bottom) / 2}) rotate(-90)"'
-    parts.append(f'<text {turned} text-anchor="middle">{escape(y_label)}</text>')
+    parts.append(f'<text x="0" y="16">{escape(y_label)}</text>')  # level: letters that lie are hard to read
     if reference:
         ends = place(x_range, (0, 0) if reference == "zero" else x_range)
         parts.append(f'<path class="axis dashed" d="{path(ends)}"/>')
@@ -257,11 +257,11 @@ def number(value: float) -> str:
 
 
 def intervals(verdicts: Sequence[Verdict], reference: str = "random weights") -> str:
-    """Mean gains with their intervals, one line for each start, zero marked."""
-    row, left = 30, 130
+    """Mean gains with their intervals, one line for each start below its name, zero marked."""
+    row, left = 46, 14
     ends = np.array([0.0, *(x for v in verdicts for x in (v.estimate.low, v.estimate.high))])
     low, high = padded(ends, 0.08)
-    bottom = row * len(verdicts) + 10
+    bottom = row * len(verdicts) + 12
 
     def place(x: float) -> float:
         return left + (x - low) / (high - low) * (WIDTH - RIGHT - left)
@@ -272,17 +272,16 @@ def intervals(verdicts: Sequence[Verdict], reference: str = "random weights") ->
         parts.append(f'<text x="{place(tick):.1f}" y="{bottom + 18}" text-anchor="middle">{number(tick)}</text>')
     parts.append(f'<path class="axis" d="M{place(0):.1f} 6V{bottom}"/>')
     for i, verdict in enumerate(verdicts):
-        found, y = verdict.estimate, row * i + 26
-        parts.append(f'<text class="name" x="{left - 12}" y="{y + 4}" text-anchor="end">{escape(verdict.label)}</text>')
+        found, y = verdict.estimate, row * i + 40
+        parts.append(f'<text class="name" x="{left}" y="{y - 16}">{escape(verdict.label)}</text>')
         line = f'<path class="line" d="M{place(found.low):.1f} {y}H{place(found.high):.1f}"/>'
         dot = f'<circle class="point" cx="{place(found.mean):.1f}" cy="{y}" r="6"/>'
         parts.append(f'<g class="tone-{tone(i)}">{line}{dot}<title>{escape(str(verdict))}</title></g>')
     middle = (left + WIDTH - RIGHT) / 2
     parts.append(
-        f'<text x="{middle}" y="{bottom + 38}" text-anchor="middle">gain over {escape(reference)} (dB), '
-        "95 % interval</text>"
+        f'<text x="{middle}" y="{bottom + 42}" text-anchor="middle">gain over {escape(reference)} (dB), 95 %</text>'
     )
-    return svg("Mean gain of each start with its 95 % interval", parts, height=bottom + 46)
+    return svg("Mean gain of each start with its 95 % interval", parts, height=bottom + 52)
 
 
 def learning_curves(scores: Sequence[Score], labels: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ split into folds, each image is tested by the run that did not train on it, and 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -96,6 +96,7 @@ class Verdict:
         p_flip_floor: the smallest p-value that this number of runs can give.
         starts: how many starts the correction is for.
         label: what the start is called.
+        note: what else the sentence calls it: "400 of 30,000 steps".
     """
 
     gains: Gains
@@ -105,6 +106,12 @@ class Verdict:
     p_flip_floor: float
     starts: int
     label: str
+    note: str = ""
+
+    @property
+    def title(self) -> str:
+        """The beginning of the sentence: what was compared."""
+        return f"{self.label}, {self.note}" if self.note else self.label
 
     @property
     def outcome(self) -> Literal["helps", "hurts", "open"]:
@@ -141,7 +148,7 @@ class Verdict:
         return f"{mean}{unit} [{low}, {high}], {runs}"
 
     def __str__(self) -> str:
-        return f"{self.label}: {self.finding}: {self.conclusion}"
+        return f"{self.title}: {self.finding}: {self.conclusion}"
 
 
 def judge(
@@ -150,8 +157,11 @@ def judge(
     metric: Metric = "psnr",
     *,
     baseline: str = BASELINE,
+    notes: Mapping[str, str] | None = None,
 ) -> list[Verdict]:
     """A verdict for every start in `scores` but the one that they are compared with, in their order, at the last step.
+
+    `labels` are what starts are called, `notes` what their sentences say besides.
 
     Raises:
         ValueError: if there is nothing to compare, see `paired_gains`.
@@ -160,9 +170,10 @@ def judge(
     gains = [paired_gains(scores, start, metric, baseline=baseline) for start in starts]
     estimates = [estimate(each) for each in gains]
     corrected = holm([each.p for each in estimates])
+    named = [((labels or {}).get(start, start), (notes or {}).get(start, "")) for start in starts]
     return [
-        Verdict(g, e, p, *sign_flip_test(g), len(starts), (labels or {}).get(g.start, g.start))
-        for g, e, p in zip(gains, estimates, corrected, strict=True)
+        Verdict(g, e, p, *sign_flip_test(g), len(starts), *names)
+        for g, e, p, names in zip(gains, estimates, corrected, named, strict=True)
     ]
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import html
 import json
 import os
 import shlex
@@ -13,6 +14,7 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
@@ -26,7 +28,8 @@ from gesso.commands.pretrain import Pretrain
 from gesso.comparison import jobs as _jobs
 from gesso.comparison.arms import Common, find_arms, find_start, read_recipe, split_name
 from gesso.comparison.jobs import Job, run_jobs
-from gesso.comparison.splits import check_counts, drawn, link, open_folds
+from gesso.comparison.splits import Fold, check_counts, claim_pairs, drawn, link, open_folds
+from gesso.data.folders import find_images
 from gesso.data.layouts import Pair, find_pairs
 from gesso.functional.processes import local_processes
 from gesso.functional.random import generator_for
@@ -104,7 +107,7 @@ def test_the_answer_is_a_page_a_table_and_a_sentence(done):
     out, outcome = done
     assert outcome.page == out / "comparison.html"
     assert [sentence.split(":")[0] for sentence in outcome.verdicts] == [
-        "leaves-restore",
+        "leaves-restore, 2 of 30,000 steps",
         outcome.verdicts[1].split(":")[0],
     ]
     assert all("2 seeds, 5 images: " in sentence for sentence in outcome.verdicts)
@@ -309,7 +312,7 @@ def test_runs_go_on_in_a_comparison_that_has_been_moved(tmp_path, data, monkeypa
 
 
 def test_the_command_on_the_page_repeats_the_recipe(done):
-    line = (done[0] / "comparison.md").read_text().split("```sh\n")[1].split("\n")[0]
+    line = (done[0] / "comparison.md").read_text().split("```sh\n")[-1].split("\n")[0]
     words = shlex.split(line)
     assert words[:2] == ["gesso", "compare"]
     again = cli.read_options(Compare, words[2:])
@@ -321,6 +324,32 @@ def test_the_command_on_the_page_repeats_the_recipe(done):
             if name in ("starts", "seeds", "pairs")
             else given == value or str(given) == value
         )
+
+
+def test_the_page_ends_with_the_command_that_trains_the_best_arm_on_all_pairs(done, tmp_path, data):
+    """Nothing helps in four steps, so it is random weights; the line of another arm is run, with all five pairs."""
+    commands = json.loads((done[0] / "comparison.json").read_text())["next_commands"]
+    assert list(commands) == ["random", "leaves-restore", list(commands)[2]]
+    assert shlex.join(shlex.split(commands["random"])) in html.unescape(done[1].page.read_text())
+    assert "Take random weights" in done[1].page.read_text()
+    words = shlex.split(commands["leaves-restore"])
+    assert words[:2] == ["gesso", "finetune"]
+    assert words[words.index("--data") + 1] == str(data)
+    assert words[words.index("--out") + 1] == str(done[0].with_name("out-best"))
+    words[words.index("--out") + 1] = str(tmp_path / "best")
+    assert cli.main(words[1:]) == 0
+    recipe = yaml.safe_load((tmp_path / "best/config.yaml").read_text())
+    run = yaml.safe_load(next((done[0] / "runs").glob("*/seed-0-fold-0/leaves-restore*/config.yaml")).read_text())
+    measured = {"lq", "gt", "val", "val_every", "val_at_start", "sample_every", "data", "holdout"}
+    assert {k: v for k, v in recipe.items() if k not in measured} == {k: v for k, v in run.items() if k not in measured}
+    assert recipe["holdout"] == 0
+
+
+def test_a_start_says_how_much_of_its_pretraining_was_done(tmp_path, data):
+    outcome = compare(out=tmp_path / "out", data=data, starts="ifp,leaves-restore", seeds=0, **TINY)
+    assert [sentence.split(":")[0] for sentence in outcome.verdicts] == [
+        "IFP, 2 of 30,000 steps", "leaves-restore, 2 of 30,000 steps",
+    ]  # fmt: skip
 
 
 def test_the_config_repeats_it_too(done):
@@ -336,13 +365,18 @@ def test_arms_change_anything_of_fine_tuning_and_the_first_is_the_reference(tmp_
         "pretrained": {"pretrain": {"pretext": "restore", "images": "leaves"}},
     }
     outcome = compare(out=tmp_path / "out", data=data, arms=arms, seeds="0,1", **TINY)
-    assert [sentence.split(":")[0] for sentence in outcome.verdicts] == ["ours", "warm", "pretrained"]
+    assert [sentence.split(":")[0] for sentence in outcome.verdicts] == [
+        "ours", "warm", "pretrained, 2 of 30,000 steps",
+    ]  # fmt: skip
     page = outcome.page.read_text()
     assert "What helps restormer_tiny to" in page
     assert "Gain over plain" in page
     assert "random weights" not in page
     assert "warmup_steps 2, loss mse" in page
-    assert "| start | PSNR (dB) | no pair (dB) |" in (tmp_path / "out/comparison.md").read_text()
+    assert (
+        "| start | gain (dB), 95 % interval | PSNR (dB) | no pair (dB) |"
+        in (tmp_path / "out/comparison.md").read_text()
+    )
     found = {}
     for config in (tmp_path / "out/runs").glob("*/seed-0-fold-0/*/config.yaml"):
         recipe = yaml.safe_load(config.read_text())
@@ -551,6 +585,42 @@ def test_each_pair_is_tested_once_by_runs_that_have_not_seen_it(count, folds):
         assert {pair.name for pair in fold.train}.isdisjoint(pair.name for pair in fold.test)
         assert len(fold.train) + len(fold.test) == count
     assert max(len(fold.test) for fold in split) - min(len(fold.test) for fold in split) <= 1
+
+
+def test_copies_and_inputs_of_one_truth_stay_on_one_side_of_folds(tmp_path, capsys):
+    for path in find_images(make_pairs(tmp_path, 8) / "input"):
+        path.rename(path.with_stem(f"{path.stem}_1"))
+    for side, name in (("input", "street 3_1"), ("target", "street 3")):  # another name in another format
+        Image.open(tmp_path / side / f"{name}.png").save(tmp_path / side / f"{name.replace('3', '9')}.tif")
+    Image.open(tmp_path / "input/street 5_1.png").point(lambda v: v // 2).save(tmp_path / "input/street 5_2.png")
+    scenes = {"street 9_1": "street 3_1", "street 5_2": "street 5_1"}
+    for folds in (2, 3, 8):
+        split = open_folds(tmp_path, folds=folds)
+        assert sorted(pair.name for fold in split for pair in fold.test) == sorted(
+            [f"street {i}_1" for i in range(8)] + list(scenes)
+        )
+        for fold in split:
+            sides = [{scenes.get(pair.name, pair.name) for pair in side} for side in (fold.train, fold.test)]
+            assert sides[0].isdisjoint(sides[1])
+        assert "2 of 10 pairs share an image with another" in capsys.readouterr().out
+    with pytest.raises(
+        ValueError, match="folds: expected 2 to 8, as many as there are pairs of different scenes, got 9"
+    ):
+        open_folds(tmp_path, folds=9)
+
+
+def test_copies_of_photos_stay_on_one_side_of_folds(tmp_path):
+    photos = make_pairs(tmp_path, 5) / "target"
+    Image.open(photos / "street 1.png").save(photos / "copy.png")
+    for fold in open_folds(photos, folds=5, degradation="rain"):
+        assert len({pair.name for pair in fold.test} & {"street 1", "copy"}) in (0, 2)
+
+
+def test_a_comparison_of_before_copies_were_known_says_why_it_is_not_taken_up(tmp_path):
+    pairs = [Pair(str(i), Path(f"{i}.png"), Path(f"{i}.png")) for i in range(4)]
+    claim_pairs([Fold(pairs[:2], pairs[2:])], tmp_path)
+    with pytest.raises(ValueError, match=r"the 4 pairs are divided otherwise .* choose another folder"):
+        claim_pairs([Fold(pairs[1:3], [pairs[0], pairs[3]])], tmp_path)
 
 
 @given(st.integers(1, 19), st.integers(0, 99))

@@ -24,6 +24,7 @@ from tests.report._browser import CHROMIUM, Browser
 from tests.report._results import make_results, picture
 
 MINE = "runs/mine/backbone.safetensors"
+NEXT = "gesso finetune --task derain --data 'my <pairs>' --init ifp.safetensors --holdout 0 --out compared-best"
 FAILURE = "the loss was not finite in <10> steps in a row"
 
 
@@ -31,6 +32,9 @@ FAILURE = "the loss was not finite in <10> steps in a row"
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare") / "results"
     make_results(folder, {"ifp": 0.6, "leaves-mfm": -0.6, MINE: 0.0}, pairs=(5, 10), failures={"noise-ifp": FAILURE})
+    facts = Facts.read(folder)
+    costs = facts.costs | {"ifp": replace(facts.costs["ifp"], recipe_steps=30_000)}
+    replace(facts, costs=costs, next_commands={"random": "no", "ifp": NEXT}).write(folder)
     write_report(folder)
     return folder
 
@@ -92,6 +96,32 @@ def test_the_page_says_the_verdicts_first_and_in_one_sentence_each(results, page
     assert text.index(verdicts[0]) < text.index("In numbers")
 
 
+def test_the_headline_names_what_was_compared_and_the_next_command_follows_the_answer(results, page):
+    text = Reader(page.read_text()).text
+    assert "IFP, 500 of 30,000 steps: +0." in text
+    assert "leaves-MFM: -0." in text  # all of its recipe
+    places = [text.index(part) for part in ("IFP, 500 of", "IFP is best. Train it on all pairs", NEXT, "In numbers")]
+    assert places == sorted(places)
+    markdown = (results / "comparison.md").read_text()
+    assert f"```sh\n{NEXT}\n```" in markdown
+
+
+@pytest.mark.parametrize(
+    ("gains", "said"),
+    [
+        ({"ifp": 0.0, "mfm": 0.0}, "Take random weights: nothing else was found to help."),
+        ({"ifp": -0.6, "mfm": -0.8}, "Take random weights: everything else hurts."),
+        ({"ifp": 0.6, "mfm": 0.9}, "MFM is best."),
+    ],
+)
+def test_the_next_step_is_that_of_the_best_arm(tmp_path, gains, said):
+    folder = make_results(tmp_path / "out", gains, images=4)
+    replace(Facts.read(folder), next_commands={"random": "r", "ifp": "i", "mfm": "m"}).write(folder)
+    sentence, command = Comparison.read(folder).next_step
+    assert sentence.startswith(said)
+    assert command == {"T": "r", "M": "m"}[said[0]]
+
+
 def test_the_page_holds_all_that_was_promised(page):
     reader = Reader(page.read_text())
     promised = [
@@ -146,7 +176,7 @@ def test_sliders_show_the_best_median_and_worst_image_of_every_start(results):
 
 def test_markdown_has_verdicts_tables_and_the_command(results):
     text = (results / "comparison.md").read_text()
-    assert "**IFP: +0." in text
+    assert "**IFP, 500 of 30,000 steps: +0." in text
     assert "| leaves-MFM |" in text
     assert "gesso compare --task derain" in text
     assert f"noise-IFP failed: {FAILURE}" in text
@@ -367,11 +397,46 @@ def test_text_can_be_read_in_dark_and_in_light(browser):
 
 @needs_chromium
 def test_nothing_runs_over_the_edge_of_a_narrow_screen(browser):
-    browser.resize(380, 800)
+    browser.resize(360, 800)
     wide = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.table, pre, .stage')"
-    wide += " && e.getBoundingClientRect().right > 380).map(e => e.outerHTML.slice(0, 80)).join()"
+    wide += " && e.getBoundingClientRect().right > 360).map(e => e.outerHTML.slice(0, 80)).join()"
     assert browser.value(wide) == ""
+    assert browser.value("document.documentElement.scrollWidth") <= 360
     browser.resize(1100, 900)
+
+
+@needs_chromium
+def test_on_a_phone_the_gain_is_in_sight_and_charts_can_be_read(browser):
+    browser.resize(360, 800)
+    places = browser.value(
+        "[...document.querySelectorAll('table[aria-labelledby=scores] tr > :nth-child(2)')]"
+        ".map(e => [e.textContent, e.getBoundingClientRect().left, e.getBoundingClientRect().right])"
+    )
+    assert places[0][0].startswith("gain (dB)")
+    assert all(0 < left < right <= 360 for _, left, right in places)
+    sizes = browser.value(
+        "[...document.querySelectorAll('svg.chart')].map(e => parseFloat(getComputedStyle(e).fontSize)"
+        " * e.getBoundingClientRect().width / e.viewBox.baseVal.width)"
+    )
+    assert len(sizes) > 5
+    assert min(sizes) >= 12
+    outside = browser.value(
+        "[...document.querySelectorAll('svg.chart text')].filter(e => { const b = e.closest('svg')"
+        ".getBoundingClientRect(), t = e.getBoundingClientRect();"
+        "return t.left < b.left - 1 || t.right > b.right + 1; })"
+        ".map(e => e.textContent).join()"
+    )
+    assert outside == ""
+    browser.resize(1100, 900)
+
+
+@needs_chromium
+def test_the_next_command_is_copied_whole(browser):
+    browser.value(
+        "window.copied = ''; navigator.clipboard.writeText = async text => { window.copied = text; };"
+        "document.querySelector('.next button').click()"
+    )
+    assert browser.value("window.copied") == NEXT
 
 
 @needs_chromium

@@ -1,0 +1,104 @@
+"""What to know before acting on a comparison: curves that still rise, too few seeds, two tests, and who is best."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from gesso.report.statistics import LEVEL, Score, Verdict
+
+LAST_PART = 0.25  # of the steps, over which a curve is asked whether it rises
+RISE = 0.1  # dB
+FEWEST = 2  # degrees of freedom between runs, below which the interval holds the truth in 90 % of cases, not 95 %
+
+
+def find_rising(scores: Sequence[Score], starts: Sequence[str]) -> dict[str, float]:
+    """By how many dB the mean PSNR of starts rose in the last quarter of their steps, of those with `RISE` and more.
+
+    The mean is over the seeds and images that are not identical to their ground truth at both ends. A start is left out
+    where nothing was measured between its first step and that quarter.
+    """
+    rises = {}
+    for start in starts:
+        by_step: dict[int, dict[tuple[int, str], float]] = {}
+        for score in scores:
+            if score.start == start:
+                by_step.setdefault(score.step, {})[score.seed, score.image] = score.psnr
+        last = max(by_step, default=0)
+        earlier = [step for step in by_step if 0 < step <= (1 - LAST_PART) * last]
+        if not earlier:
+            continue
+        before, after = by_step[max(earlier)], by_step[last]
+        gains = [after[key] - before[key] for key in after.keys() & before.keys()]
+        finite = [gain for gain in gains if math.isfinite(gain)]
+        if finite and np.mean(finite) >= RISE:
+            rises[start] = float(np.mean(finite))
+    return rises
+
+
+def warn_of_rising(rises: Mapping[str, float], labels: Mapping[str, str]) -> str:
+    """A sentence about curves that still rise; "" where none does.
+
+    Example:
+        >>> warn_of_rising({"ifp": 0.314}, {"random": "random", "ifp": "IFP"})[:62]
+        'Still rising at the end: IFP (+0.31 dB in the last quarter of '
+    """
+    if not rises:
+        return ""
+    told = ", ".join(f"{labels[start]} (+{rise:.2f} dB)" for start, rise in rises.items())
+    told = told.replace(" dB)", " dB in the last quarter of the steps)", 1)
+    return f"Still rising at the end: {told}. A longer run may end otherwise. (Said from {RISE:g} dB on.)"
+
+
+def warn_of_few_seeds(verdicts: Sequence[Verdict]) -> str:
+    """A sentence where the seeds are too few to know how much another one would change; "" where they are not.
+
+    What counts are differences between runs of one fold: folds x (seeds - 1) of them. With one, two seeds and one test
+    set, the interval held the truth in 90 % of simulated experiments instead of 95 %; with two, in 94 %
+    (`benchmarks/coverage.py`).
+    """
+    few = [v for v in verdicts if len(np.unique(v.gains.folds)) * (len(v.gains.seeds) - 1) < FEWEST]
+    if not few:
+        return ""
+    count = min(len(verdict.gains.seeds) for verdict in few)
+    why = {
+        1: "One seed is too few: nothing says how much another would change, for the interval is over images only",
+        2: "Two seeds are too few here: the interval may be too narrow (in simulation it holds the true gain in "
+        "90 % of experiments, not 95 %)",
+    }[min(count, 2)]
+    return f"{why}. Give the same command with more --seeds: only the new runs are trained."
+
+
+def reconcile_tests(verdicts: Sequence[Verdict]) -> list[str]:
+    """How p and the sign flips of the starts go together: a sentence for those of which the same can be said."""
+    said: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        said.setdefault(_reconcile(verdict), []).append(verdict.label)
+    return [f"{', '.join(labels)}: {told}." for told, labels in said.items()]
+
+
+def _reconcile(verdict: Verdict) -> str:
+    unit = "images" if len(verdict.gains.seeds) == 1 else "runs"
+    found, flips = verdict.p_corrected < 1 - LEVEL, verdict.p_flip < 1 - LEVEL
+    if found and flips:
+        return "both tests find the difference"
+    if not found and not flips:
+        return "neither test finds a difference"
+    if flips:
+        corrected = f", corrected for {verdict.starts} starts," if verdict.starts > 1 else ""
+        return (
+            f"sign flips find a difference for these {unit}; p{corrected} also asks about other seeds and images, does "
+            "not find one there, and decides"
+        )
+    if verdict.p_flip_floor >= 1 - LEVEL:
+        return (
+            f"p finds a difference; sign flips cannot, for with so few {unit} they never fall below "
+            f"{verdict.p_flip_floor:.2g}: they neither confirm nor contradict it"
+        )
+    return f"p finds a difference that sign flips do not confirm, for the gains of single {unit} point both ways"
+
+
+def find_best(verdicts: Sequence[Verdict], reference: str) -> str:
+    """The start that helps most; the one that all are compared with where none is found to help."""
+    helping = [verdict for verdict in verdicts if verdict.outcome == "helps"]
+    return max(helping, key=lambda verdict: verdict.estimate.mean).gains.start if helping else reference
