@@ -98,10 +98,10 @@ def open_folds(
     return divided(train, folds, what)
 
 
-def divided(pairs: Sequence[Pair], folds: int | None, what: str) -> list[Fold]:
+def divided(pairs: Sequence[Pair], folds: int | None, what: str, *, most: int = FOLDS) -> list[Fold]:
     """So many folds, each of which tests on its own pairs and trains on all others, none of which shares an image.
 
-    Where no number is given there are 4, or as many as there are scenes.
+    Where no number is given there are `most`, or as many as there are scenes.
 
     Raises:
         ValueError: if there are not enough.
@@ -110,7 +110,7 @@ def divided(pairs: Sequence[Pair], folds: int | None, what: str) -> list[Fold]:
     groups: dict[int, list[int]] = {}
     for number in torch.randperm(len(pairs), generator=generator_for(0, "folds")).tolist():
         groups.setdefault(group_of[number], []).append(number)
-    folds = min(FOLDS, max(2, len(groups))) if folds is None else folds
+    folds = max(2, min(most, len(groups))) if folds is None else folds
     if not 2 <= folds <= len(groups):
         different = "" if len(groups) == len(pairs) else " of different scenes"
         raise ValueError(f"folds: expected 2 to {len(groups)}, as many as there are {what}{different}, got {folds}")

@@ -164,7 +164,7 @@ def divide_training(
     """
     number, count, seed = place
     pairs = drawn(fold.train, count, seed)
-    inner = divided(pairs, min(parts, len(pairs)), "training pairs")
+    inner = divided(pairs, None, "training pairs", most=parts)
     write_tests(inner, *made_by)
     found = []
     for part, each in enumerate(inner):

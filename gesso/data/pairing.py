@@ -13,6 +13,7 @@ from gesso.data.image_ref import ImageRef
 from gesso.data.io import SUFFIXES
 from gesso.data.names import GT_MARKS, LQ_MARKS, mark_pattern, match, match_template
 from gesso.data.sides import side_of
+from gesso.data.tree import show_sides, show_trees
 
 PairBy = str  # "stem", "order", a template with {gt}, or the path of a list
 
@@ -45,7 +46,8 @@ def pair_folders(lq: str | Path, gt: str | Path, pair_by: PairBy = "stem") -> li
 
     Raises:
         FileNotFoundError: if a folder, or a file of a list, does not exist.
-        ValueError: if one is empty, no names match, names are ambiguous, or counts differ in pairing by order.
+        ValueError: if one is empty, no names match, names are ambiguous, or counts differ in pairing by order; if the
+            folders are one, or are called as each the other side is.
     """
     return [Pair(name, *files) for name, files in find_partners(lq, gt, pair_by).items()]
 
@@ -53,7 +55,7 @@ def pair_folders(lq: str | Path, gt: str | Path, pair_by: PairBy = "stem") -> li
 def find_partners(lq: str | Path, gt: str | Path, pair_by: PairBy = "stem") -> dict[str, tuple[Path, Path]]:
     """Files of two folders that belong together, by the name of the first, see `pair_folders`."""
     check_pair_by(pair_by)
-    lq, gt = check_folder(lq), check_folder(gt)
+    lq, gt = check_sides(check_folder(lq), check_folder(gt), pair_by)
     rows = read_list(Path(pair_by)) if is_list(pair_by) else []
     if rows and len(rows[0]) == 2:
         files = [(resolve(row[0], lq), resolve(row[1], gt)) for row in rows]
@@ -74,6 +76,28 @@ def find_partners(lq: str | Path, gt: str | Path, pair_by: PairBy = "stem") -> d
     return listed_only(partners, rows, Path(pair_by)) if rows else partners
 
 
+def check_sides(lq: Path, gt: Path, pair_by: PairBy) -> tuple[Path, Path]:
+    """The two folders, unless one of them is plainly not what it is given for.
+
+    Raises:
+        ValueError: if they are the same folder and nothing says how names differ, or they are exchanged: degraded
+            images in `target`, ground truths in `input`. A list of pairs may say so all the same.
+    """
+    if lq.resolve() == gt.resolve() and pair_by == "stem":
+        raise ValueError(
+            f"lq and gt are the same folder, {lq}; give the folder of each side, or say how names differ within it by "
+            f"a template (--pair_by '{{gt}}_s*'){show_trees(lq)}"
+        )
+    one, other = side_of(lq.resolve().name), side_of(gt.resolve().name)
+    if one and other and (one.role, other.role) == ("gt", "lq") and not (one.weak or other.weak or is_list(pair_by)):
+        raise ValueError(
+            f"lq and gt seem to be exchanged: {lq} is called as ground truths are, {gt} as degraded images are\n"
+            f"found:\n  lq  {lq}\n  gt  {gt}\nexpected:\n  lq  {gt}\n  gt  {lq}\n"
+            "if they are meant so, rename the folders, or list the pairs (--pair_by pairs.csv)"
+        )
+    return lq, gt
+
+
 def _match_order(lq: Path, gt: Path, lq_names: Sequence[str], gt_names: Sequence[str]) -> dict[str, str]:
     if len(lq_names) != len(gt_names):
         raise ValueError(
@@ -92,10 +116,11 @@ def _no_match(lq: Path, gt: Path, lq_names: Sequence[str], gt_names: Sequence[st
             f"pair_by {pair_by}: no name of {lq} ({examples(lq_names)}) is made so of one of {gt} "
             f"({examples(gt_names)}); expected names such as {wanted}"
         )
+    found = show_trees(lq) if lq in gt.parents else show_sides(lq, gt, lq_names, gt_names)
     return (
         f"no name of {lq} ({examples(lq_names)}) matches one of {gt} ({examples(gt_names)}); say how they differ by a "
         "template (--pair_by '{gt}_s*') or a list of two columns (--pair_by pairs.csv), rename them alike, or "
-        "pair_by order if their sorted orders correspond"
+        f"pair_by order if their sorted orders correspond{found}"
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from gesso import _discovery
 from gesso._specs import LayoutSpec
-from gesso.data.doubts import guess_pairs
+from gesso.data.doubts import Guess, guess_pairs
 from gesso.data.folders import check_folder, examples, find_images, natural, subfolders, walk_images
 from gesso.data.image_ref import files_of
 from gesso.data.io import SUFFIXES
@@ -44,6 +44,7 @@ from gesso.data.pairing import (
     resolve,
 )
 from gesso.data.sides import SPLITS, check_split, side_of, split_named, split_of
+from gesso.data.tree import show_trees
 
 __all__ = ["Layout", "LayoutSpec", "LooksLikePairsError", "NoPairsError", "Pair", "PairBy", "find_pairs", "find_photos"]
 __all__ += ["find_scales", "find_splits", "find_unpaired", "list_layouts", "open_layout", "own_layout"]
@@ -169,7 +170,7 @@ def find_pairs(
         try:
             pairs = pairs_in(one, root, split, **how)
         except NoMatchError as error:  # classes may be called rain and clear, too
-            raise NoMatchError(f"{error}; if all of these are clean photos, say so by --layout photos") from None
+            raise NoMatchError(f"{error}\nif all of these are clean photos, say so by --layout photos") from None
         if pairs:
             return _only_listed(pairs, rows, Path(pair_by)) if rows else pairs
     raise _nothing_found(root, split, scale, sides, layout)
@@ -246,7 +247,8 @@ def _nothing_found(
     if (splits := find_splits(root, layout)) and split not in splits:
         return ValueError(f"{root}: there is no split {split!r}, only {', '.join(splits)}")
     if sides:
-        return ValueError(f"{root}: expected folders {' and '.join(sides)} side by side; there are none")
+        drawn = show_trees(root, "expected, in any folder below:\n  " + "\n  ".join(f"{side}/" for side in sides))
+        return ValueError(f"{root}: expected folders {' and '.join(sides)} side by side; there are none{drawn}")
     if own_layout(layout) is not None:
         name = layout if isinstance(layout, str) else getattr(layout, "__name__", type(layout).__name__)
         return ValueError(f"{root}: the layout {name} finds no pairs of the split {split} in it")
@@ -262,13 +264,19 @@ def _nothing_found(
     expected = f"{root}: expected two folders such as input and target, low and high, blur and sharp; found"
     images = [place.relative_to(root) / name for place, names in walk_images(root) for name in sorted(names)[:4]]
     if not images:
-        return ValueError(f"{expected} no images ({', '.join(SUFFIXES)} are read)")
+        return ValueError(f"{expected} no images ({', '.join(SUFFIXES)} are read){show_trees(root)}")
     guess = guess_pairs(root, photos_of(root, None)[0])
     if guess and not guess.clean:
-        return LooksLikePairsError(f"{root}: {guess}; {guess.advice}")
+        return LooksLikePairsError(f"{root}: {guess}; {guess.advice}{show_trees(_root_of(root, guess))}")
     inside = [child.name for child in subfolders(root)]
     found = examples(inside or sorted(map(str, images), key=natural))
-    return NoPairsError(f"{expected} {found}; give lq and gt, unless these are clean photos")
+    return NoPairsError(f"{expected} {found}; give lq and gt, unless these are clean photos{show_trees(root)}")
+
+
+def _root_of(root: Path, guess: Guess) -> Path:
+    """The folder to draw: of a side that was given alone the one that holds both."""
+    both = Path(os.path.commonpath([side.resolve() for side in (root, guess.lq, guess.gt or root)]))
+    return both if both in list(root.resolve().parents)[:2] else root
 
 
 def find_unpaired(pairs: Sequence[Pair]) -> list[Path]:
