@@ -65,6 +65,24 @@ def names_of(page: Path) -> list[tuple[str, bool]]:
     return names
 
 
+def messages_of(page: Path) -> list[str]:
+    """The fixed parts of the messages that a page explains, which its paragraphs begin with."""
+    heads = re.findall(r"^\*\*(.*?)\*\*", page.read_text(), re.MULTILINE)
+    quoted = [quote for head in heads for quote in re.findall(r"`([^`]*)`", head)]
+    parts = [part.strip(" .;,") for quote in quoted for part in re.split(r"\b[AB]\b|[\d.]+", quote)]
+    return [part for part in parts if len(part) > 5]
+
+
+def test_messages_that_are_explained_are_said_somewhere():
+    said = "\n".join(path.read_text() for path in sorted((ROOT / "gesso").rglob("*.py")))
+    said = re.sub(r'"\s*\n\s*f?"', "", said)  # texts that go on in the next line
+    said = re.sub(r"\{[^{}]*\}", "", said) + said
+    messages = messages_of(ROOT / "docs" / "troubleshooting.md")
+    assert len(messages) > 15
+    for message in messages:
+        assert message in said or all(word in said for word in message.split(" pairs ")), message
+
+
 NAMES = sorted({found for page in PAGES for found in names_of(page)})
 
 

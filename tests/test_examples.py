@@ -1,6 +1,7 @@
 """The demo runs from its first line to its last, in fewer steps, and ends with its numbers and its picture."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import cv2
@@ -36,6 +37,25 @@ def test_the_demo_restores_at_once_then_primes_and_fine_tunes(tmp_path, monkeypa
     assert at_once > before + 5
     assert "fine-tuned" in lines
     assert cv2.imread(str(tmp_path / "demo/sheet.png")) is not None
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch, capsys):
+    """Its cells in their order, as a kernel would, in a folder of their own."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    monkeypatch.setattr(pyplot, "show", lambda: pyplot.close("all"))
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((ROOT / "examples/first_hour.ipynb").read_text())
+    assert notebook["nbformat"] == 4
+    scope = {"__name__": "notebook"}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            exec("".join(cell["source"]), scope)
+    said = capsys.readouterr().out
+    assert "restored at once" in said
+    assert scope["at_once"].psnr > scope["before"].psnr + 3
+    assert scope["outcome"].page.is_file()
+    assert gesso.psnr(scope["restored"], scope["truth"]) > gesso.psnr(scope["rainy"], scope["truth"]) + 3
 
 
 def test_no_scene_of_the_learning_curve_is_on_both_sides():

@@ -114,7 +114,7 @@ def divided(pairs: Sequence[Pair], folds: int | None, what: str, *, most: int = 
     if not 2 <= folds <= len(groups):
         different = "" if len(groups) == len(pairs) else " of different scenes"
         raise ValueError(f"folds: expected 2 to {len(groups)}, as many as there are {what}{different}, got {folds}")
-    if shared := len(pairs) - len(groups):
+    if shared := sum(len(group) for group in groups.values() if len(group) > 1):
         say(f"folds: {shared} of {len(pairs)} {what} share an image with another; they stay on one side")
     parts: list[set[int]] = [set() for _ in range(folds)]
     for group in groups.values():

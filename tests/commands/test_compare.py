@@ -5,6 +5,7 @@ import csv
 import html
 import json
 import os
+import re
 import shlex
 import signal
 from pathlib import Path
@@ -330,7 +331,7 @@ def test_the_page_ends_with_the_command_that_trains_the_best_arm_on_all_pairs(do
     """Nothing helps in four steps, so it is random weights; the line of another arm is run, with all five pairs."""
     commands = json.loads((done[0] / "comparison.json").read_text())["next_commands"]
     assert list(commands) == ["random", "leaves-restore", list(commands)[2]]
-    assert shlex.join(shlex.split(commands["random"])) in html.unescape(done[1].page.read_text())
+    assert commands["random"] in html.unescape(re.sub(r"</?span[^>]*>", "", done[1].page.read_text()))
     assert "Take random weights" in done[1].page.read_text()
     words = shlex.split(commands["leaves-restore"])
     assert words[:2] == ["gesso", "finetune"]
@@ -602,7 +603,7 @@ def test_copies_and_inputs_of_one_truth_stay_on_one_side_of_folds(tmp_path, caps
         for fold in split:
             sides = [{scenes.get(pair.name, pair.name) for pair in side} for side in (fold.train, fold.test)]
             assert sides[0].isdisjoint(sides[1])
-        assert "2 of 10 pairs share an image with another" in capsys.readouterr().out
+        assert "4 of 10 pairs share an image with another" in capsys.readouterr().out
     with pytest.raises(
         ValueError, match="folds: expected 2 to 8, as many as there are pairs of different scenes, got 9"
     ):
