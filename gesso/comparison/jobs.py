@@ -123,7 +123,11 @@ def run_jobs(jobs: Sequence[Job], devices: int = 1) -> dict[str, str]:
     todo = [job for job in jobs if not job.done]
     if len(todo) < len(jobs):
         say(f"{len(jobs) - len(todo)} of {len(jobs)} runs are done already")
-    failures = run_parallel(todo, devices) if devices > 1 else run_in_turn(todo)
+    try:
+        failures = run_parallel(todo, devices) if devices > 1 else run_in_turn(todo)
+    except KeyboardInterrupt:
+        say("stopped; give the same command again, and the comparison goes on where it was", "bold")
+        raise
     for name, why in failures.items():
         warn(f"{name} failed: {why}")
     return failures

@@ -1,4 +1,4 @@
-"""What spoils images, one family a file; the folder is the registry (see `gesso._discovery`)."""
+"""What degrades images, one family a file; the folder is the registry (see `gesso._discovery`)."""
 
 import dataclasses
 from collections.abc import Callable

@@ -16,7 +16,7 @@ Range = float | tuple[float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Degradation:
-    """What spoils an image: a value that prints itself, compares, hashes, and comes from YAML.
+    """What degrades an image: a value that prints itself, compares, hashes, and comes from YAML.
 
     Subclasses are frozen dataclasses that write `_apply`. A field typed `Range` is a number, or a pair (low, high) from
     which every image of the batch draws its own uniform value. No globals, no hidden state: the same generator seed
@@ -45,7 +45,7 @@ class Degradation:
 
         Args:
             image: clean image (B, C, H, W) in [0, 1], floating point: RGB, grey, or most degradations also with more
-                channels. A grey image is spoilt as a coloured one, of which the first channel is taken.
+                channels. A grey image is degraded as a coloured one, of which the first channel is taken.
             generator: where every random number comes from; on the image's device. With one for each image
                 (`ImageGenerators`), what happens to an image does not depend on those beside it.
 

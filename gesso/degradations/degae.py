@@ -65,7 +65,7 @@ class DegAE(Degradation):
     def share(self, images: Tensor, generator: BatchGenerator) -> Tensor:
         """Images (B, K, 3, H, W), all K of a sample degraded with the parameters of one draw, same shape.
 
-        Grey images (B, K, 1, H, W) are spoilt as coloured ones, of which the first channel is taken.
+        Grey images (B, K, 1, H, W) are degraded as coloured ones, of which the first channel is taken.
         """
         if images.shape[2] == 1:
             return self.share(images.expand(-1, -1, 3, -1, -1), generator)[:, :, :1]

@@ -168,7 +168,7 @@ def last_map(network: Backbone, image: Tensor) -> Tensor:
 def with_best_convolution(network: Backbone, clean: Tensor, corrupted: Tensor) -> Callable[[Tensor], Tensor]:
     """A restorer: the network with the last convolution that restores these images best, added to the image.
 
-    Where the convolution adds nothing, nothing comes back and nothing else is spoilt.
+    Where the convolution adds nothing, nothing comes back and nothing else is changed.
 
     Args:
         network: whatever its own last convolution is, it is not used.

@@ -21,10 +21,10 @@ class Restore(Pretext):
 
     Args:
         backbone: the network, unchanged.
-        degradation: what spoils the images: a name, a name with options, a list applied in order, or
+        degradation: what degrades the images: a name, a name with options, a list applied in order, or
             `{name: mix, choices: [...]}`; none: one of rings, Gaussian noise, Gaussian blur, low light, rain, haze
             and JPEG, drawn for each image. JPEG, which is not defined for them, is left out for four channels.
-        task: instead, the task to come, whose degradation spoils the images; "sr" for networks that enlarge.
+        task: instead, the task to come, whose degradation is applied to the images; "sr" for networks that enlarge.
 
     Raises:
         UnknownNameError: for a task or degradation that there is not.

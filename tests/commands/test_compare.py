@@ -191,7 +191,9 @@ def test_given_again_nothing_is_trained_and_more_seeds_train_only_themselves(tmp
     assert [row for row in rows(tmp_path / "out") if row["seed"] == "0"] == before
 
 
-def test_killed_and_given_again_the_result_is_that_of_an_unbroken_one(tmp_path, data, done, starts, monkeypatch):
+def test_killed_and_given_again_the_result_is_that_of_an_unbroken_one(
+    tmp_path, data, done, starts, monkeypatch, capsys
+):
     options = {"out": tmp_path / "out", "data": data, "starts": starts, "seeds": "0,1", **TINY}
     run, begun = Job.run, []
 
@@ -204,6 +206,7 @@ def test_killed_and_given_again_the_result_is_that_of_an_unbroken_one(tmp_path, 
     monkeypatch.setattr(Job, "run", killed)
     with pytest.raises(KeyboardInterrupt):
         compare(**options)
+    assert "give the same command again" in capsys.readouterr().out
     monkeypatch.setattr(Job, "run", run)
     again = count_runs(monkeypatch)
     compare(**options)
