@@ -50,7 +50,7 @@ def run(command: str, folder: Path) -> str:
 
 def draw_terminal(command: str, output: str) -> str:
     """An SVG of a terminal: the command and the last lines that it printed. Nothing is fetched to show it."""
-    lines = output.rstrip().splitlines()
+    lines = output.rstrip().split("\n")
     shown = lines if len(lines) <= LAST_LINES else ["...", *lines[-LAST_LINES:]]
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text(f"$ {command}", style="bold"))

@@ -1,5 +1,6 @@
 """Every `gesso` command in README and docs is one that the command line takes; the Python of the tutorials runs."""
 
+import importlib.util
 import pkgutil
 import re
 import shlex
@@ -63,6 +64,34 @@ def names_of(page: Path) -> list[tuple[str, bool]]:
         if name and not name.endswith((".md", ".yaml")):
             names.append((name, documented))
     return names
+
+
+def test_pictures_are_small_and_fetch_nothing():
+    pictures = [path for path in (ROOT / "docs" / "figures").rglob("*") if path.is_file()]
+    assert len(pictures) > 8
+    assert all(path.stat().st_size < 250_000 for path in pictures)
+    for path in pictures:
+        if path.suffix == ".svg":
+            assert not re.search(r"url\((?!#)|<image|@import|href=\"http", path.read_text()), path
+
+
+def test_screens_of_the_tutorial_are_of_its_own_commands():
+    """Each is drawn from a command of the page, and shown on it."""
+    spec = importlib.util.spec_from_file_location("screens", ROOT / "docs" / "screens.py")
+    screens = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(screens)
+    commands = screens.commands_of(screens.TUTORIAL)
+    assert commands == commands_of(screens.TUTORIAL)
+    for begin in screens.TERMINALS.values():
+        assert any(command.startswith(begin) for command in commands)
+    names = {f"{name}.svg" for name in screens.TERMINALS} | {f"{name}.webp" for name in screens.PAGES}
+    assert {path.name for path in screens.SCREENS.iterdir()} == names
+    assert all(f"../figures/screens/{name}" in screens.TUTORIAL.read_text() for name in names)
+    drawn = screens.draw_terminal("gesso list tasks", "derain <remove rain>\nx\r50 %\rdone\n")
+    assert "remove" in drawn
+    assert "&lt;" in drawn
+    assert "done" in drawn
+    assert "50" not in re.sub(r"<style>.*?</style>|<(rect|clipPath|text|svg)[^>]*>", "", drawn, flags=re.DOTALL)
 
 
 def messages_of(page: Path) -> list[str]:
