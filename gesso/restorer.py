@@ -170,10 +170,12 @@ class Restorer:
         scaled = [[(scale * start, scale * stop) for start, stop in axis] for axis in spans]
         weights = [[weight.to(self.dtype) for weight in tiles.weights(axis, blend=self.blend)] for axis in scaled]
 
-        def shape(at: tuple[int, int]) -> list[int]:  # those at the far edges may be shorter
-            return [stop - start for start, stop in (spans[0][at[0]], spans[1][at[1]])]
+        def shape(at: tuple[int, int]) -> tuple[int, int]:  # those at the far edges may be shorter
+            (top, bottom), (left, right) = spans[0][at[0]], spans[1][at[1]]
+            return bottom - top, right - left
 
-        order, at_once = [*itertools.product(*(range(len(axis)) for axis in spans))], self._tiles_at_once(tile)
+        order = [*itertools.product(range(len(spans[0])), range(len(spans[1])))]
+        at_once = self._tiles_at_once(tile)
         if at_once > 1:
             order.sort(key=shape, reverse=True)
         target.zero_()
@@ -239,18 +241,18 @@ class Restorer:
         slower = SLOWER * self._bytes_per_pixel / CPU_MOST if on_cpu else 0
         most = max(min(most, CPU_MOST / self._bytes_per_pixel) if on_cpu else most, round_up(PROBE, multiple) ** 2)
         least = max(SMALLEST, 2 * overlap, CPU_TILE if most >= CPU_TILE**2 else round_up(PROBE, multiple))
-        counts = [
-            {side: len(tiles.spans(length, side, overlap, grid)) for side in sides}
-            for length in size
-            for sides in [tiles.even_sides(length, overlap, least, multiple, grid)]
-        ]
+        sides = [tiles.even_sides(length, overlap, least, multiple, grid) for length in size]
+        rows, columns = (
+            {side: len(tiles.spans(length, side, overlap, grid)) for side in of_axis}
+            for length, of_axis in zip(size, sides, strict=True)
+        )
 
         def cost(tile: tuple[int, int]) -> tuple[float, float]:
-            computed, count = self._computed(*tile), counts[0][tile[0]] * counts[1][tile[1]]
+            computed, count = self._computed(*tile), rows[tile[0]] * columns[tile[1]]
             calls = -(-count // max(1, int(together / computed)))
             return max(computed, most), count * computed * (1 + slower * computed) + CALL * calls
 
-        return min(itertools.product(*counts), key=cost)
+        return min(itertools.product(rows, columns), key=cost)
 
     def _computed(self, height: int, width: int) -> int:
         """The pixels that the network computes for an image: some pad to a square."""
@@ -283,15 +285,14 @@ class Restorer:
 
     def _shared(self, tile: int) -> tuple[int, int]:
         """What neighbouring tiles of this side share, and the grid that they begin on."""
-        asked = self.overlap
-        if asked == "auto":
-            asked = self.network.tile_overlap if self.tile == "auto" else OVERLAP
+        chosen = self.network.tile_overlap if self.tile == "auto" else OVERLAP
+        asked = self.overlap if isinstance(self.overlap, int) else chosen
         overlap, multiple = min(asked, tile // 2), self.network.size_multiple
         return overlap, multiple if multiple <= overlap else 1  # on a coarse grid they would share far too much
 
 
 def _batches(
-    tiles: Iterable[tuple[int, int]], shape: Callable[[tuple[int, int]], list[int]], count: int
+    tiles: Iterable[tuple[int, int]], shape: Callable[[tuple[int, int]], tuple[int, int]], count: int
 ) -> Iterator[list[tuple[int, int]]]:
     """Tiles in batches of up to `count`, each of tiles of one shape."""
     for _, alike in itertools.groupby(tiles, shape):
@@ -335,17 +336,34 @@ def in_bf16(backbone: Backbone, device: torch.device) -> Backbone:
     """A copy of the network that computes its features in bf16.
 
     What lies behind `reconstruct` stays in float32, the image residual included: in bf16 it would round the image
-    itself to eight bits.
+    itself to eight bits. Where a network has `float32_sums`, so do the sums between its layers, as in autocast.
     """
     network = copy.deepcopy(backbone).to(device, torch.bfloat16)
     state = backbone.state_dict()
     within = getattr(network, "backbone", network)  # a network with layers or a refiner behind it
+    factors = {id(tensor) for tensor in _factors(within)} if within.float32_sums else None
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        if network.is_head(name) or within.is_head(name.removeprefix("backbone.")):
+        own = name.removeprefix("backbone.")
+        sums = factors is not None and (own != name or within is network) and id(tensor) not in factors
+        if network.is_head(name) or within.is_head(own) or sums:
             tensor.data = state[name].to(device, torch.float32)
     body = within.features
-    within.features = lambda image: [body(image.bfloat16())[-1].float()]
+
+    def features(image: Tensor) -> list[Tensor]:
+        if factors is None:
+            return [body(image.bfloat16())[-1].float()]
+        with torch.autocast(device.type, torch.bfloat16):
+            return [body(image)[-1].float()]
+
+    within.features = features
     return network
+
+
+def _factors(network: Backbone) -> Iterator[Tensor]:
+    """The weights of convolutions and matrix products, which autocast would round at each call."""
+    for module in network.modules():
+        if not isinstance(module, nn.Embedding):
+            yield from (weight for weight in module.parameters(recurse=False) if weight.ndim >= 2)
 
 
 @contextlib.contextmanager

@@ -133,6 +133,31 @@ def test_bf16_is_close_to_float32(name):
     assert psnr(Restorer(net, precision="bf16")(image), exact) > 50
 
 
+PUBLISHED = ["restormer", "promptir", "nafnet_width32", "nafnet_width64", "uformer_b", "swinir_color_dn", "ipt_x1"]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_bf16_is_close_to_float32_at_published_sizes(name):
+    torch.manual_seed(0)
+    net = create_backbone(name)
+    image = photo_like(net.in_channels, 40, 48)
+    exact = Restorer(net, precision="float32", device="cpu")(image)
+    assert psnr(Restorer(net, precision="bf16", device="cpu")(image), exact) > 40
+
+
+def test_sums_that_stay_in_float32_are_as_close_as_autocast():
+    torch.manual_seed(0)
+    net, image = create_backbone("ipt_tiny"), photo_like(3, 48, 48)
+    exact = Restorer(net, precision="float32", device="cpu")(image)
+    rough = Restorer(net, precision="bf16", device="cpu")
+    with torch.autocast("cpu", torch.bfloat16):
+        autocast = whole(net, image).float()
+    assert psnr(rough(image), exact) > psnr(autocast, exact) - 1
+    kinds = {parameter.dtype for parameter in rough.network.body.encoder.parameters()}
+    assert kinds == {torch.bfloat16, torch.float32}  # weights of products, and norms
+    assert rough.network.body.position_encoding.get_parameter("pe.weight").dtype == torch.float32
+
+
 def test_bf16_does_not_round_the_image_itself():
     net, image = convolutional(), photo_like(3, 40, 50)
     torch.nn.init.zeros_(net.last_conv.weight)

@@ -295,7 +295,7 @@ class IPT(Backbone):
         "ipt_tiny": {"n_feats": 16, "patch_size": 16, "patch_dim": 2, "num_heads": 4, "num_layers": 2},
     }
     stages = (0,)
-    tile_overlap = 8
+    tile_overlap, float32_sums = 8, True
     input_option = "n_colors"
     constant_keys = ("sub_mean.", "add_mean.")
     find_unused_parameters = True
