@@ -148,7 +148,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         lost = "RANK" in os.environ and any(word in str(error) for word in ("gloo", "NCCL"))
         if lost:
-            error = RuntimeError("another device has left the run; its own message says why")
+            error = RuntimeError("another rank failed; see its error")
         elif type(error).__name__ not in ("TrainingError", "ProcessError"):
             raise
         sys.stderr.write(readable(f"gesso {words[0]}: {error}\n"))

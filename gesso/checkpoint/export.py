@@ -42,11 +42,12 @@ def export(source: Backbone | str | Path, out: str | Path, format: Format = "off
     out = Path(out)
     if (named := NAMED.get(out.suffix.lower(), format)) != format:
         raise ValueError(
-            f"{out}: named as {named}, and format {format} is none; give it another suffix, or take format {named}"
+            f"{out}: named as {named}, and format {format} does not use this suffix; "
+            f"give it another suffix, or take format {named}"
         )
     backbone = copy.deepcopy(source).cpu() if isinstance(source, Backbone) else load(source)
     if isinstance(backbone, Refined) and format in ("encoder", "degae"):
-        raise CheckpointError(f"{format}: a refined model is none; use official, basicsr, onnx or safetensors")
+        raise CheckpointError(f"{format}: not for a refined model; use official, basicsr, onnx or safetensors")
     if format == "safetensors":
         save(backbone, out)
         return [out]

@@ -1,4 +1,4 @@
-"""Look a data set over before training on it: counts, sizes, damage, copies across splits, misaligned pairs."""
+"""Check a data set before training: counts, sizes, damage, copies across splits, misaligned pairs."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ class DataReport:
 
     Attributes:
         splits: findings about every pair or photo, by split; "all" where a set has none.
-        errors: what would spoil training or falsify a result.
+        errors: what would harm training or falsify a result.
         warnings: what may be wrong.
     """
 

@@ -29,8 +29,8 @@ from gesso.comparison.arms import SAME_FOR_ALL, Arm, Common, check_decided, find
 from gesso.comparison.jobs import Job, run_jobs
 from gesso.comparison.next_command import command_line, spell_value, train_on_all
 from gesso.comparison.splits import (
+    DegradedPhoto,
     Fold,
-    SpoiltPhoto,
     check_counts,
     check_first,
     check_integrity,
@@ -374,7 +374,7 @@ def conclude(
         if run.seed == runs[0].seed:
             keep_pictures(out, run, folds[run.fold], goal)
     inputs = list(input_psnrs(folds, goal))
-    what = "photos" if isinstance(folds[0].train[0], SpoiltPhoto) else "pairs"
+    what = "photos" if isinstance(folds[0].train[0], DegradedPhoto) else "pairs"
     Facts(
         command=command_line("compare", recipe.given, out),
         next_commands=next_commands(command, whole, len(folds) > 1),

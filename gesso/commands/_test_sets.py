@@ -33,7 +33,7 @@ class TestSet:
         task: what is restored, with the protocol.
         images: `{"lq", "gt", "name"}` of whole images.
         known: the published test sets that it may be, by its name and its folders'.
-        degradation: what spoils its images, where they are clean photos.
+        degradation: what degrades its images, where they are clean photos.
     """
 
     name: str
@@ -69,7 +69,7 @@ class SetOptions:
         split: of `data`.
         pair_by: how pairs are told, see `gesso.data.layouts.find_pairs`.
         layout: of `data`; None: detected.
-        degradation: what spoils clean photos; None: they are pairs.
+        degradation: what degrades clean photos; None: they are pairs.
         scale: enlargement.
         protocol: options of `Protocol` that replace the task's.
         white_level: of files of 16 bits.
@@ -133,7 +133,7 @@ def open_test_sets(
 
 
 def open_part(part: SetOptions, channels: int, seed: int) -> list[TestSet]:
-    """The sets of one part of a mix; clean photos that come without a degradation are spoilt by that of their task."""
+    """The sets of one part of a mix; clean photos without a degradation are degraded by that of their task."""
     try:
         return open_sets(part, channels, seed)
     except NoPairsError:
@@ -155,7 +155,7 @@ def open_sets(options: SetOptions, channels: int, seed: int) -> list[TestSet]:
     task, data = adjusted(task, options.protocol), options.data
     roots = as_paths(*data) if isinstance(data, list) else as_paths(data)
     if options.degradation is not None and roots == [None]:
-        raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
+        raise ValueError("degradation: it is for clean photos, so a folder of them is needed (--data)")
     return [one for root in roots for one in open_root(task, root, options, seed)]
 
 

@@ -1,4 +1,4 @@
-"""Runs as jobs in folders: each is done once, takes up where it was stopped, and fails alone."""
+"""Runs as jobs in folders: each is done once, resumes where it was stopped, and fails alone."""
 
 import contextlib
 import csv

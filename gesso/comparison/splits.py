@@ -28,7 +28,7 @@ FOLDS = 4
 
 
 @dataclass(frozen=True)
-class SpoiltPhoto(Pair):
+class DegradedPhoto(Pair):
     """A clean photo, and the files of the pair that `write_tests` makes of it where runs are measured on it.
 
     Attributes:
@@ -65,8 +65,8 @@ def open_folds(
 
     Pairs that share an image, as copies and several inputs of one scene do, are of one fold.
 
-    Where `data` holds clean photos, or a degradation is given for them, the pairs are of `SpoiltPhoto`, their files to
-    be made in the folder `made`.
+    Where `data` holds clean photos, or a degradation is given for them, the pairs are of `DegradedPhoto`, their files
+    to be made in the folder `made`.
 
     Raises:
         ValueError: if there are fewer than 4 pairs, or not enough for so many folds.
@@ -76,11 +76,11 @@ def open_folds(
     if degradation is None:
         pairs = pairs_if_any(root, "train", lq=lq, gt=gt, pair_by=pair_by, layout=layout, scale=scale)
     elif root is None:
-        raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
+        raise ValueError("degradation: it is for clean photos, so a folder of them is needed (--data)")
 
     def find(split: str) -> Sequence[Pair]:
         if pairs is None:
-            return spoilt_photos(Path(data or ""), split, made)
+            return degraded_photos(Path(data or ""), split, made)
         return find_pairs(root, split, lq=lq, gt=gt, pair_by=pair_by, layout=layout, scale=scale)
 
     what = "photos" if pairs is None else "pairs"
@@ -106,7 +106,7 @@ def divided(pairs: Sequence[Pair], folds: int | None, what: str, *, most: int = 
     Raises:
         ValueError: if there are not enough.
     """
-    group_of = group_copies([pair.photo if isinstance(pair, SpoiltPhoto) else pair for pair in pairs])
+    group_of = group_copies([pair.photo if isinstance(pair, DegradedPhoto) else pair for pair in pairs])
     groups: dict[int, list[int]] = {}
     for number in torch.randperm(len(pairs), generator=generator_for(0, "folds")).tolist():
         groups.setdefault(group_of[number], []).append(number)
@@ -132,7 +132,7 @@ def check_integrity(folds: Sequence[Fold], check: IntegrityCheck) -> list[Fold]:
         ValueError: as the check, and if fewer than 4 are left.
     """
     pairs = list(dict.fromkeys(pair for fold in folds for pair in (*fold.train, *fold.test)))
-    seen = {pair.photo if isinstance(pair, SpoiltPhoto) else pair: pair for pair in pairs}
+    seen = {pair.photo if isinstance(pair, DegradedPhoto) else pair: pair for pair in pairs}
     kept = {seen[item] for item in check(list(seen))}
     if len(kept) < FEWEST_PAIRS:
         raise ValueError(f"a comparison needs at least {FEWEST_PAIRS} pairs or photos, {len(kept)} are not damaged")
@@ -183,7 +183,7 @@ def drawn(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
     return [pairs[i] for i in sorted(order[:count])]
 
 
-def spoilt_photos(root: Path, split: str, made: Path) -> list[SpoiltPhoto]:
+def degraded_photos(root: Path, split: str, made: Path) -> list[DegradedPhoto]:
     """The clean photos under `root`, and what their pairs in the folder `made` will be called."""
     photos = find_photos(root, split)
     stems = [photo.relative_to(root).with_suffix("").as_posix() for photo in photos]
@@ -193,7 +193,7 @@ def spoilt_photos(root: Path, split: str, made: Path) -> list[SpoiltPhoto]:
         for stem, photo in zip(stems, photos, strict=True)
     ]
     return [
-        SpoiltPhoto(name, made / "input" / fitted(name), made / "target" / fitted(name), photo)
+        DegradedPhoto(name, made / "input" / fitted(name), made / "target" / fitted(name), photo)
         for name, photo in zip(names, photos, strict=True)
     ]
 
@@ -211,7 +211,7 @@ def check_first(folds: Sequence[Fold], task: Task, degradation: Degradation) -> 
         ValueError: if its files have other channels, say, or the degradation is not defined for them.
     """
     pair = folds[0].test[0]
-    if isinstance(pair, SpoiltPhoto):
+    if isinstance(pair, DegradedPhoto):
         whole_photos(task, [pair.photo], degradation)[0]
     else:
         whole_pairs(task, [pair])[0]
@@ -223,9 +223,9 @@ def write_tests(folds: Sequence[Fold], task: Task, degradation: Degradation) -> 
     Args:
         folds: whose test images these are; real pairs are left as they are.
         task: which says with how many channels photos are read.
-        degradation: what spoils the photos.
+        degradation: what degrades the photos.
     """
-    pairs = [pair for fold in folds for pair in fold.test if isinstance(pair, SpoiltPhoto)]
+    pairs = [pair for fold in folds for pair in fold.test if isinstance(pair, DegradedPhoto)]
     pictures = whole_photos(task, [pair.photo for pair in pairs], degradation)
     for number, pair in enumerate(pairs):
         if not (pair.lq.exists() and pair.gt.exists()):
@@ -238,9 +238,9 @@ def write_tests(folds: Sequence[Fold], task: Task, degradation: Degradation) -> 
 def link_training(pairs: Sequence[Pair], folder: Path) -> dict[str, str]:
     """Makes `folder` a data set of just these pairs, or clean photos; returns the options of `finetune` that open it.
 
-    Clean photos are spoilt anew whenever a run comes by them.
+    Clean photos are degraded anew whenever a run reads them.
     """
-    photos = [pair.photo for pair in pairs if isinstance(pair, SpoiltPhoto)]
+    photos = [pair.photo for pair in pairs if isinstance(pair, DegradedPhoto)]
     if not photos:
         link(pairs, folder)
         return {"lq": str(folder / "input"), "gt": str(folder / "target")}

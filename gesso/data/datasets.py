@@ -46,7 +46,7 @@ class PairDataset(Dataset[Sample]):
         scale: side of the ground truth divided by that of the degraded image; `crop_size` counts pixels of the latter.
         format: how images are read, and the channels of samples.
         seed: order, crops and augmentation follow from it.
-        augment: flips and rotations, all eight alike likely.
+        augment: flips and rotations, uniformly among all eight.
         budget: bytes for decoded files, see `PixelCache`.
     """
 
@@ -86,7 +86,7 @@ class CleanDataset(Dataset[Sample]):
         scale: by how much the degradation shrinks the image.
         format: how images are read, and the channels of samples.
         seed: order, crops, augmentation and degradation follow from it.
-        augment: flips and rotations, all eight alike likely.
+        augment: flips and rotations, uniformly among all eight.
         budget: bytes for decoded files, see `PixelCache`.
     """
 
@@ -126,7 +126,7 @@ class ImageDataset(Dataset[Sample]):
         format: how images are read, and the channels of samples.
         seed: order, crops and augmentation follow from it.
         per_sample: independent crops that one sample holds.
-        augment: flips and rotations, all eight alike likely.
+        augment: flips and rotations, uniformly among all eight.
         budget: bytes for decoded files, see `PixelCache`.
     """
 

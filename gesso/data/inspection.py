@@ -102,7 +102,7 @@ def _store(ref: ImageRef, array: np.ndarray) -> Stored:
 
 
 def find_errors(splits: Mapping[str, Sequence[Finding]], scales: range = range(1, 100)) -> list[str]:
-    """What would spoil training or falsify a result, a sentence each; `scales` are those that the task allows."""
+    """What would harm training or falsify a result, a sentence each; `scales` are those that the task allows."""
     findings = [finding for split in splits.values() for finding in split]
     errors = [finding.error for finding in findings if finding.error]
     errors += [f"{f.name}: shifted by {_words(f.shift)}" for f in findings if f.shift and _is_shifted(f.shift)]

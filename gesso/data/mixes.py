@@ -141,7 +141,7 @@ def check_mix(mix: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def check_unused(opening: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Checks that no data of a single task is given beside a mix, whose parts say theirs.
+    """Checks that no data of a single task is given with a mix, whose parts have their own.
 
     Args:
         opening: what opens data, whose defaults mean that nothing was given.
@@ -153,7 +153,7 @@ def check_unused(opening: Callable[..., Any], options: Mapping[str, Any]) -> Non
     parameters = inspect.signature(opening).parameters
     for name, value in options.items():
         if value != parameters[name].default:
-            raise ValueError(f"{name}: beside a mix it says nothing; give it to the parts that it is for")
+            raise ValueError(f"{name}: it has no effect with --mix; give it to the parts that it is for")
 
 
 def open_mix(
@@ -198,7 +198,7 @@ def open_parts(
     if task == "all-in-one":
         check_unused(DataOptions, {name: value for name, value in data.items() if name != "white_level"})
         if data.get("white_level") is not None:
-            raise ValueError("white_level: beside a mix it says nothing; give it to the parts that it is for")
+            raise ValueError("white_level: it has no effect with --mix; give it to the parts that it is for")
         return open_mix(mix or [], channels=channels, skip_damaged=skip_damaged, seed=seed)
     if mix:
         raise ValueError(f"mix: it is for the task all-in-one, got the task {spell_task(task)}")

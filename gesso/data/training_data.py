@@ -128,7 +128,7 @@ class TrainingData:
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """Where the samples of a task come from: pairs, or clean photos that a degradation spoils on the fly.
+    """Where the samples of a task come from: pairs, or clean photos that are degraded on the fly.
 
     Attributes:
         data: root of pairs, a folder of photos, or a source of images (see `gesso.sources`).
@@ -226,7 +226,7 @@ def open_photos(
     """
     data, _, _, val = options.paths
     if data is None:
-        raise ValueError("degradation: it spoils clean photos, so a folder of them is needed (--data)")
+        raise ValueError("degradation: it is for clean photos, so a folder of them is needed (--data)")
     spoil = task.degradation if options.degradation is None else degradation_in(task, options.degradation)
     said = options.degradation is not None or options.layout == "photos"
     held_pairs = None if val is None else pairs_if_any(val, measured_split(val), of_validation, photos=said)
@@ -237,7 +237,7 @@ def open_photos(
         validation = whole_photos(task, held, spoil, seed=seed)
     else:
         photos, validation = check(find_photos(data)), whole_pairs(task, check(held_pairs))
-    summary = f"{len(photos)} photos to train, {len(validation)} to validate, spoilt by {spoil}{check}"
+    summary = f"{len(photos)} photos to train, {len(validation)} to validate, degraded with {spoil}{check}"
     summary = "; ".join([summary, *left_out([*photos, *held], data)])
     check_white(photos, task.format)
     train = CleanDataset(photos, spoil, scale=task.scale, format=task.format, seed=seed)
@@ -253,7 +253,9 @@ def open_generated(task: Task, source: SourceSpec, degradation: Any, holdout: in
     train = GeneratedPairs(source, spoil, seed=seed, **options)
     held = GeneratedPairs(source, spoil, seed=seed_for(0, "validation"), **options)
     validation = WholeGenerated(held, 8 if holdout is None else holdout)
-    summary = f"procedural images ({spell_source(source)}) to train, {len(validation)} to validate, spoilt by {spoil}"
+    summary = (
+        f"procedural images ({spell_source(source)}) to train, {len(validation)} to validate, degraded with {spoil}"
+    )
     return TrainingData(train, validation, summary)
 
 

@@ -228,9 +228,7 @@ class View:
             say(f"its beginning: {self.began[1]}")
             kept = direction_kept(self.origin.network, self.began[0])
             if kept < ANOTHER_START:
-                warn(
-                    f"hardly a weight points where it did at this beginning (mean cosine {kept:.2f}); is it another's?"
-                )
+                warn(f"weights barely correlate with this beginning (mean cosine {kept:.2f}); wrong seed?")
         distances = {name: {k: c.relative for k, c in parts.items()} for name, parts in by_part.items()}
         write_svg(folder / "weights.svg", charts.weight_chart(distances))
         first = next(iter(by_part))

@@ -189,7 +189,7 @@ class Refined(Backbone):
 
     @contextlib.contextmanager
     def seeing(self, image: Tensor) -> Iterator[None]:
-        """Keeps what the prior says of an image (C, H, W) while its tiles are restored, if it sees whole images."""
+        """Keeps the prior features of an image (C, H, W) while its tiles are restored, if it sees whole images."""
         whole = image[None].to(next(self.refiner.parameters()).device)
         if self.prior is not None and self.prior_view == "image":
             self.seen = self.prior(whole)
@@ -225,7 +225,7 @@ def recover_prior(net: Refined, beside: Path, load: Load, *, asked: bool) -> Non
         raise ValueError(f"{beside}: its refiner was trained {'with' if needed else 'without'} a prior, got {source!r}")
     if source in ("mean", "none"):
         return
-    instead = "pass the prior by hand (--backbone_args.prior FILE), or `mean` for the mean feature that the file holds"
+    instead = "pass --backbone_args.prior FILE, or `mean` for the mean feature that the file holds"
     if isinstance(source, str) and is_code(source) and not asked:
         raise ValueError(f"{beside}: its prior is the class {source}, and no code runs unasked; {instead}")
     if isinstance(source, str) and source.startswith(OBJECT):

@@ -19,7 +19,7 @@ class PriorDataset(Dataset[Sample]):
 
     Args:
         pairs: the crops.
-        features: what the prior says, by degraded image; it may be filled in later, before the first sample is asked.
+        features: prior features by degraded image; it may be filled in later, before the first sample is asked.
     """
 
     def __init__(self, pairs: PairDataset, features: Mapping[ImageRef, Tensor]) -> None:

@@ -265,7 +265,7 @@ def test_a_mix_is_measured_part_by_part_each_by_its_protocol(tmp_path, capsys):
     assert "| foggy | 8 |" in (tmp_path / "out/scores.md").read_text()
     with pytest.raises(ValueError, match=r"mix part rainy: .*nowhere: no such folder\nmix part foggy: .*gone"):
         evaluate(task="all-in-one", mix=[mix[0] | {"data": "nowhere"}, mix[2] | {"data": "gone"}])
-    with pytest.raises(ValueError, match="split: beside a mix it says nothing"):
+    with pytest.raises(ValueError, match="split: it has no effect with --mix"):
         evaluate(task="all-in-one", mix=mix, split="train")
     with pytest.raises(ValueError, match="mix: it belongs to the task all-in-one"):
         evaluate(task="derain", mix=mix)

@@ -19,7 +19,8 @@ def test_what_a_suffix_says_is_not_belied(tmp_path, suffix):
     out = tmp_path / f"out{suffix}"
     out.write_text("precious")
     with pytest.raises(
-        ValueError, match=rf"named as {suffix[1:]}, and format official is none; give it another suffix, or"
+        ValueError,
+        match=rf"named as {suffix[1:]}, and format official does not use this suffix; give it another",
     ):
         export(tmp_path / "in.pth", out, overwrite=True)
     assert out.read_text() == "precious"

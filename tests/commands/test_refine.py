@@ -160,7 +160,7 @@ def test_a_prior_may_be_a_module(place):
     assert checkpoint.read_header(path)["options"]["prior"].startswith(prior)
     assert checkpoint.load(path, prior=Means()).refiner.prior_dim == 6
     assert checkpoint.load(path, prior="mean").refiner.prior_dim == 6
-    with pytest.raises(ValueError, match=f"its prior was {prior}.*pass the prior by hand"):
+    with pytest.raises(ValueError, match=f"its prior was {prior}.*pass --backbone_args.prior FILE"):
         checkpoint.load(path)
     scores = gesso.evaluate(checkpoint=path, task="derain", data=place / "data", backbone_args={"prior": Means()})
     assert scores.psnr > 0

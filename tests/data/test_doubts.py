@@ -151,7 +151,7 @@ def test_the_guess_for_one_folder_is_a_command_that_works(tmp_path):
 
 def test_classes_that_are_called_as_sides_are_photos_where_the_user_says_so(tmp_path):
     root = make(tmp_path, *expand("rain/{r1,r2}.png", "clear/{c3,c4,c5}.png"))
-    with pytest.raises(ValueError, match=r"no name .* clean photos, say so by --layout photos"):
+    with pytest.raises(ValueError, match=r"(?s)no name .* clean photos, say so by --layout photos"):
         find_pairs(root)
     with pytest.raises(NoPairsError):
         find_pairs(root, layout="photos")

@@ -177,7 +177,7 @@ def test_what_is_no_mix_is_refused():
     with pytest.raises(ValueError, match="mix: it is for the task all-in-one, got the task derain"):
         open_parts("derain", [{"task": "derain"}], seed=0, data="leaves")
     for option in ({"data": "pink"}, {"holdout": 0}, {"pair_by": "order"}):
-        with pytest.raises(ValueError, match=f"{next(iter(option))}: beside a mix it says nothing"):
+        with pytest.raises(ValueError, match=f"{next(iter(option))}: it has no effect with --mix"):
             open_parts("all-in-one", [{"task": "derain"}, {"task": "dehaze"}], seed=0, **option)
     with pytest.raises(ValueError, match="mix part dehaze has no option 'crop_siz'; did you mean crop_size"):
         open_mix([{"task": "derain"}, {"task": "dehaze", "crop_siz": 8}], seed=0)

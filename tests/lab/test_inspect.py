@@ -101,7 +101,7 @@ def test_without_its_recipe_a_start_is_assumed_and_a_wrong_one_is_noticed(run, t
     assert "assumed" in words
     assert "warning" not in capsys.readouterr().out
     inspect(str(lone), out=tmp_path / "wrong", seed=4, **SMALL)
-    assert "hardly a weight points where it did" in capsys.readouterr().out
+    assert "weights barely correlate with this beginning" in capsys.readouterr().out
 
 
 def test_a_run_that_began_with_a_file_is_compared_with_that_file(run, tmp_path):
