@@ -55,6 +55,7 @@ class Backbone(nn.Module):
         input_option: the constructor's word for the channels of the input image; the output's is `out_channels`.
         constant_keys: state-dict prefixes of constants that depend on the channels of the image alone.
         head_by_channel: whether each output channel has last kernels of its own.
+        needs_squares: whether H and W must be equal.
         find_unused_parameters: whether a step may leave parameters unused: heads of other tasks, or parts of a user's
             module.
         encoder_channels: output channels where IFP and DegAE take the whole network for an encoder.
@@ -66,6 +67,7 @@ class Backbone(nn.Module):
     constant_keys: tuple[str, ...] = ()
     head_by_channel: bool = True
     find_unused_parameters: bool = False
+    needs_squares: bool = False
     stem_keys: tuple[str, ...] = ()
     head_keys: tuple[str, ...] = ()
     stages: tuple[int, ...] = ()
@@ -262,6 +264,10 @@ class Backbone(nn.Module):
         """What `torch.save` writes for the scripts of the network's authors: BasicSR's form, unless overridden."""
         state = self.to_official()
         return {"params": state, "params_ema": state}  # some ask for one, some for the other; stored once
+
+    def plain_module(self) -> nn.Module | None:
+        """A module that computes all of this network for exporters, where its features are taken from within one."""
+        return None
 
     def twin(self, **changes: Any) -> Self:
         """A freshly initialised network with the same options but for `changes`."""

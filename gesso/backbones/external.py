@@ -104,6 +104,7 @@ class External(Backbone):
         self.head_keys, self.channels = (f"{seam.last}.",), [convolution_of(module, seam.last).in_channels]
         self.stem_keys = (f"{seam.first}.",) if seam.first else ()
         self.in_channels, self.out_channels = seam.in_channels, seam.out_channels
+        self.needs_squares = seam.square
         self.scale, self.size_multiple, self.image_residual = seam.scale, seam.size_multiple, seam.skip != "none"
         self.module, self.training, self.options = module, module.training, {}
         self.register_state_dict_post_hook(drop_prefix)
@@ -191,11 +192,32 @@ class External(Backbone):
             return restored
         return TAILS[self.seam.tail](restored)
 
+    def official_file(self) -> dict[str, Any]:
+        """The plain state dict that the module's own code loads."""
+        return self.to_official()
+
+    def plain_module(self) -> nn.Module | None:
+        """The module itself, if it still ends as it was written; a copy of the image for one that writes into it."""
+        if self.out_channels != self.seam.out_channels or self.image_residual != (self.seam.skip != "none"):
+            return None
+        return _OnACopy(self.module) if self.seam.writes else self.module
+
     def replace_last(self, out_channels: int, *, image_residual: bool) -> None:
         """Puts a freshly initialised last convolution of `out_channels` in place; see `Backbone.replace_last`."""
         if image_residual and self.seam.skip == "none":
             raise ValueError(f"image_residual: {type(self.module).__name__} adds no image to its output")
         super().replace_last(out_channels, image_residual=image_residual)
+
+
+class _OnACopy(nn.Module):
+    """A module that is given a copy of the image, into which it writes."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.module(image.clone())
 
 
 def wrap(module: nn.Module, last: str | None = None) -> External:

@@ -10,13 +10,18 @@ from gesso._specs import FileFormat as Format
 from gesso.backbones import Backbone
 from gesso.backbones._transfer import PaperTransfer
 from gesso.checkpoint.files import CheckpointError, save
+from gesso.checkpoint.graph import save_program
 from gesso.checkpoint.loading import load
 from gesso.checkpoint.onnx_file import save_onnx
 from gesso.data.io import atomic_path
 from gesso.functional.checks import check_choice
 from gesso.refiner.refined import Refined
 
-NAMED = {".safetensors": "safetensors", ".onnx": "onnx"}  # suffixes by which readers tell what a file holds
+NAMED = {
+    ".safetensors": "safetensors",
+    ".onnx": "onnx",
+    ".pt2": "pt2",
+}  # suffixes by which readers tell what a file holds
 
 
 def export(source: Backbone | str | Path, out: str | Path, format: Format = "official") -> list[Path]:
@@ -26,12 +31,13 @@ def export(source: Backbone | str | Path, out: str | Path, format: Format = "off
         source: the network, or a file that `load` opens.
         out: the file to write.
         format: what to write.
-            "official": what the scripts of the network's authors load;
+            "official": what the scripts of the network's authors load; of a wrapped module, its plain state dict;
             "basicsr": the state as `params` and `params_ema`, for BasicSR and the codes built on it;
             "encoder": the pre-trained network under `encoder.`, as IFP and MFM save it;
             "degae": the flat files of DegAE, `<out>_E.pth` with the pre-trained network and, of a fine-tuned model,
             `<out>_De1.pth` with the convolution behind it;
             "onnx": see `gesso.checkpoint.onnx_file.save_onnx`;
+            "pt2": the graph of `torch.export`, see `gesso.checkpoint.graph.save_program`;
             "safetensors": gesso's own.
 
     Raises:
@@ -47,12 +53,15 @@ def export(source: Backbone | str | Path, out: str | Path, format: Format = "off
         )
     backbone = copy.deepcopy(source).cpu() if isinstance(source, Backbone) else load(source)
     if isinstance(backbone, Refined) and format in ("encoder", "degae"):
-        raise CheckpointError(f"{format}: not for a refined model; use official, basicsr, onnx or safetensors")
+        raise CheckpointError(f"{format}: not for a refined model; use official, basicsr, onnx, pt2 or safetensors")
     if format == "safetensors":
         save(backbone, out)
         return [out]
     if format == "onnx":
         save_onnx(backbone, out)
+        return [out]
+    if format == "pt2":
+        save_program(backbone, out)
         return [out]
     if format == "degae":
         files = _degae(backbone, out)
@@ -109,6 +118,6 @@ def _published(backbone: Backbone) -> Backbone:
     if isinstance(backbone, PaperTransfer):
         raise CheckpointError(
             "a model of the `paper` transfer has a convolution that the network's authors do not know; "
-            "use degae, encoder, onnx or safetensors"
+            "use degae, encoder, onnx, pt2 or safetensors"
         )
     return backbone

@@ -29,10 +29,10 @@ class Export(NetworkFile, Command[list[Path]]):
     """the file to write."""
 
     format: FileFormat = "official"
-    """"official": what the scripts of the network's authors load; "basicsr": `params` and `params_ema`; "encoder": the
-    pre-trained network as IFP and MFM save it; "degae": DegAE's flat files, `<out>_E.pth` and of a fine-tuned model
-    `<out>_De1.pth`; "onnx": for images of any size, checked with onnxruntime (a large network takes minutes);
-    "safetensors": gesso's own."""
+    """"official": what the scripts of the network's authors load, or the class that is wrapped; "basicsr": `params` and
+    `params_ema`; "encoder": the pre-trained network as IFP and MFM save it; "degae": DegAE's flat files, `<out>_E.pth`
+    and of a fine-tuned model `<out>_De1.pth`; "onnx": for images of any size, checked with onnxruntime; "pt2": the same
+    for torch.export.load; "safetensors": gesso's own."""
 
     overwrite: bool = False
     """replace files that exist."""

@@ -75,7 +75,7 @@ def test_formats_that_a_network_does_not_have_are_refused(tmp_path, net, pretrai
     with pytest.raises(CheckpointError, match="expected a network from pre-training or of the `paper` transfer"):
         export(net, tmp_path / "x.pth", "degae")
     for format in ("official", "basicsr"):
-        with pytest.raises(CheckpointError, match="use degae, encoder, onnx or safetensors"):
+        with pytest.raises(CheckpointError, match="use degae, encoder, onnx, pt2 or safetensors"):
             export(PaperTransfer(pretrained), tmp_path / "x.pth", format)
     with pytest.raises(ValueError, match="format: expected official, basicsr"):
         export(net, tmp_path / "x.pth", "caffe")

@@ -1,0 +1,146 @@
+"""A network as one graph for batches and images of any size, which `torch.export` captures: for `.pt2` and ONNX."""
+
+import copy
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from gesso.backbones import Backbone
+from gesso.checkpoint.files import CheckpointError
+from gesso.data.io import atomic_path
+
+TOLERANCE = 1e-4
+SHAPES = ((2, 2, 3), (1, 3, 2), (1, 1, 4))
+"""Batch, and sides over the multiple that they have (and the least); the first is traced, all are compared."""
+SQUARES = ((2, 2, 2), (1, 3, 3), (1, 1, 1))
+COARSER = (8, 16, 32, 64)
+"""What sides may have to be multiples of where a module of the user's pads or rounds them within."""
+LEAST = 4
+FACTS = "gesso.json"
+
+
+class Seam(nn.Module):
+    """`reconstruct(features(image))`: the network without padding and cropping, which depend on the image's size."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The unclamped output for an image whose sides are multiples of `size_multiple`."""
+        return self.backbone.reconstruct(self.backbone.features(image)[-1], image)
+
+
+class Captured(NamedTuple):
+    """A network that has been captured.
+
+    Attributes:
+        program: what `torch.export` made of it.
+        network: what was captured, to compare with.
+        facts: what whoever runs it has to know: `size_multiple` of the sides, `least_side`, `pad_mode` to reach both,
+            `scale`, and `square` where sides have to be equal.
+        shapes: of images to compare on.
+    """
+
+    program: ExportedProgram
+    network: nn.Module
+    facts: dict[str, Any]
+    shapes: list[tuple[int, int, int, int]]
+
+    def images(self) -> list[Tensor]:
+        """Random images of the shapes to compare on."""
+        return [torch.rand(shape, generator=torch.Generator().manual_seed(0)) for shape in self.shapes]
+
+
+def capture(backbone: Backbone, to: str, least: int = 1) -> Captured:
+    """The graph of a network in float32, for any batch and any sides that are multiples of its `size_multiple`.
+
+    A module of the user's that is wrapped is captured itself. Where it pads or rounds sides within, these may have to
+    be multiples of more than it needs otherwise; `size_multiple` then says so.
+
+    Args:
+        backbone: the network, which stays as it is.
+        to: the format that it is for, in errors.
+        least: how often the multiple goes into a side at least.
+
+    Raises:
+        CheckpointError: if the network cannot be captured for any size.
+    """
+    module = backbone.plain_module()
+    network = copy.deepcopy(Seam(backbone) if module is None else module).float().cpu().eval()
+    finest, reasons = backbone.size_multiple, []
+    coarser = [] if module is None else [math.lcm(finest, more) for more in COARSER if more % finest or more > finest]
+    for multiple in (finest, *coarser):
+        try:
+            return capture_for(backbone, network, multiple, least)
+        except Exception as error:  # torch.export has no class of errors
+            reasons.append(error)
+    reason = str(reasons[0].__cause__ or reasons[0]).strip().splitlines()[0]
+    raise CheckpointError(
+        f"{type(backbone).__name__} does not export to {to} for images of any size; torch.export says: {reason[:300]}"
+    ) from reasons[0]
+
+
+def capture_for(backbone: Backbone, network: nn.Module, multiple: int, least: int) -> Captured:
+    """The graph for sides that are multiples of so much.
+
+    Raises:
+        Exception: whatever `torch.export` and the network raise.
+    """
+    is_square = backbone.needs_squares
+    more, channels = least - 1, backbone.in_channels
+    shapes = [
+        (batch, channels, (height + more) * multiple, (width + more) * multiple)
+        for batch, height, width in (SQUARES if is_square else SHAPES)
+    ]
+    facts = {
+        "size_multiple": multiple,
+        "least_side": least * multiple,
+        "pad_mode": backbone.pad_mode,
+        "scale": backbone.scale,
+    }
+    facts |= {"square": True} if is_square else {}
+    batch, (height, width) = Dim("batch", min=1), (Dim(axis, min=least) for axis in ("height", "width"))
+    sides = {0: batch, 2: multiple * height, 3: multiple * (height if is_square else width)}
+    image = torch.rand(shapes[0], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        program = torch.export.export(network, (image,), dynamic_shapes=(sides,), strict=False)
+    return Captured(program, network, facts, shapes)
+
+
+def save_program(backbone: Backbone, path: Path) -> None:
+    """Writes a network as `.pt2`, which `torch.export.load(path).module()` makes a module of without gesso.
+
+    Sides are `LEAST` times `size_multiple` at least: for smaller feature maps torch.export keeps the program from
+    running, as a network may compute them in another form. How to pad is in its extra file `gesso.json`, see
+    `Captured.facts`.
+
+    Raises:
+        CheckpointError: if the network does not export for any size, or the file computes something else.
+    """
+    graph = capture(backbone, "pt2", least=LEAST)
+    content = io.BytesIO()
+    torch.export.save(graph.program, content, extra_files={FACTS: json.dumps(graph.facts)})
+    with atomic_path(path, RuntimeError) as temporary:
+        temporary.write_bytes(content.getbuffer())
+        again = torch.export.load(io.BytesIO(temporary.read_bytes())).module()
+        for image in graph.images():
+            with torch.no_grad():
+                check_equal(again(image), graph.network(image), f"{type(backbone).__name__} as pt2", image)
+
+
+def check_equal(seen: Tensor, expected: Tensor, what: str, image: Tensor) -> None:
+    """Checks that a file computes what its network does.
+
+    Raises:
+        CheckpointError: if an output differs by more than `TOLERANCE`.
+    """
+    difference = (seen - expected).abs().max().item()
+    if not difference <= TOLERANCE:
+        raise CheckpointError(f"{what} is {difference:.1e} off for images {tuple(image.shape)}; not kept")
