@@ -17,6 +17,7 @@ from gesso import _values
 
 ROOT = Path(__file__).parent
 CODE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")  # package.module:Class
+DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")  # as Python writes it
 code_is_allowed = ContextVar("code_is_allowed", default=False)  # by the user, for all files that are read
 RENAMED = {"gesso": "restore_leaves", "gesso_small": "restore_leaves_small"}  # recipes, by the names they had
 PRIMED = "primed:"  # begins names of weights that come with the package
@@ -39,6 +40,19 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
 
 
+def suggest_part(name: str, known: Iterable[str]) -> str:
+    """The sentence that ends an error about a part of a run: one of the user's is written `module:NAME`, with a colon.
+
+    Example:
+        >>> suggest_part("mynets.Net", ["restormer"]), suggest_part("restormr", ["restormer"])
+        ('write mynets:Net for one of your own', 'did you mean restormer?')
+    """
+    if not DOTTED.fullmatch(name):
+        return suggest(name, known)
+    home, _, thing = name.rpartition(".")
+    return f"write {home}:{thing} for one of your own"
+
+
 def files(folder: str) -> list[str]:
     """Module names in a folder of gesso that hold a component, sorted; names that begin with `_` are private."""
     return sorted(path.stem for path in (ROOT / folder).glob("*.py") if not path.stem.startswith("_"))
@@ -58,7 +72,7 @@ def module(folder: str, name: str) -> ModuleType:
     """
     if name not in files(folder):
         kind = folder.rpartition("/")[2].rstrip("s")
-        raise UnknownNameError(f"unknown {kind} {name!r}; {suggest(name, files(folder))}")
+        raise UnknownNameError(f"unknown {kind} {name!r}; {suggest_part(name, files(folder))}")
     return importlib.import_module(f"gesso.{folder.replace('/', '.')}.{name}")
 
 
@@ -150,7 +164,8 @@ def load_object(target: str, what: str, known: Collection[str] = ()) -> Any:
         ValueError: if there is no such module, or nothing of the name in it.
     """
     if not CODE.fullmatch(target):
-        raise UnknownNameError(f"unknown {what} {target!r}; {suggest(target, known)} (or module:name of your own)")
+        own = "" if DOTTED.fullmatch(target) else " (or module:name of your own)"
+        raise UnknownNameError(f"unknown {what} {target!r}; {suggest_part(target, known)}{own}")
     found, name = _import_home(target, what), target.partition(":")[2]
     if not hasattr(found, name):
         own = [key for key in vars(found) if not key.startswith("_")]
@@ -190,7 +205,8 @@ def load_class(target: str, base: type, what: str) -> type:
         ValueError: if there is no such module or class, or it is none of `base`.
     """
     if not CODE.fullmatch(target):
-        raise ValueError(f"{what} {target}: expected a class as package.module:Class")
+        advice = f"; {suggest_part(target, ())}" if DOTTED.fullmatch(target) else ""
+        raise ValueError(f"{what} {target}: expected a class as package.module:Class{advice}")
     found, name = _import_home(target, what), target.partition(":")[2]
     home, kind = found.__name__, getattr(found, name, None)
     if not (isinstance(kind, type) and issubclass(kind, base)):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gesso._discovery import UnknownNameError, check_options, load_object, suggest
+from gesso._discovery import UnknownNameError, check_options, load_object, suggest_part
 from gesso._specs import LossSpec
 from gesso.functional.color import as_rgb
 
@@ -94,7 +94,7 @@ def find_loss(name: str, **options: Any) -> Loss:
         check_options(LOSSES[name], options, f"loss {name}")
         return functools.partial(LOSSES[name], **options) if options else LOSSES[name]
     if ":" not in name:
-        raise UnknownNameError(f"unknown loss {name!r}; {suggest(name, LOSSES)}")
+        raise UnknownNameError(f"unknown loss {name!r}; {suggest_part(name, LOSSES)}")
     found = load_object(name, "loss", LOSSES)
     if isinstance(found, type):
         check_options(found, options, f"loss {name}")

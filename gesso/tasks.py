@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from gesso._discovery import CODE, UnknownNameError, load_object, suggest
+from gesso._discovery import CODE, UnknownNameError, load_object, suggest_part
 from gesso._specs import LossSpec, TaskSpec
 from gesso.degradations import Degradation, parse_degradation
 from gesso.degradations.bicubic import Bicubic
@@ -178,7 +178,7 @@ def find_task(spec: TaskSpec, scale: int = 1) -> Task:
         return task
     name = str(spec)
     if name not in TASKS:
-        raise UnknownNameError(f"unknown task {name!r}; {suggest(name, TASKS)}")
+        raise UnknownNameError(f"unknown task {name!r}; {suggest_part(name, TASKS)}")
     if name == "sr":
         if scale < 2:
             raise ValueError(f"scale: sr enlarges 2, 3, 4 or more times, got {scale}")

@@ -34,7 +34,7 @@ def network_class(name: str) -> type[Backbone]:
     if name in known:
         return known[name]
     if not _discovery.CODE.fullmatch(name):
-        raise _discovery.UnknownNameError(f"unknown network {name!r}; {_discovery.suggest(name, known)}")
+        raise _discovery.UnknownNameError(f"unknown network {name!r}; {_discovery.suggest_part(name, known)}")
     return cast("type[Backbone]", _discovery.load_class(name, Backbone, "backbone"))
 
 
@@ -73,7 +73,7 @@ def create_backbone(name: str, **options: Any) -> Backbone:
             _discovery.check_options(network.__init__, options, name)
             with building(name, given, f"`gesso list backbones {name}` shows what they mean"):
                 return network(**options)
-    raise _discovery.UnknownNameError(f"unknown backbone {name!r}; {_discovery.suggest(name, list_backbones())}")
+    raise _discovery.UnknownNameError(f"unknown backbone {name!r}; {_discovery.suggest_part(name, list_backbones())}")
 
 
 def open_backbone(spec: BackboneSpec, options: dict[str, Any] | None = None) -> Backbone:

@@ -71,7 +71,7 @@ def _find(name: str) -> type[Degradation] | Callable[..., Any]:
     if name in kinds:
         return kinds[name]
     if not _discovery.CODE.fullmatch(name):
-        raise _discovery.UnknownNameError(f"unknown degradation {name!r}; {_discovery.suggest(name, kinds)}")
+        raise _discovery.UnknownNameError(f"unknown degradation {name!r}; {_discovery.suggest_part(name, kinds)}")
     found = _discovery.load_object(name, "degradation", kinds)
     if not callable(found) or (isinstance(found, type) and not issubclass(found, Degradation)):
         seen = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast, get_args
 
-from gesso._discovery import load_object
+from gesso._discovery import load_object, suggest_part
 from gesso._specs import ScheduleName, ScheduleSpec
 
 Schedule = Callable[[int], float]
@@ -127,7 +127,8 @@ def schedule(
         if warmup_steps:
             raise ValueError("schedule two_phase has no warm-up; set warmup_steps to 0 or use schedule cosine")
         return two_phase(lr, steps=steps, min_lr=min_lr)
-    raise ValueError(f"schedule: expected one of {', '.join(get_args(ScheduleName))}, got {name!r}")
+    known = get_args(ScheduleName)
+    raise ValueError(f"schedule: expected one of {', '.join(known)}, got {name!r}; {suggest_part(name, known)}")
 
 
 def own_schedule(make: ScheduleSpec, lr: float, *, steps: int, **options: Any) -> Schedule:
