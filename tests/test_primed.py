@@ -92,6 +92,19 @@ def test_fine_tuning_keeps_the_last_layer_of_a_start_that_restores_the_task(ther
     assert "relearned 2: ending.weight, ending.bias" in capsys.readouterr().out
 
 
+def test_the_best_state_of_fine_tuning_is_never_behind_a_start_that_restores_the_task(there, tmp_path, capsys):
+    options = {"data": "leaves", "holdout": 1, "crop_size": 16, "batch_size": 1, "steps": 2, "val_every": 1}
+    options |= {"workers": 0, "backbone": "nafnet_tiny", "backbone_args": QUICK, "precision": "float32"}
+    harm = {"init": "primed:derain", "task": "derain", "lr": 10.0}
+    gesso.finetune(out=tmp_path / "forgets", **harm, **options)
+    assert "best.safetensors is the start" in " ".join(capsys.readouterr().out.split())
+    best = tmp_path / "forgets/best.safetensors"
+    assert read_header(best)["step"] == 0
+    assert all(torch.equal(tensor.half(), read_state("primed:derain")[key]) for key, tensor in read_state(best).items())
+    gesso.finetune(out=tmp_path / "anew", keep_last=False, **harm, **options)
+    assert read_header(tmp_path / "anew/best.safetensors")["step"] > 0
+
+
 @pytest.mark.parametrize(
     ("header", "task", "expected"),
     [

@@ -1,6 +1,5 @@
 """Train a network on pairs of a restoration task, from random weights or from a pre-trained file."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,14 +11,14 @@ from gesso.backbones import Backbone, PaperTransfer, open_backbone, spell_backbo
 from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations, plan_stages
 from gesso.commands.finetune import Finetune, finetune
 from gesso.data.augment import open_augmentation
-from gesso.data.mixes import Part, mixed
+from gesso.data.mixes import mixed
 from gesso.functional.mimetic import MIMETIC
 from gesso.functional.random import seed_for
 from gesso.options import plain_options
 from gesso.perceptual import open_metrics
 from gesso.pretext import open_feature_loss
 from gesso.primed import resolve_name, restores
-from gesso.report.console import say
+from gesso.report.console import say, warn
 from gesso.tasks import spell_task
 from gesso.training.best import Best, metrics_for
 from gesso.training.finetune_module import FinetuneModule
@@ -46,7 +45,8 @@ def run(command: Finetune) -> Path:
         batch_sizes=[stage.batch_size for stage in plan],
     )
     init = resolve_name(str(command.init), spell_backbone(command.backbone))
-    net = start_from(command, net, init, parts)
+    known = restores_already(init, [part.task.name for part in parts], command.transfer)
+    net = start_from(command, net, init, keep_last=known if command.keep_last is None else command.keep_last)
     check_fit(net, parts)
     if command.freeze_features:
         for name, parameter in net.named_parameters():
@@ -72,19 +72,22 @@ def run(command: Finetune) -> Path:
     )
     module.perceptual, module.tile = perceptual, command.tile
     module.val_every, module.val_images = command.val_every, command.val_images
-    module.val_at_start, module.best = command.val_at_start, Best.of(command, perceptual)
+    module.best, module.start_counts = Best.of(command, perceptual), known and command.keep_last is not False
+    module.val_at_start = module.start_counts if command.val_at_start is None else command.val_at_start
     module.facts = {"task": spell_task(command.task), "init": init, "transfer": command.transfer}
     fit(module, train, command, what=f"{spell_task(command.task)} {spell_backbone(command.backbone)}", stages=plan)
+    if module.start_counts and module.best.step == 0 and module.best.value is not None:
+        advice = "try a lower --lr, fewer --steps or more pairs"
+        warn(f"no step restored the validation images better than the start: best.safetensors is the start; {advice}")
     return out / "backbone.safetensors"
 
 
-def start_from(command: Finetune, net: Backbone, init: str, parts: Sequence[Part]) -> Backbone:
+def start_from(command: Finetune, net: Backbone, init: str, *, keep_last: bool) -> Backbone:
     """The network that training starts from, see `start`; an object that is to keep its last layer goes on as it is."""
-    keep_last = command.keep_last
-    if keep_last is None:
-        keep_last = restores_already(init, [part.task.name for part in parts], command.transfer)
     if keep_last and init == "random" and not isinstance(command.backbone, str):
         return net
+    if keep_last and command.keep_last is None:
+        say(f"keep_last: true, because {init} restores {spell_task(command.task)} already")
     return start(
         net,
         init,
@@ -137,11 +140,8 @@ def start(
 
 
 def restores_already(init: str, tasks: list[str], transfer: str) -> bool:
-    """Whether a start restores all of some tasks by what its file says, so that its last layer is kept; says so."""
+    """Whether a start restores all of some tasks by what its file says."""
     if init in ("random", MIMETIC) or transfer == "paper":
         return False
     header = checkpoint.read_header(init)
-    found = all(restores(header, task) for task in tasks)
-    if found:
-        say(f"keep_last: true, because {init} restores {', '.join(dict.fromkeys(tasks))} already")
-    return found
+    return all(restores(header, task) for task in tasks)

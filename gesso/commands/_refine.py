@@ -71,7 +71,7 @@ def run(command: Refine) -> Path:
     module = RefineModule(net, loss_for(parts, command.loss), validations, out, restored_weight=command.restored_weight)
     module.perceptual, module.tile = perceptual, command.tile
     module.val_every, module.val_images = command.val_every, command.val_images
-    module.val_at_start, module.best = command.val_at_start, Best.of(command, perceptual)
+    module.val_at_start, module.best = bool(command.val_at_start), Best.of(command, perceptual)
     module.facts = {"task": spell_task(command.task), "restorer": str(command.checkpoint)}
     if net.prior is not None:
         cache = Path(command.prior_cache or out)

@@ -35,8 +35,9 @@ class Validation(Measuring):
     val_every: NonNegativeInt = 4_000
     """steps between two measurements on the validation images; 0: only at the end."""
 
-    val_at_start: Machine[bool] = False
-    """measure before the first step as well: what the start restores with no pair at all."""
+    val_at_start: Machine[bool | None] = None
+    """measure before the first step as well: what the start restores with no pair at all; none: where it restores the
+    task already, and then it may be what best.safetensors holds."""
 
     val_images: Machine[NonNegativeInt] = 0
     """images of each validation set that every measurement writes into `val_images`, at full size: input, restored and

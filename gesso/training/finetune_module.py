@@ -86,6 +86,7 @@ class FinetuneModule(TrainingModule):
         self.critic, self.critic_weight, self.features_lr = critic, critic_weight, features_lr
         self.loss, self.validations, self.out, self.augment = loss, validations, out, augment
         self.images = {f"{validation.name}'s validation": list_names(validation.pictures) for validation in validations}
+        self.start_counts = False  # whether the start may be the best state: one that restores the task already
         self.perceptual: Perceptual | None = None
         self.tile: int | None = None  # side of the tiles that images are measured in; none: as they are
 
@@ -178,7 +179,7 @@ class FinetuneModule(TrainingModule):
 
     def keep_best(self, means: dict[str, float]) -> None:
         """Writes `best.safetensors` if no state before was better; `means` are those over the sets, by metric."""
-        if self.step == 0 or not self.best.note(means[self.best.metric], self.step):
+        if (self.step == 0 and not self.start_counts) or not self.best.note(means[self.best.metric], self.step):
             return
         if self.trainer.is_global_zero:
             measured = {f"validation_{metric}": round(means[metric], 4) for metric in ("psnr", self.best.metric)}
