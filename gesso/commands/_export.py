@@ -1,8 +1,12 @@
 """Write a network in the formats of its authors, of BasicSR, IFP, MFM and DegAE, or as ONNX."""
 
 from pathlib import Path
+from typing import Any
 
 from gesso import checkpoint as checkpoints
+from gesso._discovery import check_names
+from gesso._recipes import read_recipe
+from gesso.checkpoint.card import ASKED, card_paths, write_cards
 from gesso.checkpoint.export import degae_paths
 from gesso.commands._written import check_free
 from gesso.commands.export import Export
@@ -14,8 +18,23 @@ def run(command: Export) -> list[Path]:
     checkpoint, out = Path(command.checkpoint), Path(command.out)
     if not command.overwrite:
         check_free(degae_paths(out) if command.format == "degae" else [out])
+    told = command.card_facts or {}
+    check_names(told, ASKED, "card_facts")
     found = checkpoints.recognise(checkpoint, weights=command.weights, **(command.backbone_args or {}))
     say(f"{checkpoint}: {found}")
+    if command.card is not None and not command.overwrite:
+        check_free(card_paths(Path(command.card), str(told.get("name") or out.stem), found.network.scale))
     files = checkpoints.export(found.network, out, command.format)
     say(f"{command.format}: {', '.join(map(str, files))}")
-    return files
+    if command.card is None:
+        return files
+    recipe = run_of(checkpoint)
+    cards = write_cards(Path(command.card), found.network, checkpoints.read_header(checkpoint), recipe, files, told)
+    say(f"card: {', '.join(map(str, cards))}")
+    return files + cards
+
+
+def run_of(checkpoint: Path) -> dict[str, Any]:
+    """The recipe of the run in whose folder a file lies; nothing where there is none."""
+    config = checkpoint.with_name("config.yaml")
+    return read_recipe(config) if config.is_file() else {}

@@ -2,7 +2,7 @@
 
 from dataclasses import field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from gesso._specs import FileFormat, FilePath
 from gesso.options import Command, as_function, options
@@ -33,6 +33,13 @@ class Export(NetworkFile, Command[list[Path]]):
     `params_ema`; "encoder": the pre-trained network as IFP and MFM save it; "degae": DegAE's flat files, `<out>_E.pth`
     and of a fine-tuned model `<out>_De1.pth`; "onnx": for images of any size, checked with onnxruntime; "pt2": the same
     for torch.export.load; "safetensors": gesso's own."""
+
+    card: FilePath | None = None
+    """folder for a model card (`README.md`, as Hugging Face shows it) and an entry of OpenModelDB (`1x-NAME.json`);
+    none: no cards."""
+
+    card_facts: dict[str, Any] | None = None
+    """what only its author knows: `--card_facts.license MIT`, and name, author, description, dataset, urls."""
 
     overwrite: bool = False
     """replace files that exist."""

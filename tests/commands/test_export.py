@@ -1,6 +1,11 @@
+import json
+import re
+
 import pytest
 import torch
+import yaml
 
+from gesso import _discovery, checkpoint
 from gesso.backbones import create_backbone
 from gesso.commands.export import export
 
@@ -37,3 +42,51 @@ def test_a_file_in_the_way_stays(tmp_path):
     assert (tmp_path / "out.pth").read_text() == "precious"
     export(tmp_path / "in.pth", tmp_path / "out.pth", overwrite=True)
     assert (tmp_path / "out.pth").read_bytes() != b"precious"
+
+
+TINY = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
+ENTRY = {"name", "author", "license", "tags", "description", "date", "architecture", "size", "scale", "inputChannels"}
+ENTRY |= {"outputChannels", "resources", "images"}
+
+
+def test_a_card_and_an_entry_say_what_is_known(tmp_path):
+    """The form of OpenModelDB: its required fields, its identifiers, the sum of the file."""
+    facts = {"task": "denoise", "init": "random", "step": 300, "validation_psnr": 31.5}
+    checkpoint.save(create_backbone("nafnet_tiny", **TINY), tmp_path / "run/best.safetensors", **facts)
+    (tmp_path / "run/config.yaml").write_text("task: denoise\nbatch_size: 4\ncrop_size: 64\ndata: my_pairs\n")
+    told = {"license": "MIT", "author": "ada", "name": "grain_off v2"}
+    files = export(tmp_path / "run/best.safetensors", tmp_path / "net.pth", card=tmp_path / "cards", card_facts=told)
+    assert [path.name for path in files] == ["net.pth", "README.md", "1x-grain-off-v2.json"]
+
+    entry = json.loads(files[2].read_text())
+    assert entry.keys() >= ENTRY
+    assert re.fullmatch(r"\d+x-[a-zA-Z0-9]+(?:-[a-zA-Z0-9]+)*", files[2].stem)
+    assert (entry["name"], entry["author"], entry["license"]) == ("grain_off v2", "ada", "MIT")
+    assert (entry["scale"], entry["inputChannels"], entry["outputChannels"]) == (1, 3, 3)
+    assert (entry["architecture"], entry["tags"]) == ("nafnet", ["denoise", "photo", "restoration"])
+    assert (entry["trainingIterations"], entry["trainingBatchSize"], entry["trainingHRSize"]) == (300, 4, 64)
+    (resource,) = entry["resources"]
+    assert (resource["platform"], resource["type"], resource["urls"]) == ("pytorch", "pth", [])
+    assert resource["size"] == files[0].stat().st_size
+    assert re.fullmatch("[0-9a-f]{64}", resource["sha256"])
+
+    card = files[1].read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert (front["license"], front["pipeline_tag"]) == ("mit", "image-to-image")
+    for heading in ("Model details", "Uses", "How to get started", "Training details", "Evaluation"):
+        assert f"## {heading}\n" in card
+    assert "psnr (validation): 31.5" in card
+    assert resource["sha256"] in card
+
+
+def test_cards_are_written_of_foreign_files_and_never_over_others(tmp_path):
+    torch.save(create_backbone("nafnet_tiny", **TINY).state_dict(), tmp_path / "in.pth")
+    (tmp_path / "README.md").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"README\.md"):
+        export(tmp_path / "in.pth", tmp_path / "out.pth", card=tmp_path)
+    assert not (tmp_path / "out.pth").exists()
+    with pytest.raises(_discovery.UnknownNameError, match=r"did you mean license\?"):
+        export(tmp_path / "in.pth", tmp_path / "out.pth", card=tmp_path / "cards", card_facts={"licence": "MIT"})
+    files = export(tmp_path / "in.pth", tmp_path / "out.pth", card=tmp_path / "cards")
+    assert json.loads(files[2].read_text())["license"] is None
+    assert (tmp_path / "README.md").read_text() == "precious"

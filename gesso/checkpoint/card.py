@@ -1,0 +1,173 @@
+"""What tells others about exported weights: a model card as Hugging Face shows it, and an entry of OpenModelDB."""
+
+import datetime
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gesso._discovery import check_names
+from gesso.backbones import Backbone
+from gesso.data.io import atomic_text
+
+ASKED = ("name", "author", "license", "description", "dataset", "urls")
+"""What only its author knows of a model."""
+
+TAGS = {
+    "denoise": "denoise", "realnoise": "denoise", "deblur": "deblur", "defocus": "deblur", "jpeg": "jpeg",
+    "inpaint": "inpainting", "inpainting": "inpainting", "sr": "general-upscaler",
+}  # fmt: skip
+"""Tags of OpenModelDB by task."""
+
+PLATFORMS = {".pth": ("pytorch", "pth"), ".safetensors": ("pytorch", "safetensors"), ".onnx": ("onnx", "onnx")}
+"""Platform and type of the files that OpenModelDB lists, by suffix."""
+
+
+def write_cards(
+    folder: Path,
+    network: Backbone,
+    header: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    files: Sequence[Path],
+    told: Mapping[str, Any],
+) -> list[Path]:
+    """Writes the model card (`README.md`) and the entry of OpenModelDB (`1x-NAME.json`) of exported files.
+
+    Args:
+        folder: where they go.
+        network: what was exported.
+        header: of the file that it came from; empty for one that is not of gesso.
+        recipe: of the run that made it, as far as it is known.
+        files: what was exported.
+        told: what the author says, see `ASKED`.
+
+    Raises:
+        UnknownNameError: for something else in `told`.
+    """
+    check_names(told, ASKED, "card_facts")
+    name = str(told.get("name") or files[0].stem)
+    contents = {
+        folder / "README.md": model_card(name, network, header, recipe, files, told),
+        folder / entry_name(name, network.scale): json.dumps(
+            database_entry(name, network, header, recipe, files, told), indent=4, ensure_ascii=False
+        ),
+    }
+    for path, text in contents.items():
+        with atomic_text(path) as file:
+            file.write(text.rstrip() + "\n")
+    return list(contents)
+
+
+def card_paths(folder: Path, name: str, scale: int) -> list[Path]:
+    """The files that `write_cards` writes."""
+    return [folder / "README.md", folder / entry_name(name, scale)]
+
+
+def entry_name(name: str, scale: int) -> str:
+    """The file of an entry: its identifier, of letters, digits and single hyphens.
+
+    Example:
+        >>> entry_name("derain_small v2", 1)
+        '1x-derain-small-v2.json'
+    """
+    return f"{scale}x-{'-'.join(re.findall('[a-zA-Z0-9]+', name)) or 'model'}.json"
+
+
+def database_entry(
+    name: str,
+    network: Backbone,
+    header: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    files: Sequence[Path],
+    told: Mapping[str, Any],
+) -> dict[str, Any]:
+    """An entry of OpenModelDB, in the form of its `data/models`; `urls` and images are its author's to add."""
+    task, urls = str(header.get("task") or ""), told.get("urls") or []
+    resources = [
+        {
+            "platform": PLATFORMS[path.suffix.lower()][0],
+            "type": PLATFORMS[path.suffix.lower()][1],
+            "size": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "urls": [urls] if isinstance(urls, str) else list(urls),
+        }
+        for path in files
+        if path.suffix.lower() in PLATFORMS
+    ]
+    training = {
+        "trainingIterations": header.get("step"),
+        "trainingBatchSize": recipe.get("batch_size"),
+        "trainingHRSize": recipe["crop_size"] * network.scale if "crop_size" in recipe else None,
+        "dataset": told.get("dataset"),
+    }
+    return {
+        "name": name,
+        "author": told.get("author") or "unknown",
+        "license": told.get("license"),
+        "tags": sorted({"photo", "restoration", *([TAGS[task]] if task in TAGS else [])}),
+        "description": told.get("description") or describe(network, header),
+        "date": datetime.date.today().isoformat(),
+        "architecture": type(network).__name__.lower(),
+        "size": [header["variant"]] if header.get("variant") else None,
+        "scale": network.scale,
+        "inputChannels": network.in_channels,
+        "outputChannels": network.out_channels,
+        "resources": resources,
+        **{key: value for key, value in training.items() if value is not None},
+        "images": [],
+    }
+
+
+def describe(network: Backbone, header: Mapping[str, Any]) -> str:
+    """A model in a sentence."""
+    kind = header.get("variant") or type(network).__name__
+    start = header.get("init")
+    began = f", trained from {start}" if start and start != "random" else ""
+    return f"{kind} for {header.get('task') or header.get('pretext') or 'image restoration'}{began}, by gesso."
+
+
+def model_card(
+    name: str,
+    network: Backbone,
+    header: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    files: Sequence[Path],
+    told: Mapping[str, Any],
+) -> str:
+    """A model card, with the headings and the front matter of Hugging Face's."""
+    front = {
+        "license": str(told.get("license") or "other").lower(),
+        "library_name": "gesso",
+        "pipeline_tag": "image-to-image",
+        "tags": ["image-restoration", *([str(header["task"])] if header.get("task") else [])],
+    }
+    measured = {key: value for key, value in header.items() if str(key).startswith("validation_")}
+    lines = ["---", yaml.safe_dump(front, sort_keys=False).strip(), "---", "", f"# {name}", ""]
+    lines += [str(told.get("description") or describe(network, header)), "", "## Model details", ""]
+    facts = {
+        "Developed by": told.get("author") or "unknown",
+        "Architecture": f"{type(network).__name__} ({header.get('variant') or 'of its own size'})",
+        "Parameters": f"{sum(weight.numel() for weight in network.parameters()):,}",
+        "Input": f"{network.in_channels} channels in [0, 1], sides multiples of {network.size_multiple}",
+        "Output": f"{network.out_channels} channels, {network.scale} times as large",
+        "License": told.get("license") or "not stated",
+    }
+    lines += [f"- **{key}:** {value}" for key, value in facts.items()]
+    lines += ["", "## Uses", "", f"Restoration of images: {header.get('task') or 'see above'}.", ""]
+    lines += ["## How to get started", "", "```python", "import gesso", ""]
+    lines += [f'restorer = gesso.Restorer.load("{files[0].name}")', 'image = gesso.read_image("photo.png")']
+    lines += ['gesso.write_image("restored.png", restorer(image))', "```", ""]
+    lines += ["## Training details", "", f"- **Data:** {told.get('dataset') or recipe.get('data') or 'not stated'}"]
+    lines += [f"- **Steps:** {header['step']:,}"] if isinstance(header.get("step"), int) else []
+    lines += ["", "```yaml", yaml.safe_dump(dict(recipe), sort_keys=False).strip(), "```"] if recipe else []
+    lines += ["", "## Evaluation", ""]
+    lines += [f"- {key.removeprefix('validation_')} (validation): {value}" for key, value in measured.items()]
+    lines += [] if measured else ["Not measured here; `gesso evaluate` measures by the protocol of the task."]
+    lines += ["", "## Files", "", "| file | bytes | SHA-256 |", "|---|---:|---|"]
+    for path in files:
+        lines.append(f"| {path.name} | {path.stat().st_size:,} | `{hashlib.sha256(path.read_bytes()).hexdigest()}` |")
+    return "\n".join(lines)
