@@ -22,7 +22,7 @@ SQUARES = ((2, 2, 2), (1, 3, 3), (1, 1, 1))
 COARSER = (8, 16, 32, 64)
 """What sides may have to be multiples of where a module of the user's pads or rounds them within."""
 LEAST = 4
-FACTS = "gesso.json"
+FACTS = "facts.json"
 
 
 class Seam(nn.Module):
@@ -118,7 +118,7 @@ def save_program(backbone: Backbone, path: Path) -> None:
     """Writes a network as `.pt2`, which `torch.export.load(path).module()` makes a module of without gesso.
 
     Sides are `LEAST` times `size_multiple` at least: for smaller feature maps torch.export keeps the program from
-    running, as a network may compute them in another form. How to pad is in its extra file `gesso.json`, see
+    running, as a network may compute them in another form. How to pad is in its extra file `facts.json`, see
     `Captured.facts`.
 
     Raises:

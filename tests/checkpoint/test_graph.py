@@ -90,9 +90,9 @@ def test_a_pt2_computes_the_same_for_other_sizes(name, tmp_path):
     net = NETWORKS[name]()
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     assert export(net, tmp_path / "net.pt2", "pt2") == [tmp_path / "net.pt2"]
-    extra = {"gesso.json": ""}
+    extra = {"facts.json": ""}
     module = torch.export.load(tmp_path / "net.pt2", extra_files=extra).module()
-    facts = json.loads(extra["gesso.json"])
+    facts = json.loads(extra["facts.json"])
     assert (facts["pad_mode"], facts["scale"]) == (net.pad_mode, net.scale)
     assert facts["size_multiple"] % net.size_multiple == 0
     for shape in sides(net, facts):
