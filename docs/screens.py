@@ -1,6 +1,6 @@
 """Takes the screens that the tutorial shows, by running its commands: `python docs/screens.py FOLDER`.
 
-FOLDER holds `pairs/{input,target}`; it keeps what is made, so a second call takes new pictures of the same results.
+FOLDER holds `pairs/{input,target}`. A comparison that is there is taken as it is, so a second call takes minutes.
 Terminals become SVG (rich), pages WebP (headless Chromium, where there is one). They are written into
 `docs/figures/screens`, each under 250 kB.
 """
@@ -9,6 +9,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,8 @@ PAGES = {  # width and height in pixels, how far it is scrolled, and colours
     "page-phone": (360, 1180, 0, "light"),
 }
 LAST_LINES = 24
+MADE = ("at_once", "restored", "compared-best")  # what the commands write, and will not overwrite
+LAST = "gesso pretrain"  # no screen shows what comes from here on
 
 
 def commands_of(page: Path) -> list[str]:
@@ -74,12 +77,15 @@ def take_page(page: Path, width: int, height: int, scrolled: int, scheme: str) -
 def main(folder: Path) -> None:
     """Takes all screens."""
     SCREENS.mkdir(parents=True, exist_ok=True)
+    for made in MADE:
+        shutil.rmtree(folder / made, ignore_errors=True)
     for command in commands_of(TUTORIAL):
-        name = next((name for name, begin in TERMINALS.items() if command.startswith(begin)), None)
-        if name is None:
-            continue
+        if command.startswith(LAST):
+            break
         output = run(command, folder)
-        (SCREENS / f"{name}.svg").write_text(draw_terminal(command, output), encoding="utf-8")
+        for name, begin in TERMINALS.items():
+            if command.startswith(begin):
+                (SCREENS / f"{name}.svg").write_text(draw_terminal(command, output), encoding="utf-8")
     for name, view in PAGES.items():
         (SCREENS / f"{name}.webp").write_bytes(take_page(folder / "compared" / "comparison.html", *view))
     for path in sorted(SCREENS.iterdir()):

@@ -52,6 +52,7 @@ def train_on_all(run: Finetune, arm: str, comparison: Compare, *, holds_out: boo
     default = {name: options_of(Finetune)[name].default for name in OF_A_COMPARISON}
     if is_primed(arm):
         own["init"] = arm
+    own["backbone_args"] = run.backbone_args or None
     whole = dataclasses.replace(run, **default | own, holdout=0 if holds_out else None)
     out = Path(comparison.out)
     return command_line("finetune", Recipe.of(whole).given, out.with_name(f"{out.name}-best"))
