@@ -40,7 +40,7 @@ TAILS: dict[str, Callable[[Tensor], Tensor]] = {
 """What may come behind that."""
 
 LINEAR = ("none", "clamp")  # tails through which a factor and a mean can be seen
-PLAIN: tuple[float, tuple[float, ...]] = (1.0, ())
+PLAIN: tuple[float | tuple[float, ...], tuple[float, ...]] = (1.0, ())
 
 
 class UnfitModuleError(ValueError):
@@ -50,7 +50,8 @@ class UnfitModuleError(ValueError):
 class Seam(NamedTuple):
     """How a module gets from its last convolution to its output.
 
-    `tail(gain * pixel_shuffle(convolution) + offset + skip)`; `offset` is one number for each channel of the image.
+    `tail(gain * pixel_shuffle(convolution) + offset + skip)`; `offset` is one number for each channel of the image,
+    and so is `gain` where channels have gains of their own, as those that ImageNet's statistics normalise.
     """
 
     first: str | None
@@ -62,7 +63,7 @@ class Seam(NamedTuple):
     square: bool
     writes: bool  # into the image that it is given, which then has to be a copy
     shuffle: int
-    gain: float
+    gain: float | tuple[float, ...]
     offset: tuple[float, ...]
     skip: str
     tail: str
@@ -151,7 +152,8 @@ class External(Backbone):
             adds = " and ".join([f"a mean of {', '.join(f'{number:.3g}' for number in seam.offset)}", adds])
             adds = adds.removesuffix(" and nothing")
         if seam.gain != 1:
-            adds = f"{adds}, to {seam.gain:.3g} times its output"
+            gains = seam.gain if isinstance(seam.gain, tuple) else (seam.gain,)
+            adds = f"{adds}, to {', '.join(f'{gain:.3g}' for gain in gains)} times its output"
         tail = "" if seam.tail == "none" else f", then {seam.tail}"
         return (
             f"{type(self.module).__name__}: last convolution {seam.last}, {self.channels[0]} channels before it; adds "
@@ -183,7 +185,7 @@ class External(Backbone):
         restored = inner(F.pixel_shuffle(self.head_conv(feature), self.seam.shuffle), image, self.scale)
         image_like = self.out_channels == self.seam.out_channels
         if image_like and self.seam.gain != 1:
-            restored = self.seam.gain * restored
+            restored = by_channel(self.seam.gain, restored) * restored
         if image_like and any(self.seam.offset):
             restored = restored + restored.new_tensor(self.seam.offset).view(-1, 1, 1)
         if self.image_residual:
@@ -359,10 +361,13 @@ def try_seam(module: nn.Module, last: str | None, channels: int, multiple: int, 
             if skip != "none" and channels != output.shape[1]:
                 continue
             added = SKIPS[skip](image, scale)
-            for tail in TAILS:
-                gain, offset = fit(shuffled, output, added) if tail in LINEAR else PLAIN
+            for tail, each in itertools.product(TAILS, (False, True)):
+                if each and tail not in LINEAR:
+                    continue
+                gain, offset = fit(shuffled, output, added, each=each) if tail in LINEAR else PLAIN
                 shift = output.new_tensor(offset or (0.0,)).view(-1, 1, 1)
-                off = ((TAILS[tail](gain * shuffled + shift + added) - output).abs().max() / output.abs().max()).item()
+                explained = TAILS[tail](by_channel(gain, shuffled) * shuffled + shift + added)
+                off = ((explained - output).abs().max() / output.abs().max()).item()
                 if off < TOLERANCE:
                     size = channels, output.shape[1], scale, multiple, square, writes, shuffle
                     return Seam(first, name, *size, gain, offset, skip, tail)
@@ -386,22 +391,32 @@ def inner(enlarged: Tensor, image: Tensor, scale: int = 1) -> Tensor:
     return enlarged[..., :height, :width]
 
 
-def fit(convolved: Tensor, output: Tensor, added: Tensor) -> tuple[float, tuple[float, ...]]:
+def by_channel(gain: float | tuple[float, ...], image: Tensor) -> float | Tensor:
+    """A gain as a factor of an image (B, C, H, W)."""
+    return image.new_tensor(gain).view(-1, 1, 1) if isinstance(gain, tuple) else gain
+
+
+def fit(
+    convolved: Tensor, output: Tensor, added: Tensor, *, each: bool = False
+) -> tuple[float | tuple[float, ...], tuple[float, ...]]:
     """Factor, and offset of each channel, by which a convolution explains what `added` leaves of an output.
 
     Networks undo at their end what they do to the range and the mean of an image at their beginning. Pixels that no
-    clamp can have touched decide alone, if they are enough. 1 and no offsets where that will do.
+    clamp can have touched decide alone, if they are enough. 1 and no offsets where that will do. With `each`, every
+    channel has a factor of its own.
     """
     rest, inside, size = output - added, (output > 0) & (output < 1), output.abs().amax()
     inside = inside if inside.float().mean() > 0.1 else torch.ones_like(inside)
     count = inside.sum((0, 2, 3), keepdim=True).clamp_min(1)
     x, y = ((image.double() * inside).sum((0, 2, 3), keepdim=True) / count for image in (convolved, rest))
     spread = (convolved.double() - x) * inside
-    gain = ((spread * (rest.double() - y)).sum() / spread.square().sum().clamp_min(1e-12)).item()
-    offset = (y - gain * x).flatten().tolist()
-    if abs(gain) * spread.abs().amax() < 10 * TOLERANCE * size:
+    axes = (0, 2, 3) if each else (0, 1, 2, 3)
+    gains = (spread * (rest.double() - y)).sum(axes) / spread.square().sum(axes).clamp_min(1e-12)
+    if (gains.abs().amax() * spread.abs().amax()) < 10 * TOLERANCE * size:
         return PLAIN  # the convolution explains nothing
-    gain = 1.0 if abs(gain - 1) < TOLERANCE else gain
+    gain: float | tuple[float, ...] = tuple(gains.tolist()) if each else gains.item()
+    gain = 1.0 if isinstance(gain, float) and abs(gain - 1) < TOLERANCE else gain
+    offset = (y - by_channel(gain, x) * x).flatten().tolist()
     return gain, tuple(offset) if max(abs(number) for number in offset) > TOLERANCE * size else ()
 
 

@@ -400,3 +400,33 @@ def test_features_of_rgb_prime_a_network_of_the_users_for_grey(tmp_path):
 def test_an_image_that_is_not_added_cannot_be():
     with pytest.raises(ValueError, match="adds no image"):
         wrap(Returns(lambda y, x: y)).replace_last(3, image_residual=True)
+
+
+class ImageNet(nn.Module):
+    """It normalises by the statistics of ImageNet, channel by channel, and undoes that at its end."""
+
+    def __init__(self, residual: bool, clamps: bool) -> None:
+        super().__init__()
+        self.residual, self.clamps = residual, clamps
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+        self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 3, 3, padding=1)
+
+    def forward(self, image):
+        given = (image - self.mean) / self.std
+        restored = self.last(F.relu(self.first(given)))
+        restored = (restored + given if self.residual else restored) * self.std + self.mean
+        return restored.clamp(0, 1) if self.clamps else restored
+
+
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("clamps", [True, False])
+def test_normalisation_by_channel_is_recognised(residual, clamps):
+    torch.manual_seed(0)
+    net = wrap(ImageNet(residual, clamps)).eval()
+    assert net.seam.gain == pytest.approx((0.229, 0.224, 0.225), rel=1e-3)
+    assert net.image_residual == residual
+    image = torch.rand(1, 3, 40, 56)
+    with torch.no_grad():
+        torch.testing.assert_close(net(image), net.module(image), atol=1e-5, rtol=0)
+    assert "0.229, 0.224, 0.225 times its output" in net.report
