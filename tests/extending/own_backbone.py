@@ -8,7 +8,7 @@ from gesso import Backbone
 class HalfSize(Backbone):
     """Two convolutions, at half the size of the image."""
 
-    head_keys = ("last.",)  # what stands behind `features`; everything else is what transfers
+    head_keys = ("last.",)  # what comes after `features`; everything else is what transfers
     size_multiple = 2
 
     def __init__(
