@@ -6,6 +6,7 @@ import inspect
 import math
 import numbers
 import os
+import re
 import reprlib
 import sys
 import types
@@ -48,6 +49,38 @@ class InPython(NamedTuple):
         return kind is not None and isinstance(value, kind)
 
 
+@dataclass(frozen=True)
+class IfUnnamed:
+    """What an option is where nobody names it, which depends on what there is; stands in `Annotated`.
+
+    Until that is known the value is None, whatever the type says: `gesso.commands._defaults` puts the value in first.
+
+    Attributes:
+        usual: of published recipes, for a GPU and many pairs.
+        small: of a run on a CPU, or on few pairs; None: as usual.
+    """
+
+    usual: Any
+    small: Any = None
+
+
+UNNAMED: Any = None
+"""The default of such an option."""
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """How the text of an option is spelled; stands in `Annotated`.
+
+    Attributes:
+        pattern: a regular expression of all of it.
+        words: what it is, for errors.
+    """
+
+    pattern: str
+    words: str
+
+
 # ---------------------------------------------------------------------------------------------------------- types
 
 
@@ -60,7 +93,8 @@ def expected(kind: Any) -> str:
     """
     parts = get_args(kind)
     if get_origin(kind) is Annotated:
-        return expected(parts[0])
+        words = [extra.words for extra in parts[1:] if isinstance(extra, Spelled)]
+        return words[0] if words else expected(parts[0])
     if get_origin(kind) is Literal:
         return " or ".join(map(str, parts))
     if get_origin(kind) in UNIONS:
@@ -80,8 +114,12 @@ def takes(kind: Any, value: Any) -> bool:
     """
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        in_python = any(extra.holds(value) for extra in parts[1:] if isinstance(extra, InPython))
-        return in_python or takes(parts[0], value)
+        if value is None and any(isinstance(extra, IfUnnamed) for extra in parts[1:]):
+            return True
+        if any(extra.holds(value) for extra in parts[1:] if isinstance(extra, InPython)):
+            return True
+        spelled = [extra.pattern for extra in parts[1:] if isinstance(extra, Spelled)]
+        return takes(parts[0], value) and all(re.fullmatch(pattern, str(value)) for pattern in spelled)
     if origin in UNIONS:
         return any(takes(part, value) for part in parts)
     if origin is Literal:
@@ -214,6 +252,28 @@ Devices = Annotated[int, Between(_POSITIVE, 1, limit=2**16)]
 LearningRate = Annotated[float, Between(_POSITIVE, 0, excluding="low", limit=1e3)]
 LeastRate = Annotated[float, Between("0 or more", 0, limit=1e3)]
 Norm = Annotated[float, Between(_POSITIVE, 0, excluding="low", limit=3e38)]
+
+# ---------------------------------------------------------------------------------------------------------- times
+
+UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_TIME = "".join(rf"(?:([0-9]{{1,6}}(?:\.[0-9]{{1,3}})?) *{unit} *)?" for unit in UNITS)
+Duration = Annotated[str, Spelled(rf"(?=.*[1-9])(?:{_TIME})", "a time such as 45m, 1h30m or 90s")]
+
+
+def seconds_in(duration: str) -> float:
+    """The seconds of a time as options spell it.
+
+    Example:
+        >>> seconds_in("45m"), seconds_in("1h30m"), seconds_in("90s"), seconds_in("1.5 h")
+        (2700.0, 5400.0, 90.0, 5400.0)
+
+    Raises:
+        ValueError: if it is spelled otherwise.
+    """
+    if not takes(Duration, duration):
+        raise ValueError(f"expected {expected(Duration)}, got {shown(duration)}")
+    numbers = cast("re.Match[str]", re.fullmatch(_TIME, duration)).groups(default="0")
+    return sum(seconds * float(number) for seconds, number in zip(UNITS.values(), numbers, strict=True))
 
 
 # ----------------------------------------------------------------------------------------------------- signatures

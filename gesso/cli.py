@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import time
 import types
 import warnings
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from gesso._names import readable
 from gesso._recipes import read_recipe
 from gesso.commands._parser import explain, parser_for, plain
 from gesso.commands._verbs import command, function_of, homes, verbs
-from gesso.options import Command, check_options, options_of, rename_former
+from gesso.options import Command, began, check_options, options_of, rename_former
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -123,6 +124,7 @@ def show_warning(message: Warning | str, *_: Any) -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Runs a command line; returns 0, 1 (done, but something failed), 2 (bad input) or 130 (interrupted)."""
+    began.set(time.monotonic())
     words = list(sys.argv[1:] if words is None else words)
     if words[:1] == ["help"] and words[1:]:
         words = [words[1], "--help"]
@@ -163,7 +165,7 @@ def run(verb: str, words: Sequence[str]) -> int:
         sys.stdout.write(yaml.safe_dump(options, sort_keys=False))
         return 0
     result = kind(**options).run()
-    if isinstance(result, Path):
+    if isinstance(result, Path) and not options.get("dry_run"):
         from gesso.report.console import say
 
         say(f"written to {result}")

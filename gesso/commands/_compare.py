@@ -1,5 +1,6 @@
 """Does pre-training help on your pairs? Trains from several starts, all else equal, and says what it found."""
 
+import contextlib
 import csv
 import dataclasses
 import itertools
@@ -8,6 +9,7 @@ import os
 import platform
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ from gesso import checkpoint
 from gesso._names import readable
 from gesso.backbones import Backbone, create_backbone
 from gesso.checkpoint.files import plain
+from gesso.commands._comparison_plan import measure, plan, settle, shorten
+from gesso.commands._defaults import fill
 from gesso.commands._finetune import start as starting_network
 from gesso.commands._supervised import check_images
 from gesso.commands.compare import Compare
@@ -116,7 +120,7 @@ class Run:
 
 def run(command: Compare) -> Outcome:
     """Does what `gesso.commands.compare.Compare` describes."""
-    recipe, out = Recipe.of(command), Path(command.out)
+    command, out = settle(command), Path(command.out)
     check_decided("finetune_args", command.finetune_args or {}, {*options_of(Compare), *SAME_FOR_ALL, "init"})
     check_options(Finetune, command.finetune_args or {}, "finetune_args")
     repetitions = list(dict.fromkeys(numbered("seeds", command.seeds)))
@@ -137,9 +141,14 @@ def run(command: Compare) -> Outcome:
     counts = check_counts(numbered("pairs", command.pairs), splits)
     check_tuning(command.tune, counts)
     check_starts(command, arms)
+    command = plan_with(command, arms, splits, counts, repetitions)
+    if command.dry_run:
+        return Outcome(out / "comparison.html", (), {})
+    repetitions = list(dict.fromkeys(numbered("seeds", command.seeds)))
+    arms = shorten(arms, command.pretrain_steps)
     options = finetuning_options(command)
-    with claimed(out):
-        claim(out, recipe)
+    with claimed(out), advising():
+        claim(out, Recipe.of(command))
         claim_pairs(splits, out)
         write_tests(splits, goal, degradation)
         cache = Path(command.cache or out / "starts")
@@ -174,6 +183,40 @@ def run(command: Compare) -> Outcome:
 
 
 # --------------------------------------------------------------------------------------------------------- before
+
+
+def plan_with(
+    command: Compare, arms: Sequence[Arm], splits: Sequence[Fold], counts: Sequence[int], seeds: Sequence[int]
+) -> Compare:
+    """The command as large as its budget has room for, once what it takes has been measured and printed."""
+    if command.budget is not None and command.tune:
+        raise ValueError("budget: how many runs --tune needs is not counted yet; give --steps instead, or no --tune")
+    per_seed, trained = len(arms) * len(splits) * len(counts), shorten(arms, command.pretrain_steps)
+    with tempfile.TemporaryDirectory(prefix="gesso-") as name:
+        folder, options = Path(name), finetuning_options(command)
+        if isinstance(splits[0].test[0], DegradedPhoto):  # whose test images are made later
+            given = {"data": str(command.data), "holdout": len(splits[0].test)}
+            tuning = fine_tuning(folder, Arm(BASELINE), None, options, given)
+        else:
+            tuning = finetuning_run(folder, Arm(BASELINE), None, (seeds[0], 0, counts[-1]), splits[0], options).command
+        try:
+            prices = measure(trained, tuning, per_seed, len(arms) * len(splits), command.devices)
+        except (ValueError, OSError, RuntimeError):
+            if command.budget is not None or command.dry_run:
+                raise
+            return command  # the runs fail by themselves, and the page says why
+    return plan(command, prices, seeds)
+
+
+@contextlib.contextmanager
+def advising() -> Iterator[None]:
+    """Says how a comparison goes on that is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            say("Interrupted; give the same command again to continue: runs that are done stay done")
+        raise
 
 
 def task_for(network: Backbone, name: str, scale: int) -> Task:
@@ -271,7 +314,7 @@ def pretraining_job(arm: Arm, cache: Path) -> Job:
     """The pre-training of an arm."""
     folder = arm.pretraining_folder
     options = {"sample_every": 0, **(arm.pretraining or {})}
-    return Job(f"pre-training {folder}", Pretrain(out=cache / folder, **options))
+    return Job(f"pre-training {folder}", fill(Pretrain(out=cache / folder, **options), {}))
 
 
 def finetuning_run(

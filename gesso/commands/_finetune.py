@@ -1,13 +1,14 @@
 """Train a network on pairs of a restoration task, from random weights or from a pre-trained file."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
 
 from gesso import checkpoint
 from gesso.backbones import Backbone, PaperTransfer, open_backbone, spell_backbone
+from gesso.commands._defaults import settle
 from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations, plan_stages
 from gesso.commands.finetune import Finetune, finetune
 from gesso.data.augment import open_augmentation
@@ -24,14 +25,30 @@ from gesso.training.best import Best, metrics_for
 from gesso.training.finetune_module import FinetuneModule
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.loggers import logger_names
-from gesso.training.run import fit
+from gesso.training.run import Training, fit
 
 
 def run(command: Finetune) -> Path:
     """Does what `gesso.commands.finetune.Finetune` describes."""
     logger_names(command.logger)  # before anything is read
+    command = settle(command)
     if has_to_launch(plain_options(command)):
         return launch(finetune, plain_options(command))
+    training = prepare(command)
+    fit(training, command)
+    module = cast(FinetuneModule, training.module)
+    if not command.dry_run and module.start_counts and module.best.step == 0 and module.best.value is not None:
+        advice = "try a lower --lr, fewer --steps or more pairs"
+        warn(f"no step restored the validation images better than the start: best.safetensors is the start; {advice}")
+    return Path(command.out) / "backbone.safetensors"
+
+
+def prepare(command: Finetune) -> Training:
+    """The network as it starts, and its pairs.
+
+    Raises:
+        ValueError: for what cannot be trained.
+    """
     plan, out = plan_stages(command), Path(command.out)
     perceptual = open_metrics(metrics_for(command), command.metric_weights)
     torch.manual_seed(seed_for(command.seed, "weights"))
@@ -75,11 +92,7 @@ def run(command: Finetune) -> Path:
     module.best, module.start_counts = Best.of(command, perceptual), known and command.keep_last is not False
     module.val_at_start = module.start_counts if command.val_at_start is None else command.val_at_start
     module.facts = {"task": spell_task(command.task), "init": init, "transfer": command.transfer}
-    fit(module, train, command, what=f"{spell_task(command.task)} {spell_backbone(command.backbone)}", stages=plan)
-    if module.start_counts and module.best.step == 0 and module.best.value is not None:
-        advice = "try a lower --lr, fewer --steps or more pairs"
-        warn(f"no step restored the validation images better than the start: best.safetensors is the start; {advice}")
-    return out / "backbone.safetensors"
+    return Training(module, train, f"{spell_task(command.task)} {spell_backbone(command.backbone)}", plan)
 
 
 def start_from(command: Finetune, net: Backbone, init: str, *, keep_last: bool) -> Backbone:

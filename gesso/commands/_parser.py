@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_origin
 
 from gesso import _discovery
-from gesso._values import UNIONS, expected
+from gesso._values import UNIONS, IfUnnamed, expected
 from gesso.options import Command, Option, options_of
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def plain(kind: Any) -> Any:
     """A type without what `Annotated` says of it, which the parser does not need."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return plain(parts[0])
+        inner = plain(parts[0])
+        return inner | None if any(isinstance(extra, IfUnnamed) for extra in parts[1:]) else inner
     if origin in UNIONS:
         united = plain(parts[0])
         for part in parts[1:]:

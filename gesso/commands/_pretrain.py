@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from gesso import checkpoint
 from gesso._specs import SourceSpec
 from gesso.backbones import open_backbone, spell_backbone
+from gesso.commands._defaults import settle
 from gesso.commands.pretrain import Pretrain, pretrain
 from gesso.data.mixes import MixDataset, open_mix
 from gesso.data.training_data import open_images
@@ -20,7 +21,7 @@ from gesso.report.console import say
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.loggers import logger_names
 from gesso.training.pretrain_module import PretrainModule
-from gesso.training.run import fit
+from gesso.training.run import Training, fit
 from gesso.training.sampling import Stage
 
 # What a pretext's own choice of images is, in words.
@@ -30,8 +31,19 @@ CHOSEN = {"noise": "fixed N(0, 1) noise", "leaves": "procedural dead leaves"}
 def run(command: Pretrain) -> Path:
     """Does what `gesso.commands.pretrain.Pretrain` describes."""
     logger_names(command.logger)  # before anything is read
+    command = settle(command)
     if has_to_launch(plain_options(command)):
         return launch(pretrain, plain_options(command))
+    fit(prepare(command), command)
+    return Path(command.out) / "backbone.safetensors"
+
+
+def prepare(command: Pretrain) -> Training:
+    """The pretext with its network, and its images.
+
+    Raises:
+        ValueError: for what cannot be trained.
+    """
     torch.manual_seed(seed_for(command.seed, "weights"))
     network = open_backbone(command.backbone, command.backbone_args)
     if command.init is not None:
@@ -49,14 +61,9 @@ def run(command: Pretrain) -> Path:
     body = sum(p.numel() for p in method.backbone.parameters())
     decoder = sum(p.numel() for p in method.parameters()) - body
     say(f"{spell_backbone(command.backbone)}: {body:,} parameters, and {decoder:,} in the decoder, not saved")
-    fit(
-        module,
-        open_samples(command, method, images),
-        command,
-        what=f"{spell_pretext(command.pretext)} {spell_backbone(command.backbone)}",
-        stages=[Stage(1.0, command.crop_size, command.batch_size)],
-    )
-    return Path(command.out) / "backbone.safetensors"
+    what = f"{spell_pretext(command.pretext)} {spell_backbone(command.backbone)}"
+    stages = [Stage(1.0, command.crop_size, command.batch_size)]
+    return Training(module, open_samples(command, method, images), what, stages)
 
 
 def chosen_images(command: Pretrain, method: Pretext) -> SourceSpec | list[dict[str, Any]]:

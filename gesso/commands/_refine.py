@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from gesso import checkpoint as checkpoints
 from gesso._discovery import check_options
 from gesso.backbones import create_backbone, list_backbones
+from gesso.commands._defaults import settle
 from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations, plan_stages
 from gesso.commands.refine import Refine, refine
 from gesso.data.datasets import PairDataset
@@ -33,7 +34,7 @@ from gesso.training.best import Best, metrics_for
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.loggers import logger_names
 from gesso.training.refine_module import PriorDataset, RefineModule
-from gesso.training.run import fit
+from gesso.training.run import Training, fit
 
 MEAN_OF, AT_ONCE = 256, 16  # training crops whose prior makes the mean
 LIGHT = 1_000_000  # parameters
@@ -42,8 +43,20 @@ LIGHT = 1_000_000  # parameters
 def run(command: Refine) -> Path:
     """Does what `gesso.commands.refine.Refine` describes."""
     logger_names(command.logger)  # before anything is read
+    command = settle(command)
     if has_to_launch(plain_options(command)):
         return launch(refine, plain_options(command))
+    fit(prepare(command), command)
+    return Path(command.out) / "backbone.safetensors"
+
+
+def prepare(command: Refine) -> Training:
+    """The refiner behind its restorer, and its pairs.
+
+    Raises:
+        FileNotFoundError: if there is no restorer, or no weights of the prior.
+        ValueError: for what cannot be trained.
+    """
     plan, out, prior = plan_stages(command), Path(command.out), command.prior
     prior = str(prior) if isinstance(prior, Path) else prior
     perceptual = open_metrics(metrics_for(command), command.metric_weights)
@@ -74,10 +87,9 @@ def run(command: Refine) -> Path:
     module.val_at_start, module.best = bool(command.val_at_start), Best.of(command, perceptual)
     module.facts = {"task": spell_task(command.task), "restorer": str(command.checkpoint)}
     if net.prior is not None:
-        cache = Path(command.prior_cache or out)
+        cache = None if command.dry_run else Path(command.prior_cache or out)
         module.look_ahead = partial(look_ahead, net, datasets, train, plan[0].crop_size, cache)
-    fit(module, train, command, what=f"refine {spell_task(command.task)}", stages=plan)
-    return out / "backbone.safetensors"
+    return Training(module, train, f"refine {spell_task(command.task)}", plan)
 
 
 def start(
@@ -154,7 +166,7 @@ def whole_images(part: Part) -> PriorDataset:
 
 
 def look_ahead(
-    net: Refined, datasets: Sequence[Any], train: Dataset[Any], crop_size: int, cache: Path, device: torch.device
+    net: Refined, datasets: Sequence[Any], train: Dataset[Any], crop_size: int, cache: Path | None, device: torch.device
 ) -> None:
     """Has the prior look at what it need not see in every step: whole images, and the crops that make its mean.
 
@@ -170,10 +182,10 @@ def look_ahead(
     mean.copy_(mean_feature(net, train, crop_size))
 
 
-def look_at_images(prior: Prior, samples: PriorDataset, cache: Path) -> None:
-    """Looks at every whole image once; a file in `cache`, named after the prior, keeps what was seen."""
-    path, format = cache / f"prior_{prior.fingerprint()}.safetensors", samples.pairs.format
-    known = checkpoints.read_state(path) if path.exists() else {}
+def look_at_images(prior: Prior, samples: PriorDataset, cache: Path | None) -> None:
+    """Looks at every whole image once; a file in `cache`, named after the prior, keeps what was seen; None: nothing."""
+    path, format = cache and cache / f"prior_{prior.fingerprint()}.safetensors", samples.pairs.format
+    known = checkpoints.read_state(path) if path and path.exists() else {}
     names = {pair.lq: signature(pair.lq, format) for pair in samples.pairs.pairs}
     lacking = {number for number, name in enumerate(names.values()) if name not in known}
     lacking_anywhere = set[int]().union(*all_gather(lacking))  # other machines may have other caches
@@ -182,7 +194,7 @@ def look_at_images(prior: Prior, samples: PriorDataset, cache: Path) -> None:
     for image in track(shard(new), "looking at whole images"):
         seen.append(look(prior, read_tensor(image, format)[None])[0])
     known |= {names[image]: feature for image, feature in zip(new, gather_in_order(seen, len(new)), strict=True)}
-    if lacking and rank_info().local_rank == 0:
+    if path and lacking and rank_info().local_rank == 0:
         with atomic_path(path) as temporary:
             save_file(known, temporary)
     samples.features = {image: known[name] for image, name in names.items()}

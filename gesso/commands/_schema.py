@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from docstring_parser import parse
 
 from gesso._discovery import CODE
-from gesso._values import LISTS, MAPPINGS, UNIONS, Between, declared
+from gesso._values import LISTS, MAPPINGS, UNIONS, Between, Spelled, declared
 from gesso.backbones import backbone_classes
 from gesso.checkpoint.files import plain
 from gesso.commands import _verbs
@@ -23,11 +23,11 @@ from gesso.options import Command, Option, options_of
 from gesso.pretext import list_pretexts, pretext_class
 from gesso.report.console import say
 
-Spelled = dict[str, Any]
+Written = dict[str, Any]
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 TYPES: dict[Any, str] = {int: "integer", float: "number", bool: "boolean", types.NoneType: "null", None: "null"}
-OWN_PART: Spelled = {"type": "string", "pattern": f"^{CODE.pattern}$", "description": "of your own, as module:NAME"}
+OWN_PART: Written = {"type": "string", "pattern": f"^{CODE.pattern}$", "description": "of your own, as module:NAME"}
 
 
 def run(command: Schema) -> None:
@@ -46,17 +46,17 @@ def run(command: Schema) -> None:
     say("# yaml-language-server: $schema=finetune.schema.json")
 
 
-def print_schema(schema: Spelled) -> None:
+def print_schema(schema: Written) -> None:
     """Prints a schema as it is: the console would break its lines."""
     sys.stdout.write(json.dumps(schema, indent=2) + "\n")
 
 
-def recipe_of(verb: str) -> Spelled:
+def recipe_of(verb: str) -> Written:
     """The schema of a recipe of one verb."""
     return {"$schema": DRAFT, "title": f"recipe of gesso {verb}", **options_schema(_verbs.command(verb))}
 
 
-def any_recipe() -> Spelled:
+def any_recipe() -> Written:
     """The schema of a recipe of any verb."""
     verbs = list(_verbs.homes())
     return {
@@ -67,7 +67,7 @@ def any_recipe() -> Spelled:
     }
 
 
-def options_schema(command: type[Command[Any]]) -> Spelled:
+def options_schema(command: type[Command[Any]]) -> Written:
     """The options of a command: none is required, as the command line may add those that a recipe leaves open."""
     known = options_of(command)
     properties = {name: option_schema(option) for name, option in known.items()}
@@ -85,13 +85,13 @@ def options_schema(command: type[Command[Any]]) -> Spelled:
     return schema | ({"allOf": rules} if rules else {})
 
 
-def option_schema(option: Option) -> Spelled:
+def option_schema(option: Option) -> Written:
     """An option: what it takes, what it means, and what it is if nobody says."""
     default = {} if option.is_needed or option.default is None else {"default": plain(option.default)}
     return {**kind_schema(option.kind), "description": option.text, **default}
 
 
-def kind_schema(kind: Any) -> Spelled:
+def kind_schema(kind: Any) -> Written:
     """A type.
 
     Example:
@@ -117,8 +117,8 @@ def kind_schema(kind: Any) -> Spelled:
     return {"type": "string"} if plain_kind in (str, Path) else {}
 
 
-def annotated_schema(kind: Any) -> Spelled:
-    """A type with a range, or one of gesso's parts by name."""
+def annotated_schema(kind: Any) -> Written:
+    """A type with a range or a spelling, or one of gesso's parts by name."""
     inner, *extras = get_args(kind)
     if names := part_names(kind):
         named = {"enum": names}
@@ -131,10 +131,12 @@ def annotated_schema(kind: Any) -> Spelled:
     for extra in extras:
         if isinstance(extra, Between):
             schema |= range_schema(extra)
+        elif isinstance(extra, Spelled):
+            schema |= {"pattern": f"^{extra.pattern}$"}
     return schema
 
 
-def range_schema(between: Between) -> Spelled:
+def range_schema(between: Between) -> Written:
     """The ends of a range."""
     low, high = max(between.low, -between.limit), min(between.high, between.limit)
     ends = between.excluding
@@ -144,7 +146,7 @@ def range_schema(between: Between) -> Spelled:
     }
 
 
-def list_schema(kind: Any, parts: tuple[Any, ...]) -> Spelled:
+def list_schema(kind: Any, parts: tuple[Any, ...]) -> Written:
     """A list, or a tuple of so many values."""
     if kind is tuple and parts and parts[-1] is not Ellipsis:
         sides = [kind_schema(part) for part in parts]
@@ -152,9 +154,9 @@ def list_schema(kind: Any, parts: tuple[Any, ...]) -> Spelled:
     return {"type": "array", **({"items": kind_schema(parts[0])} if parts else {})}
 
 
-def union(schemas: Any) -> Spelled:
+def union(schemas: Any) -> Written:
     """Any of several schemas, each once; one alone as it is."""
-    found: list[Spelled] = []
+    found: list[Written] = []
     for schema in schemas:
         found += [one for one in schema.get("anyOf", [schema]) if one not in found]
     if {} in found:
@@ -165,7 +167,7 @@ def union(schemas: Any) -> Spelled:
 # ------------------------------------------------------------------------------------- options of a part that is named
 
 
-def part_rules(name: str, known: Mapping[str, Option], parts: Mapping[tuple[str, ...], Any]) -> list[Spelled]:
+def part_rules(name: str, known: Mapping[str, Option], parts: Mapping[tuple[str, ...], Any]) -> list[Written]:
     """Rules by which `NAME_args` are the options of what `NAME` names; what is left open is the default.
 
     Args:
@@ -177,14 +179,14 @@ def part_rules(name: str, known: Mapping[str, Option], parts: Mapping[tuple[str,
         return []
     rules = []
     for names, part in parts.items():
-        required = [] if known[name].default in names else [name]
+        required = [] if known[name].usual in names else [name]
         condition = {"properties": {name: {"enum": list(names)}}, "required": required}
         options = {"properties": part_schema(part), "additionalProperties": False}
         rules.append({"if": condition, "then": {"properties": {f"{name}_args": options}}})
     return rules
 
 
-def part_schema(part: Any) -> Spelled:
+def part_schema(part: Any) -> Written:
     """The options of a class from its signature, with what its docstring says of them."""
     texts = {p.arg_name: " ".join((p.description or "").split()) for p in parse(inspect.getdoc(part) or "").params}
     kinds = {name: kind for name, kind in declared(part).items() if name != "backbone"}
@@ -192,7 +194,7 @@ def part_schema(part: Any) -> Spelled:
     return options | added_options(part)
 
 
-def added_options(part: Any) -> Spelled:
+def added_options(part: Any) -> Written:
     """What `create_pretext` and `create_backbone` take beside the options of a class."""
     if presets := getattr(part, "presets", {}):
         return {"preset": {"enum": sorted(presets), "description": "option values that belong together."}}

@@ -1,23 +1,23 @@
 """Does pre-training help on your pairs? Trains from several starts, all else equal, and says what it found."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from gesso._specs import FilePath, Transfer
-from gesso._values import AtLeastTwo, LearningRate, Pixels, PositiveInt, TileSide
+from gesso._values import UNNAMED, AtLeastTwo, IfUnnamed, LearningRate, Pixels, PositiveInt, TileSide
 from gesso._values import Devices as DeviceCount
 from gesso.options import Command, as_function, options
 from gesso.options._fields import Extent, Folder, Machine
 from gesso.options.data import TaskPairs
 from gesso.options.network import Network
-from gesso.options.run import Measuring
+from gesso.options.run import Budget, Measuring
 
 if TYPE_CHECKING:
     from gesso.commands._compare import Outcome  # noqa: F401, in the name of what comes back
 
 
 @options
-class Compare(TaskPairs, Network, Measuring, Command["Outcome"]):
+class Compare(TaskPairs, Network, Measuring, Budget, Command["Outcome"]):
     """Writes `comparison.html`, `comparison.md` and `comparison.csv` into `out`: does a start beat random weights?
 
     For one seed, every arm sees the same batches, crops, augmentations, new last layer, schedule and number of steps;
@@ -31,9 +31,7 @@ class Compare(TaskPairs, Network, Measuring, Command["Outcome"]):
     """
 
     title: ClassVar[str] = "what is compared"
-    example: ClassVar[str] = (
-        "gesso compare --task derain --data MY_PAIRS --steps 1000 --starts random,ifp --out comparison"
-    )
+    example: ClassVar[str] = "gesso compare --budget 1h --task derain --data MY_PAIRS --out comparison"
     former: ClassVar[Mapping[str, str]] = {}
 
     out: Folder[FilePath]
@@ -77,8 +75,9 @@ class Compare(TaskPairs, Network, Measuring, Command["Outcome"]):
     pairs: Extent[int | str | list[int] | None] = None
     """numbers of training pairs separated by commas, for a curve over them; none: all there are."""
 
-    backbone: str = "restormer"
-    """name of the network; `gesso list backbones` shows all."""
+    backbone: Annotated[str, IfUnnamed("restormer", small="nafnet_tiny")] = UNNAMED
+    """name of the network; `gesso list backbones` shows all. A comparison is small where neither network nor steps are
+    named, and there is no GPU, or there are fewer than 200 pairs."""
 
     skip_damaged: bool = False
     """leave out damaged images, and pairs whose sides do not fit, instead of refusing them."""
@@ -86,16 +85,19 @@ class Compare(TaskPairs, Network, Measuring, Command["Outcome"]):
     transfer: Transfer = "network"
     """"network" or "paper", see `gesso finetune`."""
 
-    steps: PositiveInt
+    steps: Annotated[PositiveInt, IfUnnamed(20_000, small=600)] = UNNAMED
     """optimiser steps of every fine-tuning run."""
 
-    crop_size: Pixels = 128
+    pretrain_steps: Annotated[PositiveInt | None, IfUnnamed(None, small=6_400)] = UNNAMED
+    """most optimiser steps of a pre-training: longer ones are cut to it."""
+
+    crop_size: Annotated[Pixels, IfUnnamed(128, small=64)] = UNNAMED
     """side of the training crops in pixels (of the degraded image)."""
 
-    batch_size: PositiveInt = 8
+    batch_size: Annotated[PositiveInt, IfUnnamed(8, small=4)] = UNNAMED
     """crops in one batch."""
 
-    lr: LearningRate = 3e-4
+    lr: Annotated[LearningRate, IfUnnamed(3e-4, small=1e-3)] = UNNAMED
     """peak learning rate of fine-tuning."""
 
     schedule: Literal["constant", "cosine", "two_phase"] = "cosine"

@@ -1,10 +1,10 @@
 """Train a network on pairs of a restoration task, from random weights or from a pre-trained file."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from gesso._specs import AugmentSpec, FeatureLossSpec, FilePath, LossSpec, Transfer
-from gesso._values import NonNegativeFloat, NonNegativeInt, PositiveFloat, Share
+from gesso._values import UNNAMED, IfUnnamed, NonNegativeFloat, NonNegativeInt, PositiveFloat, Share
 from gesso.options import as_function, options
 from gesso.options._fields import Place
 from gesso.options.network import Network
@@ -30,9 +30,10 @@ class Finetune(SupervisedRun, Network):
     former_values: ClassVar[Mapping[str, Mapping[Any, Any]]] = {"mixup": {True: "mixup", False: None}}
     example: ClassVar[str] = "gesso finetune --task derain --data Rain13K --init primed:derain --out runs/derain"
 
-    init: Place[FilePath] = "random"
+    init: Annotated[Place[FilePath], IfUnnamed("random")] = UNNAMED
     """"random"; a file to start from, of gesso or of the authors; "primed:TASK": the network of this name that comes
-    with the package (`gesso list primed`); or "mimetic": random weights in the shape of trained ones."""
+    with the package (`gesso list primed`), with which a small run begins where there is one; or "mimetic": random
+    weights in the shape of trained ones."""
 
     transfer: Transfer = "network"
     """"network" or "paper", see above."""

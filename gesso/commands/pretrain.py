@@ -1,10 +1,10 @@
 """Pre-train a network by a pretext, from one noise image, procedural images or a folder of photos."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from gesso._specs import FilePath, OptimizerName, PretextSpec, ScheduleSpec, SourceSpec
-from gesso._values import BelowOne, LearningRate, Pixels, PositiveInt
+from gesso._values import UNNAMED, BelowOne, IfUnnamed, LearningRate, NonNegativeInt, Pixels, PositiveInt
 from gesso.options import as_function, options
 from gesso.options._fields import Machine, Place
 from gesso.options.network import Network
@@ -61,7 +61,8 @@ class Pretrain(Network, TrainingRun):
     batch_size: PositiveInt = 1
     """images in one batch, which all devices share."""
 
-    steps: PositiveInt = 30_000
+    steps: Annotated[PositiveInt, IfUnnamed(30_000, small=6_400)] = UNNAMED
+    warmup_steps: NonNegativeInt = 0
     optimizer: OptimizerName = "adam"
     lr: LearningRate = 2e-4
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.99)

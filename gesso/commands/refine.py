@@ -1,9 +1,9 @@
 """Train PTG-RM behind a restorer: a light refiner that a frozen pre-trained model guides."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from gesso._specs import Ablation, FilePath, LossSpec, OptimizerName, PriorSpec, PriorView, RefinedLevel
-from gesso._values import BelowOne, LearningRate, NonNegativeFloat, PositiveInt
+from gesso._values import UNNAMED, BelowOne, IfUnnamed, LearningRate, NonNegativeFloat, PositiveInt
 from gesso.options import as_function, options
 from gesso.options._fields import Machine
 from gesso.options.network import NetworkFile
@@ -73,7 +73,7 @@ class Refine(SupervisedRun, NetworkFile):
     """"l1", "charbonnier", "charbonnier_sum", "mse" or "psnr"; with the distance of VGG-19 features added, {name:
     charbonnier_sum, vgg: FILE, vgg_weight: 0.1}; none: that of the task."""
 
-    steps: PositiveInt = 200_000
+    steps: Annotated[PositiveInt, IfUnnamed(200_000, small=600)] = UNNAMED
     optimizer: OptimizerName = "adam"
     lr: LearningRate = 1e-4
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.99)

@@ -14,7 +14,7 @@ from gesso.checkpoint.files import plain
 from gesso.commands.finetune import Finetune
 from gesso.commands.pretrain import Pretrain
 from gesso.functional.mimetic import MIMETIC
-from gesso.options import check_options, options_of
+from gesso.options import OF_THIS_CALL, check_options, options_of
 from gesso.options.data import TrainingPairs
 from gesso.options.network import Network
 from gesso.pretext import list_pretexts
@@ -24,9 +24,12 @@ from gesso.report.statistics import BASELINE
 from gesso.sources import list_sources
 
 RECIPES = (".yaml", ".yml")
-OF_A_START = ("out", "resume", "overwrite", "backbone", "backbone_args")  # options of pre-training that it decides
+OF_A_START = {name for name, option in options_of(Pretrain).items() if option.role in OF_THIS_CALL} | {
+    *options_of(Network)
+}
+"""Options of `gesso pretrain` that a comparison decides."""
 SAME_FOR_ALL = {*options_of(TrainingPairs), *options_of(Network), "steps", "val_every", "patience"} | {
-    name for name, option in options_of(Finetune).items() if option.role in ("folder", "repetition")
+    name for name, option in options_of(Finetune).items() if option.role in ("repetition", *OF_THIS_CALL)
 }
 """Options of `gesso finetune` that no arm changes: what is trained on, the network, how long, where and how often."""
 

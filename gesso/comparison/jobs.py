@@ -23,7 +23,7 @@ from gesso.data.io import atomic_path
 from gesso.functional.processes import PARALLEL_RUNS
 from gesso.options import command_of, options_of
 from gesso.options.run import SupervisedRun, TrainingRun
-from gesso.report.console import say, warn
+from gesso.report.console import Pulse, say, warn
 from gesso.training.launch import stop_signals
 from gesso.training.recipe import Recipe, change
 
@@ -136,9 +136,11 @@ def run_jobs(jobs: Sequence[Job], devices: int = 1) -> dict[str, str]:
 def run_in_turn(jobs: Sequence[Job]) -> dict[str, str]:
     """Runs jobs in this process, one after another."""
     failures = {}
+    pulse = Pulse()
     with mark_as_comparison():
         for number, job in enumerate(jobs, start=1):
-            say(f"\nrun {number} of {len(jobs)}: {job.name}", "bold")
+            left = f"; {pulse.left(number - 1, len(jobs))} for all of them" if number > 1 else ""
+            say(f"\nrun {number} of {len(jobs)}: {job.name}{left}", "bold")
             try:
                 job.run()
             except Exception as error:

@@ -382,6 +382,18 @@ def files_at(images: WholeImages, index: int) -> list[Path]:
     return find_files(images.photos[index] if isinstance(images, WholePhotos) else images.pairs[index])
 
 
+def total_pixels(images: WholeImages) -> int:
+    """Pixels of all the degraded images, as their headers declare them, or as the first has them."""
+    if isinstance(images, WholeGenerated):
+        return len(images) * (images.size // images.pairs.scale) ** 2
+    photos = isinstance(images, WholePhotos)
+    sizes = [read_size(ref) for ref in (images.photos if photos else [pair.lq for pair in images.pairs])]
+    known = [math.prod(found) for found in sizes if found]
+    if not known:
+        return len(sizes) * math.prod(images[0]["lq"].shape[-2:])
+    return sum(known) * len(sizes) // len(known) // ((images.scale or 1) ** 2 if photos else 1)
+
+
 def largest(images: WholeImages) -> tuple[int, int] | None:
     """Height and width of the largest of the degraded images, as their headers declare them; None where none does."""
     if isinstance(images, WholeGenerated):

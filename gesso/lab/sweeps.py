@@ -185,7 +185,7 @@ def completed(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe of pre-training with the defaults of what it leaves out, those of the pretext among them."""
     method = pretext_class(recipe["pretext"])
     own = {name: p.default for name, p in inspect.signature(method.__init__).parameters.items()}
-    known = {name: option.default for name, option in options_of(Pretrain).items() if not option.is_needed}
+    known = {name: option.usual for name, option in options_of(Pretrain).items() if not option.is_needed}
     given = known | rename_former(Pretrain, recipe)
     own = {name: value for name, value in own.items() if value is not inspect.Parameter.empty}
     given["pretext_args"] = own | (given.get("pretext_args") or {})

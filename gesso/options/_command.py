@@ -3,7 +3,9 @@
 import dataclasses
 import importlib
 import inspect
+import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeVar, cast, dataclass_transform
 
 from gesso import _discovery, _values
@@ -12,6 +14,10 @@ from gesso.options._fields import Option, options_of
 Options = ParamSpec("Options")
 Result = TypeVar("Result")
 Made = TypeVar("Made")
+
+
+began: ContextVar[float | None] = ContextVar("began", default=None)
+"""When the command was given that is being run, by `time.monotonic`; of a command in another, that of the outer one."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,))
@@ -50,8 +56,13 @@ class Command(Generic[Result]):
 
     def run(self) -> Result:
         """Does it."""
-        package, _, verb = type(self).__module__.rpartition(".")
-        return importlib.import_module(f"{package}._{verb}").run(self)
+        token = began.set(time.monotonic()) if began.get() is None else None
+        try:
+            package, _, verb = type(self).__module__.rpartition(".")
+            return importlib.import_module(f"{package}._{verb}").run(self)
+        finally:
+            if token is not None:
+                began.reset(token)
 
     @classmethod
     def verb(cls) -> str:

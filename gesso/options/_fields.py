@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-Kind = TypeVar("Kind")
+from gesso._values import IfUnnamed
 
-Role = Literal["method", "place", "numerics", "repetition", "extent", "record", "machine", "folder"]
+Kind = TypeVar("Kind")
+Extra = TypeVar("Extra")
+
+Role = Literal["method", "place", "numerics", "repetition", "extent", "record", "machine", "folder", "planning"]
 """What an option means for a run:
 
 - method: how it is done; with another value the result is another.
@@ -24,7 +27,11 @@ Role = Literal["method", "place", "numerics", "repetition", "extent", "record", 
 - record: what is written on the way.
 - machine: what computes, and how safely; a run that is resumed may have another.
 - folder: where the run lies, and whether one that lies there goes on.
+- planning: how other options are chosen before it begins; what is on record is what was chosen.
 """
+
+OF_THIS_CALL = ("folder", "planning")
+"""The roles of options that no recipe of a run keeps."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ Extent = Annotated[Kind, Means("extent")]
 Record = Annotated[Kind, Means("record")]
 Machine = Annotated[Kind, Means("machine")]
 Folder = Annotated[Kind, Means("folder")]
+Planning = Annotated[Kind, Means("planning")]
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Option:
         group: the title that it stands under in the help.
         role: see `Role`.
         positional: whether it may be given without its name.
+        if_unnamed: what it is if nobody names it, where that depends on what there is; else None.
     """
 
     name: str
@@ -64,6 +73,12 @@ class Option:
     group: str
     role: Role
     positional: bool
+    if_unnamed: IfUnnamed | None = None
+
+    @property
+    def usual(self) -> Any:
+        """What it is if nobody says, where that depends on what there is for a GPU and many pairs."""
+        return self.default if self.if_unnamed is None else self.if_unnamed.usual
 
     @property
     def is_needed(self) -> bool:
@@ -85,7 +100,10 @@ def options_of(command: type) -> dict[str, Option]:
         first = own[name]
         default = first.default if first.default_factory is dataclasses.MISSING else first.default_factory()
         group = getattr(homes[-1], "title", "")
-        found[name] = Option(name, kinds[name], default, text, group, _role(kinds[name]), not first.kw_only)
+        unnamed = _extra(kinds[name], IfUnnamed)
+        text = f"{text.removesuffix('.')}; none: {_unnamed(unnamed)}." if unnamed else text
+        role: Role = means.role if (means := _extra(kinds[name], Means)) else "method"
+        found[name] = Option(name, kinds[name], default, text, group, role, not first.kw_only, unnamed)
     return found
 
 
@@ -96,13 +114,24 @@ def _in_order(command: type) -> Iterator[str]:
         yield from (name for name in vars(kind).get("__annotations__", {}) if name not in below)
 
 
-def _role(kind: Any) -> Role:
-    """What a type says that its option means."""
+def _extra(kind: Any, wanted: type[Extra]) -> Extra | None:
+    """What a type says of its option by an object of a class; None if it does not."""
     extras = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
-    for extra in extras:
-        if isinstance(extra, Means):
-            return extra.role
-    return "method"
+    return next((extra for extra in extras if isinstance(extra, wanted)), None)
+
+
+def _unnamed(choice: IfUnnamed) -> str:
+    """What an option is if nobody names it, in words.
+
+    Example:
+        >>> _unnamed(IfUnnamed(300_000, 600)), _unnamed(IfUnnamed(None, 600)), _unnamed(IfUnnamed("restormer"))
+        ('300,000, small 600', 'no limit, small 600', 'restormer')
+    """
+    usual, small = (
+        "no limit" if value is None else f"{value:,}" if isinstance(value, int) else f"{value}"
+        for value in (choice.usual, choice.small)
+    )
+    return usual if choice.small is None else f"{usual}, small {small}"
 
 
 @functools.cache

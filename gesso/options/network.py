@@ -1,8 +1,9 @@
 """Options that say which network, and what it starts from."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from gesso._specs import BackboneSpec
+from gesso._values import UNNAMED, IfUnnamed
 from gesso.options._command import options
 
 
@@ -12,9 +13,10 @@ class Network:
 
     title: ClassVar[str] = "network"
 
-    backbone: BackboneSpec = "restormer"
+    backbone: Annotated[BackboneSpec, IfUnnamed("restormer", small="nafnet_tiny")] = UNNAMED
     """name of the network; `gesso list backbones` shows all. In Python also a module, which is copied and begins with
-    its own weights."""
+    its own weights. A run is small where neither network nor steps are named, and there is no GPU, or there are fewer
+    than 200 pairs; recipes name both."""
 
     backbone_args: dict[str, Any] | None = None
     """options of the network, such as `--backbone_args.dim 32`. With `--backbone_args.image_channels 1` the images of

@@ -1,10 +1,12 @@
 """Options of the optimiser and of what it is fed with."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from gesso._specs import OptimizerName, ScheduleSpec
 from gesso._values import (
+    UNNAMED,
     BelowOne,
+    IfUnnamed,
     LearningRate,
     LeastRate,
     NonNegativeFloat,
@@ -23,13 +25,13 @@ class Optim:
 
     title: ClassVar[str] = "optimiser"
 
-    steps: PositiveInt = 300_000
+    steps: Annotated[PositiveInt, IfUnnamed(300_000, small=600)] = UNNAMED
     """optimiser steps."""
 
-    crop_size: Pixels = 128
+    crop_size: Annotated[Pixels, IfUnnamed(128, small=64)] = UNNAMED
     """side of the training crops in pixels (of the degraded image)."""
 
-    batch_size: PositiveInt = 8
+    batch_size: Annotated[PositiveInt, IfUnnamed(8, small=4)] = UNNAMED
     """crops in one batch, which all devices share."""
 
     accumulate: PositiveInt = 1
@@ -38,7 +40,7 @@ class Optim:
     optimizer: OptimizerName = "adamw"
     """"adam" or "adamw"."""
 
-    lr: LearningRate = 3e-4
+    lr: Annotated[LearningRate, IfUnnamed(3e-4, small=1e-3)] = UNNAMED
     """peak learning rate."""
 
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
@@ -54,7 +56,7 @@ class Optim:
     """learning rate over the run: "constant", "cosine", Restormer's "two_phase", or "step", which falls at each of
     `milestones`; or module:function of your own."""
 
-    warmup_steps: NonNegativeInt = 0
+    warmup_steps: Annotated[NonNegativeInt, IfUnnamed(0, small=20)] = UNNAMED
     """steps of linear warm-up."""
 
     min_lr: LeastRate = 1e-6

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from gesso._specs import CompileMode, FilePath, Strategy, TrainingPrecision
+from gesso._values import UNNAMED, Duration, IfUnnamed, NonNegativeInt, PositiveInt, TileSide, Workers
 from gesso._values import Devices as DeviceCount
-from gesso._values import NonNegativeInt, PositiveInt, TileSide, Workers
 from gesso._values import Seed as SeedNumber
 from gesso.options._command import Command, options
-from gesso.options._fields import Extent, Folder, Machine, Numerics, Place, Record, Repetition
+from gesso.options._fields import Extent, Folder, Machine, Numerics, Place, Planning, Record, Repetition
 from gesso.options.data import TrainingPairs
 from gesso.options.optim import Optim, Stages
 
@@ -32,7 +32,7 @@ class Measuring:
 class Validation(Measuring):
     """When a network is measured while it trains."""
 
-    val_every: NonNegativeInt = 4_000
+    val_every: Annotated[NonNegativeInt, IfUnnamed(4_000, small=300)] = UNNAMED
     """steps between two measurements on the validation images; 0: only at the end."""
 
     val_at_start: Machine[bool | None] = None
@@ -125,7 +125,22 @@ class Devices:
 
 
 @options
-class TrainingRun(Optim, Devices, Output, Command[Path]):
+class Budget:
+    """How long a command may take, and what it would take."""
+
+    title: ClassVar[str] = "time"
+
+    budget: Planning[Duration | None] = None
+    """how long all of it may take, such as 45m, 1h30m or 90s: a step and a measurement are timed first, and as many
+    steps are chosen as fit, at most those that are named; what was chosen is in `config.yaml`, and a resumed run keeps
+    it; none: no limit."""
+
+    dry_run: Planning[bool] = False
+    """print what would be run, and its time, memory and disk space; write nothing."""
+
+
+@options
+class TrainingRun(Optim, Devices, Output, Budget, Command[Path]):
     """A command that trains, see `gesso.training.run.fit`; it returns the file of the network."""
 
     former: ClassVar[Mapping[str, str]] = {"decay_vectors": "decay_norm_bias"}

@@ -94,6 +94,13 @@ class TrainingModule(LightningModule):
             watch: is given the images and yields them, one at a time.
         """
 
+    def get_ready(self) -> None:
+        """Computes what steps need beside batches; the module is on its device, and can speak with other processes."""
+
+    def time_measurement(self) -> float:
+        """Seconds that a measurement takes, from a small part of it, which leaves everything as it is."""
+        return 0.0
+
     @property
     def deliverable(self) -> Backbone:
         """The network that the run is for: the averaged one where there is an average."""
@@ -323,7 +330,8 @@ class TrainingModule(LightningModule):
         self.recorded = state.get("recorded", -1)
         # older states do not say; their runs went by what the processor computes in
         self.precision = state.get("precision", "bf16" if computes_in_bf16(self.device) else "float32")
-        self.at_a_time = state.get("at_a_time")
+        sizes = [size for size in (state.get("at_a_time"), self.at_a_time) if size]  # then, and as memory holds now
+        self.at_a_time = min(sizes, default=None)
         self.skipped = Counter(state["skipped"])
         self.skipped_in_a_row = state.get("skipped_in_a_row", 0)
         self.summed = state.get("summed", 0)

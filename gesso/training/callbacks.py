@@ -8,26 +8,20 @@ resumes from it makes up for what is missing before its first step. So a kill at
 import contextlib
 import csv
 import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from gesso import checkpoint
 from gesso.data.io import atomic_text
-from gesso.functional.memory import peak_memory
 from gesso.functional.random import generator_for
-from gesso.report.console import Pulse, console, duration, progress_bar, say
+from gesso.report.console import Pulse, console, progress_bar, say
 from gesso.report.sheets import with_psnr, write_sheet
 from gesso.training._module import TrainingModule
-from gesso.training.compiling import CompiledFeatures
 from gesso.training.launch import stop_signals
-from gesso.training.needs import check_steps, free_bytes, still_to_come
-from gesso.training.sampling import Stage
 
 Item = TypeVar("Item")
 
@@ -316,54 +310,3 @@ class GracefulStop(Callback):
         """Gives the signals back."""
         for number, handler in getattr(self, "before", {}).items():
             signal.signal(number, handler)
-
-
-class CostEstimate(Callback):
-    """Says before the first step what a step costs in time and memory, from two rehearsals that change nothing.
-
-    What does not fit into memory is found out before them, on smaller images.
-    """
-
-    def __init__(self, load: Callable[..., dict[str, Any]], stages: Sequence[Stage], steps: int) -> None:
-        self.load, self.stages, self.steps = load, stages, steps
-
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Rehearses on this device and prints the estimate, if there is a step to come."""
-        if pl_module.is_done:
-            return
-        self.check_memory(trainer, pl_module)
-        batch = on_device(self.load(), trainer, pl_module)
-        before = {name: buffer.clone() for name, buffer in pl_module.named_buffers()}
-        self.rehearse(trainer, pl_module, batch)  # warms up
-        seconds = self.rehearse(trainer, pl_module, batch)
-        for name, buffer in pl_module.named_buffers():
-            buffer.copy_(before[name])
-        left = (self.steps - pl_module.step) * pl_module.accumulate * seconds
-        if trainer.is_global_zero:
-            cost = f"{seconds:.2f} s and {peak_memory(pl_module.device) / 2**30:.1f} GiB"
-            say(f"{cost} per batch, about {duration(left)} in total")
-
-    def check_memory(self, trainer: Trainer, module: TrainingModule) -> None:
-        """Checks that steps fit into the memory that is free; see `gesso.training.needs`.
-
-        What has to be compiled is left to the rehearsal.
-        """
-        if isinstance(module.backbone.features, CompiledFeatures):
-            return
-        free = free_bytes(module.device) - still_to_come(module, trainer.optimizers[0])
-        before = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        with trainer.precision_plugin.train_step_context():
-            load = lambda images, side: on_device(self.load(images, side), trainer, module)  # noqa: E731
-            check_steps(module, load, self.stages, free)
-        for name, buffer in module.named_buffers():
-            buffer.copy_(before[name])
-
-    def rehearse(self, trainer: Trainer, module: TrainingModule, batch: dict[str, Any]) -> float:
-        """Seconds that a forward and backward pass take."""
-        begin = time.perf_counter()
-        with trainer.precision_plugin.train_step_context():
-            module.learn([(0, batch)])
-        module.zero_grad()
-        if module.device.type == "cuda":
-            torch.cuda.synchronize(module.device)
-        return time.perf_counter() - begin

@@ -1,5 +1,6 @@
 """Supervised training on a restoration task."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -15,8 +16,9 @@ from torch.utils.data import Dataset
 from gesso import checkpoint
 from gesso.backbones import Backbone
 from gesso.data.augment import Augment
+from gesso.data.training_data import total_pixels
 from gesso.functional.color import as_rgb
-from gesso.functional.processes import gather_in_order, shard
+from gesso.functional.processes import gather_in_order, rank_info, shard
 from gesso.functional.random import BatchGenerator, shared
 from gesso.functional.resize import enlarge
 from gesso.losses import FeatureLoss
@@ -31,6 +33,9 @@ from gesso.training.resume import list_names
 from gesso.training.table import record_rows
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+TIMED_SIDE = 256  # of the window of an image that a measurement is timed on
+SLOW = 2.0  # seconds after which it is timed once
 
 
 @dataclass(frozen=True)
@@ -155,6 +160,31 @@ class FinetuneModule(TrainingModule):
         }
         self.write(metrics | {"validation_seconds": time.perf_counter() - began})
         self.keep_best({metric: mean_psnr(mean(rows, metric) for rows in gathered) for metric in self.measured})
+
+    def time_measurement(self) -> float:
+        """Seconds that a measurement takes, by the pixels that there are and what a window of each set takes."""
+        return sum(map(self.time_validation, self.validations)) / rank_info().world_size
+
+    @torch.no_grad()
+    def time_validation(self, validation: Validation) -> float:
+        """Seconds that a set takes."""
+        pictures: Any = validation.pictures
+        sample, network = pictures[0], self.deliverable
+        window = sample["lq"][..., :TIMED_SIDE, :TIMED_SIDE].contiguous()
+        height, width = window.shape[-2:]
+        gt = sample["gt"][..., : network.scale * height, : network.scale * width].contiguous()
+        precision = "float64" if next(network.parameters()).dtype == torch.float64 else "float32"
+        restorer = Restorer(network, device=self.device, precision=precision, adapt=False)
+        taken = math.inf
+        for _ in range(2):  # the first warms up
+            begin = time.perf_counter()
+            restored = restorer(window)
+            with contextlib.suppress(ValueError):  # a window may be none that the protocol measures
+                self.measure_image(restored, gt, validation.protocol)
+            taken = time.perf_counter() - begin
+            if taken > SLOW:
+                break
+        return taken * total_pixels(pictures) / (height * width)
 
     def score(self, restorer: Restorer, validation: Validation, watch: Watch) -> list[dict[str, Any]]:
         """What each image of a set reaches, in their order; the devices share them out."""

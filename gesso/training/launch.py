@@ -197,8 +197,12 @@ def stop_signals() -> list[int]:
     return numbers
 
 
-def init_process_group() -> None:
-    """Joins the process group of a launcher, for commands that do not train; does nothing in a single process."""
+def init_process_group(backend: str = "gloo") -> None:
+    """Joins the process group of a launcher, which Lightning takes as it is; does nothing in a single process.
+
+    Args:
+        backend: of torch.distributed; on a GPU, gradients need NCCL.
+    """
     here = rank_info()
     if here.world_size == 1 or has_process_group():
         return
@@ -209,7 +213,7 @@ def init_process_group() -> None:
 
         cluster = SLURMEnvironment(auto_requeue=False)
         os.environ |= {"MASTER_ADDR": cluster.main_address, "MASTER_PORT": str(cluster.main_port)}
-    distributed.init_process_group("gloo", rank=here.rank, world_size=here.world_size)
+    distributed.init_process_group(backend, rank=here.rank, world_size=here.world_size)
     leave_at_exit()
 
 

@@ -60,9 +60,9 @@ def free_bytes(device: torch.device) -> float:
     return torch.cuda.mem_get_info(device)[0] + reserve
 
 
-def still_to_come(module: TrainingModule, optimizer: torch.optim.Optimizer) -> float:
-    """Bytes that the run will take beside its steps: moments of the optimiser, and decoded images in memory."""
-    moments = 0 if optimizer.state else MOMENTS * sum(p.numel() * p.element_size() for p in module.trained())
+def still_to_come(module: TrainingModule) -> float:
+    """Bytes that a run will take beside its steps: moments of the optimiser, and decoded images in memory."""
+    moments = MOMENTS * sum(p.numel() * p.element_size() for p in module.trained())
     return moments + (reserved_memory() if module.device.type == "cpu" else 0)
 
 

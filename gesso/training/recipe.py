@@ -10,7 +10,7 @@ import yaml
 from gesso._recipes import read_recipe
 from gesso.checkpoint.files import plain
 from gesso.data.io import atomic_path
-from gesso.options import Command, options_of, plain_options, rename_former
+from gesso.options import OF_THIS_CALL, Command, options_of, plain_options, rename_former
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Recipe:
     @classmethod
     def of(cls, command: Command[Any]) -> Self:
         """The recipe of a command."""
-        kept = {name: one for name, one in options_of(type(command)).items() if one.role != "folder"}
+        kept = {name: one for name, one in options_of(type(command)).items() if one.role not in OF_THIS_CALL}
         defaults = {name: plain(one.default) for name, one in kept.items() if not one.is_needed}
         defaults = {name: value for name, value in defaults.items() if value is not None}
         told = {name: plain(value) for name, value in plain_options(command).items() if name in kept}
@@ -68,9 +68,12 @@ class Recipe:
 
         An option that was not there yet when the earlier run began had its default.
         """
-        rows = []
+        rows, usual = (
+            [],
+            {name: plain(one.usual) for name, one in options_of(self.command).items() if not one.is_needed},
+        )
         for name in sorted((before.keys() | self.options.keys()) - set(allowed)):
-            was, now = ({**self.defaults, **options}.get(name) for options in (before, self.options))
+            was, now = ({**usual, **options}.get(name) for options in (before, self.options))
             if was != now:
                 rows.append(f"{name}: was {was!r}, is {now!r}")
         return "; ".join(rows)

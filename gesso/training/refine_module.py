@@ -42,7 +42,8 @@ class RefineModule(FinetuneModule):
         others: loss, validations and out of `FinetuneModule`.
 
     Attributes:
-        look_ahead: what has the prior look at images before the first step, on the device that it is given.
+        look_ahead: what has the prior look at images before the first step, on the device that it is given; None: no
+            prior, or it has.
     """
 
     look_ahead: Callable[[torch.device], None] | None = None
@@ -51,10 +52,11 @@ class RefineModule(FinetuneModule):
         super().__init__(refined, *others)
         self.restored_weight = restored_weight
 
-    def setup(self, stage: str) -> None:
-        """Precomputes prior features once the process group is up."""
-        if stage == "fit" and self.look_ahead is not None:
-            self.look_ahead(self.trainer.strategy.root_device)
+    def get_ready(self) -> None:
+        """Precomputes prior features, once."""
+        if self.look_ahead is not None:
+            self.look_ahead(self.device)
+            self.look_ahead = None
 
     def losses(self, batch: dict[str, Any], generator: BatchGenerator) -> dict[str, Tensor]:
         """The losses between ground truth and refined image, and between ground truth and restored image."""

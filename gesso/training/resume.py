@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from gesso.data.image_ref import files_of
-from gesso.options import Command, options_of
+from gesso.options import OF_THIS_CALL, Command, options_of
 from gesso.report.console import warn
 from gesso.training.recipe import Recipe
 
@@ -41,7 +41,7 @@ def check_same_recipe(recipe: Recipe, config: Path, *, longer: bool) -> None:
 
 def may_change(command: type[Command[Any]]) -> set[str]:
     """The options of a command that change no step of a run, so that it may be resumed with others."""
-    return {name for name, option in options_of(command).items() if option.role in ("machine", "folder", "extent")}
+    return {name for name, option in options_of(command).items() if option.role in ("machine", "extent", *OF_THIS_CALL)}
 
 
 def advice_to_go_on(out: Path, verb: str) -> str:

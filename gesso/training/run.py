@@ -3,9 +3,11 @@
 import contextlib
 import logging
 import os
+import signal
+import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,16 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasti
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from gesso._values import seconds_in
 from gesso.checkpoint.files import read_pickle
 from gesso.data.generated import GeneratedImages
 from gesso.functional.memory import is_out_of_memory
-from gesso.functional.processes import local_processes, rank_info, under_slurm
+from gesso.functional.processes import PARALLEL_RUNS, local_processes, rank_info, under_slurm
+from gesso.options import began
 from gesso.options.run import TrainingRun
-from gesso.report.console import say
+from gesso.report.console import say, warn
 from gesso.training._module import TrainingError, TrainingModule
 from gesso.training.callbacks import (
-    CostEstimate,
     GracefulStop,
     Interrupted,
     Measure,
@@ -37,15 +40,18 @@ from gesso.training.callbacks import (
     Snapshots,
 )
 from gesso.training.compiling import compile_features
-from gesso.training.launch import leave_at_exit
+from gesso.training.launch import init_process_group
 from gesso.training.loggers import IDENTITIES, open_loggers
 from gesso.training.precision import AutoPrecision, ChoosePrecision
+from gesso.training.price import Cost, Length, advise, fit_into, lay_out, seconds_of, show_plan
 from gesso.training.recipe import Recipe, change
 from gesso.training.resume import advice_to_go_on, check_same_images, check_same_recipe, list_names
 from gesso.training.sampling import Stage, StepSampler
+from gesso.training.timing import check_memory, device_of, measure_cost
 
 # Lightning 2.5 cannot be told to load no code; `read_pickle` has refused a state with any by then.
 NO_CODE: dict[str, Any] = {"weights_only": True} if "weights_only" in signature(Trainer.fit).parameters else {}
+SMALL_NETWORK = "nafnet_tiny"
 OF_A_RUN = ("last.ckpt", "best.safetensors", "metrics.csv", "images.csv", "skipped.csv", IDENTITIES)
 
 
@@ -67,52 +73,174 @@ class RunData(LightningDataModule):
         keys = self.sampler.part(0).keys[:images]
         return default_collate([self.train[(index, crop_size or size)] for index, size in keys])
 
+    def batch(self, number: int) -> dict[str, Any]:
+        """This device's part of a batch of the run."""
+        return default_collate([self.train[key] for key in self.sampler.part(number).keys])
+
     def stages(self) -> list[Stage]:
         """The stages of the run, with the largest crop where parts of a mix have crops of their own."""
         own = [size for size in getattr(self.train, "crop_sizes", ()) if size]
         return [replace(stage, crop_size=max(own, default=stage.crop_size)) for stage in self.sampler.stages]
 
 
-def fit(module: TrainingModule, train: Dataset[Any], run: TrainingRun, *, what: str, stages: Sequence[Stage]) -> None:
-    """Trains `module` in the folder of a run until its steps are done, or continues a run that lies there.
+@dataclass(frozen=True)
+class Training:
+    """What a command makes ready to be trained.
 
-    Args:
+    Attributes:
         module: what is trained.
         train: samples by (sample index, crop_size).
-        run: the command, which is written to `config.yaml`.
         what: the word in front of the progress bar.
         stages: crop and batch over the run.
+    """
+
+    module: TrainingModule
+    train: Dataset[Any]
+    what: str
+    stages: Sequence[Stage]
+
+
+def fit(training: Training, run: TrainingRun) -> None:
+    """Trains in the folder of a run until its steps are done, or continues a run that lies there.
+
+    What it takes is measured and printed first; with `dry_run`, that is all.
+
+    Args:
+        training: what is trained, and on what.
+        run: the command, which is written to `config.yaml` with the steps that its budget has room for.
 
     Raises:
-        ValueError: if the folder contains another run, or if the recipe has changed. Whether numbers are in range,
-            commands check when they are made.
+        ValueError: if the folder contains another run, if the recipe has changed, or if the budget is too small.
+            Whether numbers are in range, commands check when they are made.
         TrainingError: if the loss stays non-finite.
         KeyboardInterrupt: after a requested stop, with the state saved.
     """
     quieten()
+    module, train, stages = training.module, training.train, training.stages
     out = Path(run.out).absolute()  # Lightning would take a leading ~ for the home folder
-    here, recipe = rank_info(), Recipe.of(run)
-    sampler = StepSampler(stages, run.steps * run.accumulate, rank=here.rank, world=here.world_size)
-    module.plan(run, sampler)
-    if here.world_size > 1:
-        leave_at_exit()
+    check_free(out, resume=run.resume, overwrite=run.overwrite)
     module.images["training"] = list_names(train)
-    data = RunData(train, sampler, workers_for(train, run.accelerator) if run.workers is None else run.workers)
     if run.precision == "float64":
         module.double()  # Lightning would load a state into float32 first
-    with claimed(out):
-        longer = run.schedule in ("constant", "step") and len(stages) == 1
-        state = prepare_folder(out, recipe, resume=run.resume, overwrite=run.overwrite, longer=longer)
+    with contextlib.nullcontext() if run.dry_run else claimed(out), advising(module, run):
+        state = state_to_resume(out, run, longer=run.schedule in ("constant", "step") and len(stages) == 1)
+        data = RunData(train, set_length(module, run, stages, 0), workers_for(train, run.accelerator, run.workers))
         if state is not None:
-            before = read_pickle(state)["gesso"]
-            sampler.first = before["batches_done"]
-            skip = bool(recipe.options.get("skip_damaged"))
-            check_same_images(before.get("images"), module.images, advice_to_go_on(out, recipe.verb), skip=skip)
-            say(f"resuming at step {sampler.first // run.accumulate} of {run.steps}")
-        trainer = trainer_for(run, module, data, out, what, sampler.first // run.accumulate)
-        if run.compile is not None:
-            compile_features(module.backbone, run.compile, trainer.strategy.root_device)
+            take_up(module, data.sampler, run, state)
+        planned = plan_run(module, data, run)
+        if run.dry_run:
+            return
+        if planned.steps != run.steps:
+            data.sampler = set_length(module, planned, stages, 0)
+        prepare_folder(out, Recipe.of(planned), state)
+        trainer = trainer_for(planned, module, data, out, training.what, data.sampler.first // run.accumulate)
         train_in(trainer, module, data, state, out)
+
+
+def set_length(module: TrainingModule, run: TrainingRun, stages: Sequence[Stage], first: int) -> StepSampler:
+    """Tells a module how to optimise over the steps of a run, and returns which samples come when."""
+    here = rank_info()
+    sampler = StepSampler(stages, run.steps * run.accumulate, first=first, rank=here.rank, world=here.world_size)
+    module.plan(run, sampler)
+    return sampler
+
+
+def take_up(module: TrainingModule, sampler: StepSampler, run: TrainingRun, state: Path) -> None:
+    """Has the samples of a run go on where its state was saved.
+
+    Raises:
+        ValueError: if its images have changed since.
+    """
+    before = read_pickle(state)["gesso"]
+    sampler.first, module.precision = before["batches_done"], before.get("precision")
+    skip = bool(getattr(run, "skip_damaged", False))
+    check_same_images(before.get("images"), module.images, advice_to_go_on(state.parent, run.verb()), skip=skip)
+    say(f"resuming at step {sampler.first // run.accumulate} of {run.steps}")
+
+
+def plan_run(module: TrainingModule, data: RunData, run: TrainingRun) -> TrainingRun:
+    """Measures what a run takes, prints it, and returns the command with as many steps as its budget has room for.
+
+    Runs of a comparison have been planned together.
+
+    Raises:
+        ValueError: if steps do not fit into the memory that is free, or the budget has room for none.
+    """
+    module.to(device := device_of(run.accelerator))
+    if rank_info().world_size > 1:
+        init_process_group(backend="cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    module.get_ready()
+    if run.compile is not None:
+        compile_features(module.backbone, run.compile, device)
+    check_memory(module, data, run)
+    if PARALLEL_RUNS in os.environ:
+        return run
+    done = data.sampler.first // run.accumulate
+    cost = measure_cost(module, data, run, began.get() or time.monotonic())
+    if run.budget is not None:
+        run = keep_to_budget(run, cost, done)
+    if done < run.steps:
+        show_run(run, cost, Length.of(run, done))
+    module.val_every = getattr(run, "val_every", 0)
+    return run
+
+
+def price_of(training: Training, run: TrainingRun, since: float) -> Cost:
+    """What a run would take; it is not begun, and nothing is written.
+
+    Args:
+        training: what would be trained, and on what.
+        run: the command.
+        since: when getting it ready began, by `time.monotonic`.
+
+    Raises:
+        ValueError: if its steps do not fit into the memory that is free.
+    """
+    module = training.module
+    sampler = set_length(module, run, training.stages, 0)
+    data = RunData(training.train, sampler, workers_for(training.train, run.accelerator, run.workers))
+    module.to(device_of(run.accelerator))
+    check_memory(module, data, run)
+    return measure_cost(module, data, run, since)
+
+
+def keep_to_budget(run: TrainingRun, cost: Cost, done: int) -> TrainingRun:
+    """The command with as many steps as its budget has room for, of those that it has at most; says what it chose.
+
+    Raises:
+        ValueError: if there is room for none that are worth it.
+    """
+    assert run.budget is not None
+    most = Length.of(run, done)
+    unsaid = getattr(run, "val_every", 0) is None
+    length = fit_into(seconds_in(run.budget), cost, most, choose_measuring=unsaid)
+    chosen: dict[str, Any] = {"steps": length.steps} | ({"val_every": length.val_every} if unsaid else {})
+    told = ", ".join(f"--{name} {value}" for name, value in chosen.items())
+    say(f"budget {run.budget}: {told}" + (", all that were asked for" if length.steps == most.steps else ""))
+    return replace(run, **chosen)
+
+
+def show_run(run: TrainingRun, cost: Cost, length: Length) -> None:
+    """Prints what a run takes, and beyond an hour how it could be shorter."""
+    parts = lay_out(cost, length)
+    show_plan("plan", parts, cost, cost.disk + length.kept * cost.snapshot)
+    network = getattr(run, "backbone", None)
+    smaller = SMALL_NETWORK if isinstance(network, str) and network != SMALL_NETWORK else ""
+    if advice := advise(seconds_of(parts), cost, length, smaller and f"--backbone {smaller}"):
+        warn(advice)
+
+
+@contextlib.contextmanager
+def advising(module: TrainingModule, run: TrainingRun) -> Iterator[None]:
+    """Says how a run goes on that is interrupted; a comparison says it for its runs."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = "" if run.resume else " with --resume"
+        if PARALLEL_RUNS not in os.environ and not run.dry_run:
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                say(f"Interrupted at step {module.step}; give the same command again{again} to continue")
+        raise
 
 
 def trainer_for(run: TrainingRun, module: TrainingModule, data: RunData, out: Path, what: str, first: int) -> Trainer:
@@ -133,7 +261,6 @@ def trainer_for(run: TrainingRun, module: TrainingModule, data: RunData, out: Pa
         callbacks=[
             stop,
             ChoosePrecision(),
-            CostEstimate(data.example, data.stages(), run.steps),
             ProgressLine(what, run.steps),
             Snapshots(out, run.snapshot_every),
             keep,
@@ -158,8 +285,10 @@ def train_in(trainer: Trainer, module: TrainingModule, data: RunData, state: Pat
     try:
         trainer.fit(module, data, ckpt_path=state, **NO_CODE)
     except Interrupted:
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            say(f"stopped at step {module.step}; use --resume to continue")
+        raise KeyboardInterrupt from None
+    except SystemExit:  # Lightning's end of a run that is asked a second time, deaf from then on
+        with contextlib.suppress(ValueError):  # only a main thread listens
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
     except TrainingError:
         raise
@@ -191,8 +320,10 @@ def explained(error: Exception) -> str:
     return ""
 
 
-def workers_for(train: Dataset[Any], accelerator: str) -> int:
+def workers_for(train: Dataset[Any], accelerator: str, asked: int | None) -> int:
     """Processes that load samples, for each device: none beside a CPU, or where there is nothing to load."""
+    if asked is not None:
+        return asked
     if not torch.cuda.is_available() or accelerator == "cpu" or (isinstance(train, GeneratedImages) and train.are_few):
         return 0
     return min(8, (os.cpu_count() or 1) // local_processes())
@@ -258,32 +389,53 @@ def claimed(out: Path) -> Iterator[None]:
         yield
 
 
-def prepare_folder(out: Path, recipe: Recipe, *, resume: bool, overwrite: bool, longer: bool) -> Path | None:
-    """Readies a run's folder and returns the state to resume from, or None for a fresh start.
+def check_free(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Checks that a folder holds no run, unless that is to go on or to be replaced.
+
+    Raises:
+        ValueError: if it does.
+    """
+    if rank_info().rank == 0 and (out / "config.yaml").exists() and not (overwrite or resume):
+        raise ValueError(f"{out} already contains a run; use --resume to continue, or --overwrite to replace it")
+
+
+def state_to_resume(out: Path, run: TrainingRun, *, longer: bool) -> Path | None:
+    """The state that a run goes on from; None where it begins.
+
+    Args:
+        out: its folder.
+        run: the command.
+        longer: whether a run with more steps begins as one with fewer does.
+
+    Raises:
+        ValueError: if the run in the folder is another command's, or its recipe differs.
+    """
+    state = out / "last.ckpt"
+    if not (run.resume and state.exists()):
+        return None
+    if rank_info().rank == 0:
+        check_same_recipe(Recipe.of(run), out / "config.yaml", longer=longer)
+    return state
+
+
+def prepare_folder(out: Path, recipe: Recipe, state: Path | None) -> None:
+    """Readies a run's folder, which the first process does for all: what lies there of another run is removed.
 
     Args:
         out: the folder.
-        recipe: of the run to come.
-        resume: go on with a run that stands there.
-        overwrite: replace it.
-        longer: whether the run that stands there is the beginning of one with more steps.
-
-    Raises:
-        ValueError: if a run stands in the folder and neither `resume` nor `overwrite` is given, or if the run to resume
-            is another command's, or its recipe differs.
+        recipe: of the run.
+        state: from which it goes on; None where it begins.
     """
-    state, config = out / "last.ckpt", out / "config.yaml"
-    if rank_info().rank > 0:  # the first process readies the folder
-        return state if resume and state.exists() else None
-    if resume and state.exists():
-        check_same_recipe(recipe, config, longer=longer)
-        change(config, {name: recipe.options[name] for name in ("steps", "patience") if name in recipe.options})
-        return state
-    if config.exists() and not (overwrite or resume):
-        raise ValueError(f"{out} already contains a run; use --resume to continue, or --overwrite to replace it")
+    if rank_info().rank > 0:
+        return
+    if state is not None:
+        change(
+            out / "config.yaml",
+            {name: recipe.options[name] for name in ("steps", "patience") if name in recipe.options},
+        )
+        return
     old = [out / name for name in OF_A_RUN]
     sheets = (*out.glob("samples/*.png"), *out.glob("val_images/*/*/*.png"))
     for path in (*old, *sheets, *out.glob("snapshots/*.safetensors")):
         path.unlink(missing_ok=True)
-    recipe.write(config)
-    return None
+    recipe.write(out / "config.yaml")

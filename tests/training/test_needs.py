@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import gesso
-from gesso.training import callbacks, needs
+from gesso.training import needs, timing
 from gesso.training.needs import Line
 from tests._networks import photo_like
 
@@ -29,7 +29,7 @@ def finetune(out, data, **more):
 
 
 def leave_free(monkeypatch, mib):
-    monkeypatch.setattr(callbacks, "free_bytes", lambda device: mib * MIB)
+    monkeypatch.setattr(timing, "free_bytes", lambda device: mib * MIB)
     monkeypatch.setattr(needs, "reserved_memory", lambda: 0)  # what other tests have kept in memory is not this run's
 
 

@@ -109,7 +109,7 @@ def test_ctrl_c_saves_the_state_and_exits_with_130(tmp_path, start):
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=HANGS)
     assert process.returncode == cli.INTERRUPTED
-    assert b"use --resume to continue" in said
+    assert b"give the same command again with --resume to continue" in said
     assert checkpoint.read_header(tmp_path / "run/backbone.safetensors")["step"] > 0
 
 

@@ -1,0 +1,129 @@
+"""What options are that nobody has named: as the run was begun, or by what there is: a GPU and many pairs, or not."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from gesso import _discovery
+from gesso._discovery import UnknownNameError
+from gesso.backbones import spell_backbone
+from gesso.commands.finetune import Finetune
+from gesso.data.io import as_paths
+from gesso.data.training_data import pairs_if_any
+from gesso.functional.processes import rank_info
+from gesso.options import Command, options_of
+from gesso.options.data import TaskPairs
+from gesso.options.run import TrainingRun
+from gesso.primed import PREFIX, find_primed
+from gesso.report.console import say
+from gesso.sources import is_source
+from gesso.tasks import spell_task
+from gesso.training.recipe import Recipe
+
+Given = TypeVar("Given", bound=Command[Any])
+Run = TypeVar("Run", bound=TrainingRun)
+
+FEW_PAIRS = 200
+SIZE = ("backbone", "steps")  # who names one of them has chosen how large a run is
+PRIMED_RATE = 1e-4  # keeps what a primed network knows, see docs/tutorials/few_pairs.md
+
+
+def settle(command: Run) -> Run:
+    """The command with a value for every option: as named, else of the run that it resumes, else by what there is.
+
+    With a time to keep to (`budget`), the steps are at first the most that there may be, and how often to measure is
+    left open; a run that is resumed has chosen both.
+
+    Raises:
+        ValueError: if the folder of the run that is resumed holds another's.
+    """
+    config = Path(command.out) / "config.yaml"
+    if command.resume and config.exists():
+        before = Recipe.of(command).earlier(config)
+        if command.budget is not None and "steps" in before:
+            command = dataclasses.replace(command, budget=None, steps=before["steps"])
+        return fill(command, before)
+    why = reason_to_be_small(command, on_cpu=command.accelerator == "cpu")
+    chosen = values_of(command, small=bool(why))
+    if command.budget is not None:
+        chosen.pop("val_every", None)
+        chosen |= {"steps": options_of(type(command))["steps"].usual} if "steps" in chosen else {}
+    if why and isinstance(command, Finetune):
+        chosen |= primed_start(command, chosen)
+    settled = dataclasses.replace(command, **chosen)
+    if why:
+        tell_choice(settled, why)
+    return settled
+
+
+def fill(command: Given, before: Mapping[str, Any]) -> Given:
+    """The command with the values that options had before, where they are unnamed, else with the usual ones."""
+    usual = values_of(command, small=False)
+    return dataclasses.replace(command, **{name: before.get(name, value) for name, value in usual.items()})
+
+
+def values_of(command: Command[Any], *, small: bool) -> dict[str, Any]:
+    """Values of the options that are not named."""
+    found = {}
+    for name, option in options_of(type(command)).items():
+        if option.if_unnamed is not None and getattr(command, name) is None:
+            own = option.if_unnamed.small if small else None
+            found[name] = option.if_unnamed.usual if own is None else own
+    return found
+
+
+def reason_to_be_small(command: Any, *, on_cpu: bool) -> str:
+    """Why a run is small, in words; "" if it is not: then size or length are named, or there are GPU and pairs."""
+    deciding = [name for name in SIZE if name in options_of(type(command))]
+    if any(getattr(command, name) is not None for name in deciding):
+        return ""
+    if on_cpu or not torch.cuda.is_available():
+        return "a CPU is to train" if on_cpu else "there is no GPU"
+    count = count_pairs(command) if isinstance(command, TaskPairs) else None
+    return f"there are {count} pairs, fewer than {FEW_PAIRS}" if count is not None and count < FEW_PAIRS else ""
+
+
+def count_pairs(command: TaskPairs) -> int | None:
+    """How many pairs there are to train on; None where there are none, or they cannot be found, which is said later."""
+    if getattr(command, "mix", None) or (command.data is not None and is_source(command.data)):
+        return None
+    data, lq, gt = as_paths(command.data, command.lq, command.gt)
+    how = {"lq": lq, "gt": gt, "pair_by": command.pair_by, "layout": command.layout, "scale": command.scale}
+    try:
+        pairs = pairs_if_any(data, "train", **how)
+    except (ValueError, OSError):
+        return None
+    return None if pairs is None else len(pairs)
+
+
+def primed_start(command: Finetune, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that begin with the network of the package for the task, unless it is said what to begin with."""
+    task, network = spell_task(command.task), chosen["backbone"]
+    if command.init is not None or command.transfer != "network" or command.backbone_args or command.scale != 1:
+        return {}
+    try:
+        primed = find_primed(task, network)
+    except UnknownNameError:
+        return {}
+    if primed.worsens:
+        return {}
+    return {"init": f"{PREFIX}{primed.name}"} | ({"lr": PRIMED_RATE} if "lr" in chosen else {})
+
+
+def tell_choice(command: Any, why: str) -> None:
+    """Says in a line or two what a small run is, and how to have a large one."""
+    if rank_info().rank > 0:
+        return
+    size = [spell_backbone(command.backbone)] if hasattr(command, "backbone") else []
+    size += [f"{command.batch_size} crops of {command.crop_size} pixels", f"lr {command.lr:g}"]
+    if command.budget is None:
+        size.insert(-2, f"{command.steps:,} steps")
+    name = spell_task(command.task) if hasattr(command, "task") else ""
+    recipe = f", or take a recipe (--config {name})" if name in _discovery.recipes(command.verb()) else ""
+    named = " and ".join(f"--{name}" for name in SIZE if hasattr(command, name))
+    say(f"chosen because {why}: {', '.join(size)}; for another size name {named}{recipe}")
+    if str(getattr(command, "init", "")).startswith(PREFIX):
+        say(f"chosen: --init {command.init}, which restores this task already; --init random does without")
