@@ -266,8 +266,8 @@ Networks of your own come by the same names: `gesso primed add TASK/NETWORK --fr
 a run, the variable `GESSO_PRIMED` names their folder, and `make primed-wheel PRIMED=FOLDER` packs them as a wheel,
 `gesso_primed`.
 
-A fine-tuning that begins with a network that restores the task already keeps its last convolution, and says so; the start
-is measured, too, and is what `best.safetensors` holds if no step was better.
+A fine-tuning that begins with a network that restores the task already keeps its last convolution, and says so. The
+start is measured, too, and is what `best.safetensors` holds if no step was better.
 """
 
 
