@@ -24,6 +24,7 @@ from gesso.backbones import Backbone, create_backbone
 from gesso.checkpoint.files import plain
 from gesso.commands._comparison_plan import measure, plan, settle, shorten
 from gesso.commands._defaults import fill
+from gesso.commands._finetune import restores_already
 from gesso.commands._finetune import start as starting_network
 from gesso.commands._supervised import check_images
 from gesso.commands.compare import Compare
@@ -68,7 +69,7 @@ from gesso.functional.resize import enlarge
 from gesso.metrics import beside, mean_psnr
 from gesso.options import check_options, options_of
 from gesso.perceptual import open_metrics
-from gesso.primed import is_primed, restores
+from gesso.primed import is_primed
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
 from gesso.report.console import say, show_table, warn
 from gesso.report.statistics import BASELINE, Score
@@ -241,7 +242,9 @@ def check_starts(command: Compare, arms: Sequence[Arm]) -> None:
     for arm in arms:
         if arm.init not in (None, BASELINE):
             net = create_backbone(command.backbone, **(command.backbone_args or {}))
-            starting_network(net, arm.init, arm.changes.get("transfer", command.transfer))
+            transfer = arm.changes.get("transfer", command.transfer)
+            kept = arm.changes.get("keep_last", restores_already(arm.init, [str(command.task)], transfer))
+            starting_network(net, arm.init, transfer, keep_last=bool(kept))
 
 
 def listed(values: int | str | Sequence[Any] | None) -> list[Any]:
@@ -341,8 +344,8 @@ def fine_tuning(
     A last layer that restores the task already is kept, unless somebody says otherwise.
     """
     init = str(pretrained.folder / "backbone.safetensors") if pretrained else str(arm.init)
-    kept = init not in (BASELINE, MIMETIC) and restores(checkpoint.read_header(init), str(options["task"]))
-    own = {"keep_last": kept and options["transfer"] == "network", **options, "init": init, **arm.changes, **given}
+    kept = restores_already(init, [str(options["task"])], options["transfer"])
+    own = {"keep_last": kept, **options, "init": init, **arm.changes, **given}
     return Finetune(out=folder, **own)
 
 
