@@ -83,7 +83,7 @@ def test_every_option_of_every_verb_is_documented(verb):
         ([*FINE, "--ema_decay", "1"], "ema_decay: expected 0 or more and less than 1, got 1"),
         ([*FINE, "--betas", "[0.9, 1.5]"], "betas: expected 0 or more and less than 1, got (0.9, 1.5)"),
         (["finetune", "--mix", "[derain, haze]"], "expected a list [..., ...] or null, got ['derain', 'haze']\n"),
-        ([*TINY, "--steps", "many"], "gesso pretrain: --steps: expected a whole number, got many\n"),
+        ([*TINY, "--steps", "many"], "gesso pretrain: --steps: expected a whole number or null, got many\n"),
         ([*TINY, "--compile", "fast"], "--compile: expected default or reduce-overhead or null, got fast\n"),
         ([*TINY, "--compile.mode", "fast"], "null, got {'mode': 'fast'}\n"),
         ([*TINY, "--pretext_args", "5"], "--pretext_args: expected options {name: value} or null, got 5\n"),

@@ -70,7 +70,7 @@ def device_of(accelerator: str) -> torch.device:
 def unchanged(module: TrainingModule) -> Iterator[None]:
     """Puts back, afterwards, the buffers of a module and torch's random numbers, and takes its gradients away."""
     before = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    devices = [module.device] if module.device.type == "cuda" else []
+    devices = [module.device] if module.device.type == "cuda" and torch.cuda.is_initialized() else []
     try:
         with torch.random.fork_rng(devices=devices):
             yield

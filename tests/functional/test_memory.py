@@ -102,7 +102,7 @@ def test_kept_memory_is_given_back_and_nests():
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps memory when asked")
-def test_tensors_within_kept_memory_take_no_new_pages(start):
+def test_tensors_within_kept_memory_need_no_new_pages(start):
     process = start([sys.executable, "-c", KEPT], stdout=subprocess.PIPE, text=True)
     before, kept, after = map(int, process.communicate()[0].split())
     assert kept < before / 4
@@ -120,7 +120,7 @@ def new_pages():
 
 print(new_pages())
 with kept_memory():
-    new_pages()
-    print(new_pages())
+    torch.ones(2**26)
+    print(min(new_pages() for _ in range(5)))  # what lies between may cut up what was freed
 print(new_pages())
 """

@@ -258,7 +258,7 @@ def test_official_files_have_the_restorer_and_the_refiner_as_the_authors_name_it
 
 @pytest.mark.parametrize("format", ["encoder", "degae"])
 def test_formats_of_pretraining_are_refused(file, tmp_path, format):
-    with pytest.raises(ValueError, match="a refined model is none"):
+    with pytest.raises(ValueError, match="not for a refined model"):
         checkpoint.export(file, tmp_path / "out.pth", format)
 
 
