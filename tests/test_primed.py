@@ -197,6 +197,12 @@ def test_an_installation_without_any_says_so(capsys):
     assert "there are none" in capsys.readouterr().out
 
 
+def test_lines_call_a_primed_file_by_its_name_wherever_it_is_installed(there, tmp_path):
+    assert primed.spell_file(there / "derain/nafnet_tiny.safetensors") == "primed:derain/nafnet_tiny"
+    assert primed.spell_file("primed:derain/nafnet_tiny") == "primed:derain/nafnet_tiny"
+    assert primed.spell_file(tmp_path / "mine.safetensors") == str(tmp_path / "mine.safetensors")
+
+
 def test_one_of_any_stands_in_for_a_task_that_has_none(run, there, tmp_path, monkeypatch):
     monkeypatch.setattr(primed, "find_folders", lambda: [tmp_path])
     (tmp_path / "any").mkdir()

@@ -18,7 +18,7 @@ from gesso.functional.random import seed_for
 from gesso.options import plain_options
 from gesso.perceptual import open_metrics
 from gesso.pretext import open_feature_loss
-from gesso.primed import resolve_name, restores
+from gesso.primed import resolve_name, restores, spell_file
 from gesso.report.console import say, warn
 from gesso.tasks import spell_task
 from gesso.training.best import Best, metrics_for
@@ -100,7 +100,7 @@ def start_from(command: Finetune, net: Backbone, init: str, *, keep_last: bool) 
     if keep_last and init == "random" and not isinstance(command.backbone, str):
         return net
     if keep_last and command.keep_last is None:
-        say(f"keep_last: true, because {init} restores {spell_task(command.task)} already")
+        say(f"keep_last: true, because {spell_file(init)} restores {spell_task(command.task)} already")
     return start(
         net,
         init,
@@ -140,7 +140,7 @@ def start(
         softened = rescale or shrink != 1
         fresh = {name: parameter.detach().clone() for name, parameter in net.named_parameters() if softened}
         loaded = checkpoint.load_features(net, init, keep_head=keep_last)
-        say(f"{init}: {loaded}")
+        say(f"{spell_file(init)}: {loaded}")
         if softened:
             checkpoint.shrink_and_perturb(net, fresh, loaded.loaded, shrink=shrink, rescale=rescale)
         kept = set(loaded.loaded)

@@ -173,6 +173,13 @@ def resolve_name(name: str, network: str) -> str:
     return f"{PREFIX}{find_primed(name, network).name}" if is_primed(name) else name
 
 
+def spell_file(file: str | Path) -> str:
+    """What lines for people call a file of weights: a primed network by its name, wherever it is installed."""
+    path = Path(file)
+    primed = path.suffix == ".safetensors" and any(path.parent.parent == folder for folder in find_folders())
+    return f"{PREFIX}{path.parent.name}/{path.stem}" if primed else str(file)
+
+
 def restores(header: Mapping[str, Any], task: str) -> bool:
     """Whether the network of a file, by what its header says, restores images of a task already.
 
