@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,34 +28,41 @@ PLATFORMS = {".pth": ("pytorch", "pth"), ".safetensors": ("pytorch", "safetensor
 """Platform and type of the files that OpenModelDB lists, by suffix."""
 
 
-def write_cards(
-    folder: Path,
-    network: Backbone,
-    header: Mapping[str, Any],
-    recipe: Mapping[str, Any],
-    files: Sequence[Path],
-    told: Mapping[str, Any],
-) -> list[Path]:
-    """Writes the model card (`README.md`) and the entry of OpenModelDB (`1x-NAME.json`) of exported files.
+@dataclass(frozen=True)
+class Exported:
+    """What a card tells of: exported files, and what is known of them.
 
-    Args:
-        folder: where they go.
+    Attributes:
         network: what was exported.
         header: of the file that it came from; empty for one that is not of gesso.
         recipe: of the run that made it, as far as it is known.
         files: what was exported.
         told: what the author says, see `ASKED`.
+    """
+
+    network: Backbone
+    header: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    files: Sequence[Path]
+    told: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        return str(self.told.get("name") or self.files[0].stem)
+
+
+def write_cards(folder: Path, exported: Exported) -> list[Path]:
+    """Writes the model card (`README.md`) and the entry of OpenModelDB (`1x-NAME.json`) of exported files.
 
     Raises:
-        UnknownNameError: for something else in `told`.
+        UnknownNameError: for something else in what is told.
     """
-    check_names(told, ASKED, "card_facts")
-    name = str(told.get("name") or files[0].stem)
+    check_names(exported.told, ASKED, "card_facts")
+    entry = json.dumps(database_entry(exported), indent=4, ensure_ascii=False)
     contents = {
-        folder / "README.md": model_card(name, network, header, recipe, files, told),
-        folder / entry_name(name, network.scale): json.dumps(
-            database_entry(name, network, header, recipe, files, told), indent=4, ensure_ascii=False
-        ),
+        folder / "README.md": model_card(exported),
+        folder / entry_name(exported.name, exported.network.scale): entry,
     }
     for path, text in contents.items():
         with atomic_text(path) as file:
@@ -77,15 +85,10 @@ def entry_name(name: str, scale: int) -> str:
     return f"{scale}x-{'-'.join(re.findall('[a-zA-Z0-9]+', name)) or 'model'}.json"
 
 
-def database_entry(
-    name: str,
-    network: Backbone,
-    header: Mapping[str, Any],
-    recipe: Mapping[str, Any],
-    files: Sequence[Path],
-    told: Mapping[str, Any],
-) -> dict[str, Any]:
+def database_entry(exported: Exported) -> dict[str, Any]:
     """An entry of OpenModelDB, in the form of its `data/models`; `urls` and images are its author's to add."""
+    network, header, recipe = exported.network, exported.header, exported.recipe
+    files, told = exported.files, exported.told
     task, urls = str(header.get("task") or ""), told.get("urls") or []
     resources = [
         {
@@ -105,7 +108,7 @@ def database_entry(
         "dataset": told.get("dataset"),
     }
     return {
-        "name": name,
+        "name": exported.name,
         "author": told.get("author") or "unknown",
         "license": told.get("license"),
         "tags": sorted({"photo", "restoration", *([TAGS[task]] if task in TAGS else [])}),
@@ -130,15 +133,10 @@ def describe(network: Backbone, header: Mapping[str, Any]) -> str:
     return f"{kind} for {header.get('task') or header.get('pretext') or 'image restoration'}{began}, by gesso."
 
 
-def model_card(
-    name: str,
-    network: Backbone,
-    header: Mapping[str, Any],
-    recipe: Mapping[str, Any],
-    files: Sequence[Path],
-    told: Mapping[str, Any],
-) -> str:
+def model_card(exported: Exported) -> str:
     """A model card, with the headings and the front matter of Hugging Face's."""
+    network, header, recipe = exported.network, exported.header, exported.recipe
+    files, told = exported.files, exported.told
     front = {
         "license": str(told.get("license") or "other").lower(),
         "library_name": "gesso",
@@ -146,7 +144,7 @@ def model_card(
         "tags": ["image-restoration", *([str(header["task"])] if header.get("task") else [])],
     }
     measured = {key: value for key, value in header.items() if str(key).startswith("validation_")}
-    lines = ["---", yaml.safe_dump(front, sort_keys=False).strip(), "---", "", f"# {name}", ""]
+    lines = ["---", yaml.safe_dump(front, sort_keys=False).strip(), "---", "", f"# {exported.name}", ""]
     lines += [str(told.get("description") or describe(network, header)), "", "## Model details", ""]
     facts = {
         "Developed by": told.get("author") or "unknown",

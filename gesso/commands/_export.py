@@ -6,7 +6,7 @@ from typing import Any
 from gesso import checkpoint as checkpoints
 from gesso._discovery import check_names
 from gesso._recipes import read_recipe
-from gesso.checkpoint.card import ASKED, card_paths, write_cards
+from gesso.checkpoint.card import ASKED, Exported, card_paths, write_cards
 from gesso.checkpoint.export import degae_paths
 from gesso.commands._written import check_free
 from gesso.commands.export import Export
@@ -28,8 +28,8 @@ def run(command: Export) -> list[Path]:
     say(f"{command.format}: {', '.join(map(str, files))}")
     if command.card is None:
         return files
-    recipe = run_of(checkpoint)
-    cards = write_cards(Path(command.card), found.network, checkpoints.read_header(checkpoint), recipe, files, told)
+    header, recipe = checkpoints.read_header(checkpoint), run_of(checkpoint)
+    cards = write_cards(Path(command.card), Exported(found.network, header, recipe, files, told))
     say(f"card: {', '.join(map(str, cards))}")
     return files + cards
 
