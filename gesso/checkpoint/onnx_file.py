@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph
-from torch.onnx._internal.exporter import _fx_passes
 
 from gesso.backbones import Backbone
 from gesso.checkpoint.files import CheckpointError
@@ -54,6 +53,8 @@ def translate(program: ExportedProgram) -> Any:
     Raises:
         Exception: whatever `torch.onnx` raises.
     """
+    from torch.onnx._internal.exporter import _fx_passes  # which needs onnxscript, that only the extra brings
+
     names: dict[str, Any] = {"dynamo": True, "input_names": ["image"], "output_names": ["restored"], "verbose": False}
     if hasattr(_fx_passes, "decompose_with_registry"):
         rewrite(program.graph_module.graph)
