@@ -32,6 +32,15 @@ curve() { # name, task, folder, pairs, own start
     --finetune_args.warmup_steps 20 --tune lr=1e-4,3e-4,1e-3,3e-3 --tune_folds 2
 }
 
+few_pairs() { # name, task, folder: what helps beside the start
+  local own="init: primed:$2"
+  $gesso compare --task "$2" --data "$out/pairs/$3" --pairs 16 --out "$out/$1" --arms "{plain: {$own},
+    rehearse: {$own, rehearse: 0.5}, rehearse_more: {$own, rehearse: 0.75}, cutblur: {$own, augment: cutblur},
+    cutmix: {$own, augment: cutmix}, mixup: {$own, augment: mixup}, average: {$own, ema_decay: 0.999},
+    head: {$own, freeze_features: true}}" --backbone nafnet_tiny --steps 400 --val_every 100 --crop_size 64 \
+    --batch_size 4 --seeds 40,41,42 --finetune_args.warmup_steps 20 --tune lr=1e-4,3e-4,1e-3 --tune_folds 2
+}
+
 for question in "${@:-}"; do
   case $question in
     rain | "") ask rain nafnet_tiny derain derain_rain100h --starts random,$every --start_args "$photos" ;;&
@@ -66,6 +75,8 @@ for question in "${@:-}"; do
     warm | "") ask warm nafnet_tiny derain derain_rain100h --finetune_args.warmup_steps 200 --starts random,ifp.yaml ;;&
     curve_first_rain | "") curve curve_first_rain derain curve_derain 16,64 primed:derain ;;&
     curve_first_noise | "") curve curve_first_noise realnoise curve_realnoise 16,32 primed:realnoise ;;&
+    few_rain | "") few_pairs few_rain derain curve_derain ;;&
+    few_noise | "") few_pairs few_noise realnoise curve_realnoise ;;&
     transfers | "") ask transfers nafnet_tiny derain derain_rain100h --starts random,$transfers ;;&
   esac
 done

@@ -157,11 +157,13 @@ def whole_images(part: Part) -> PriorDataset:
     """The training crops of a data set, each with what the prior will say of its whole image.
 
     Raises:
-        ValueError: if images are degraded on the fly, so that no two are alike.
+        ValueError: if images are degraded on the fly (also in rehearsal), so that no two are alike.
     """
     pairs = part.samples.train
     if not isinstance(pairs, PairDataset):
-        raise ValueError(f"prior_view: {part.name} degrades photos anew in every step; only `crop` fits, or pairs")
+        raise ValueError(
+            f"prior_view: {part.name} makes degraded images anew in every step; only `crop` fits, or pairs"
+        )
     return PriorDataset(pairs, {})
 
 

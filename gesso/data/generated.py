@@ -1,6 +1,7 @@
-"""Images of a source (see `gesso.sources`) as training samples, and whole ones to measure on."""
+"""Images of a source (see `gesso.sources`) as training samples, also among others, and whole ones to measure on."""
 
 import sys
+from fractions import Fraction
 
 from torch.utils.data import Dataset
 
@@ -81,6 +82,33 @@ class GeneratedPairs(Dataset[Sample]):
         index, crop_size = key
         gt = draw_image(self.source, self.seed, index, self.scale * crop_size, self.channels)
         return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": f"{self.name} {index}"}
+
+
+class Rehearsal(Dataset[Sample]):
+    """Samples with procedural ones among them, evenly, so that a network does not forget what it was pre-trained on.
+
+    Source: rehearsal of earlier patterns among new ones, Robins, "Catastrophic forgetting, rehearsal and
+    pseudorehearsal", Connection Science 1995.
+
+    Args:
+        samples: what is learnt; each comes as often as any other, and in the order that it would have alone.
+        procedural: what is not to be forgotten; no image comes twice.
+        share: of procedural samples, in [0, 1).
+    """
+
+    def __init__(self, samples: Dataset[Sample], procedural: GeneratedPairs, share: float) -> None:
+        self.samples, self.procedural = samples, procedural
+        self.share = Fraction(share).limit_denominator(1000)
+
+    def __len__(self) -> int:
+        return len(self.samples)  # pyright: ignore[reportArgumentType]  # all of ours have a length
+
+    def __getitem__(self, key: Key) -> Sample:
+        index, crop_size = key
+        before = index * self.share.numerator // self.share.denominator
+        if (index + 1) * self.share.numerator // self.share.denominator > before:
+            return self.procedural[before, crop_size]
+        return self.samples[index - before, crop_size]
 
 
 class WholeGenerated(Dataset[Sample]):

@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gesso.data.generated import GeneratedImages
+from gesso.data.generated import GeneratedImages, GeneratedPairs, Rehearsal
+from gesso.degradations import parse_degradation
 from gesso.sources import count_of, list_sources, open_source
 
 ENDLESS = [name for name in list_sources() if count_of(open_source(name)) is None]
@@ -48,3 +51,30 @@ def test_several_noise_images_take_turns():
     assert torch.equal(images["noise 0"], GeneratedImages("noise", 0)[0, 4]["image"])
     with pytest.raises(ValueError, match="at least 1 image, got 0 of noise"):
         GeneratedImages("noise", count=0)
+
+
+class Numbered:
+    """Samples that say which they are."""
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, key):
+        return {"name": f"own {key[0]}"}
+
+
+@given(share=st.fractions(0, 1, max_denominator=1000).filter(lambda share: share < 1), first=st.integers(0, 10**12))
+def test_rehearsal_has_its_share_in_every_stretch_and_leaves_out_no_sample(share, first):
+    procedural = GeneratedPairs("leaves", parse_degradation("rain"), seed=1)
+    among = Rehearsal(Numbered(), procedural, float(share))
+    names = [among[index, 1]["name"].split() for index in range(first, first + 24)]
+    own, others = ([int(number) for kind, number in names if kind == this] for this in ("own", "leaves"))
+    assert abs(len(others) - 24 * share) < 1
+    assert own == list(range(own[0], own[0] + len(own))) if own else share > 0.9
+    assert others == list(range(others[0], others[0] + len(others))) if others else share < 0.1
+
+
+def test_rehearsal_of_no_share_is_the_samples_alone():
+    among = Rehearsal(Numbered(), GeneratedPairs("leaves", parse_degradation("rain")), 0.0)
+    assert [among[index, 8]["name"] for index in range(7)] == [f"own {index}" for index in range(7)]
+    assert len(among) == 5

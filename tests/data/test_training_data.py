@@ -60,3 +60,21 @@ def test_fewer_photos_than_asked_for_are_said(tmp_path):
     write(tmp_path, "a", "b")
     with pytest.warns(FewPhotosWarning, match="holds 2 photos, fewer than the 3 asked for"):
         assert names_of(tmp_path, seed=0, count=3) == ["a", "b"]
+
+
+def test_procedural_images_are_rehearsed_among_the_pairs_and_measured_on_none(tmp_path):
+    pairs(tmp_path, "a", "b", "c")
+    task = find_task("derain")
+    opened = open_training_data(task, DataOptions(data=tmp_path, holdout=1, rehearse=0.5), seed=2)
+    alone = open_training_data(task, DataOptions(data=tmp_path, holdout=1), seed=2)
+    names = [opened.train[index, 8]["name"] for index in range(8)]
+    assert [name.startswith("leaves") for name in names] == [False, True] * 4
+    for index in range(4):
+        assert torch.equal(opened.train[2 * index, 8]["lq"], alone.train[index, 8]["lq"])
+    assert [sample["name"] for sample in opened.validation] == [sample["name"] for sample in alone.validation]
+    assert "50% of the samples procedural" in opened.summary
+
+
+def test_what_is_procedural_already_rehearses_nothing():
+    with pytest.raises(ValueError, match="all are such already"):
+        open_training_data(find_task("derain"), DataOptions(data="leaves", rehearse=0.5))
