@@ -33,6 +33,7 @@ from gesso.commands.pretrain import Pretrain
 from gesso.comparison.arms import SAME_FOR_ALL, Arm, Common, check_decided, find_arms
 from gesso.comparison.jobs import Job, run_jobs
 from gesso.comparison.next_command import command_line, spell_value, train_on_all
+from gesso.comparison.side_by_side import settle_devices
 from gesso.comparison.splits import (
     DegradedPhoto,
     Fold,
@@ -142,23 +143,24 @@ def run(command: Compare) -> Outcome:
     counts = check_counts(numbered("pairs", command.pairs), splits)
     check_tuning(command.tune, counts)
     check_starts(command, arms)
+    command = settle_devices(command, arms, len(arms) * len(repetitions) * len(splits) * len(counts))
     command = plan_with(command, arms, splits, counts, repetitions)
     if command.dry_run:
         return Outcome(out / "comparison.html", (), {})
     repetitions = list(dict.fromkeys(numbered("seeds", command.seeds)))
     arms = shorten(arms, command.pretrain_steps)
-    options = finetuning_options(command)
+    options, devices = finetuning_options(command), command.devices or 1
     with claimed(out), advising():
         claim(out, Recipe.of(command))
         claim_pairs(splits, out)
         write_tests(splits, goal, degradation)
         cache = Path(command.cache or out / "starts")
         pretrainings = {arm.name: pretraining_job(arm, cache) for arm in arms if arm.pretraining}
-        why = run_jobs(list({job.name: job for job in pretrainings.values()}.values()), command.devices)
+        why = run_jobs(list({job.name: job for job in pretrainings.values()}.values()), devices)
         failures = {name: f"pre-training: {why[job.name]}" for name, job in pretrainings.items() if job.name in why}
         able = [arm for arm in arms if arm.name not in failures]
         trials = plan_trials(command, able, splits, counts, pretrainings, (goal, degradation))
-        run_jobs([trial.job for trial in trials], command.devices)
+        run_jobs([trial.job for trial in trials], devices)
         choices = choose(trials)
         failures |= find_unable(trials, choices)
         runs = [
@@ -176,7 +178,7 @@ def run(command: Compare) -> Outcome:
             for arm in able
             if arm.name not in failures
         ]
-        why = run_jobs([run.job for run in runs], command.devices)
+        why = run_jobs([run.job for run in runs], devices)
         why |= {run.job.name: "its images are not finite" for run in runs if run.job.done and not usable(run)}
         failures |= {run.arm.name: f"{why[run.job.name]} ({run.job.name})" for run in runs if run.job.name in why}
         left_out = find_left_out(runs, why, arms[0].name)
@@ -201,7 +203,7 @@ def plan_with(
         else:
             tuning = finetuning_run(folder, Arm(BASELINE), None, (seeds[0], 0, counts[-1]), splits[0], options).command
         try:
-            prices = measure(trained, tuning, per_seed, len(arms) * len(splits), command.devices)
+            prices = measure(trained, tuning, per_seed, len(arms) * len(splits), command.devices or 1)
         except (ValueError, OSError, RuntimeError):
             if command.budget is not None or command.dry_run:
                 raise

@@ -18,6 +18,7 @@ from gesso.commands.pretrain import Pretrain
 from gesso.comparison.arms import Arm
 from gesso.comparison.jobs import mark_as_comparison
 from gesso.comparison.price import Pretraining, Prices, Size, fit_into, lay_out
+from gesso.comparison.side_by_side import share_of_cores
 from gesso.options import began, options_of
 from gesso.primed import find_primed
 from gesso.report.console import console, say, warn
@@ -97,7 +98,7 @@ def silence() -> Iterator[None]:
 
 def measure(arms: Sequence[Arm], finetuning: Finetune, runs: int, pictures: int, devices: int) -> Prices:
     """What the parts of a comparison take here; nothing is written."""
-    with silence(), mark_as_comparison():
+    with silence(), mark_as_comparison(), share_of_cores(devices):
         pretrainings = {}
         for arm in arms:
             if arm.pretraining:

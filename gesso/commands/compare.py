@@ -113,8 +113,9 @@ class Compare(TaskPairs, Network, Measuring, Budget, Command["Outcome"]):
     cache: Machine[FilePath | None] = None
     """folder of pre-trained starts, by recipe, which comparisons can share; none: `starts` in `out`."""
 
-    devices: Machine[DeviceCount] = 1
-    """runs side by side, each on a GPU of its own or on its share of the processor."""
+    devices: Machine[DeviceCount | None] = None
+    """runs side by side, each on a GPU of its own or on its share of the processor; none: one on a GPU, and as many on
+    a processor as a few steps, timed at the start, find to be fastest; a comparison that is given again keeps it."""
 
 
 compare = as_function(Compare)
