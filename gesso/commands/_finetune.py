@@ -1,10 +1,11 @@
 """Train a network on pairs of a restoration task, from random weights or from a pre-trained file."""
 
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from gesso import checkpoint
 from gesso.backbones import Backbone, PaperTransfer, open_backbone, spell_backbone
@@ -12,7 +13,8 @@ from gesso.commands._defaults import settle
 from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations, plan_stages
 from gesso.commands.finetune import Finetune, finetune
 from gesso.data.augment import open_augmentation
-from gesso.data.mixes import mixed
+from gesso.data.mixes import Part, mixed
+from gesso.data.training_data import rehearse
 from gesso.functional.mimetic import MIMETIC
 from gesso.functional.random import seed_for
 from gesso.options import plain_options
@@ -43,6 +45,14 @@ def run(command: Finetune) -> Path:
     return Path(command.out) / "backbone.safetensors"
 
 
+def training_samples(command: Finetune, part: Part) -> Dataset[Any]:
+    """What a run trains on of a part: its own samples, with procedural ones among them where these are asked for."""
+    if not command.rehearse:
+        return part.samples.train
+    say(f"{part.name}: {command.rehearse:.0%} of the samples are procedural, degraded with {part.task.degradation}")
+    return rehearse(part.task, part.samples.train, command.rehearse, seed=command.seed)
+
+
 def prepare(command: Finetune) -> Training:
     """The network as it starts, and its pairs.
 
@@ -56,7 +66,7 @@ def prepare(command: Finetune) -> Training:
     parts = open_data(command, net.in_channels)
     train = mixed(
         parts,
-        [part.samples.train for part in parts],
+        [training_samples(command, part) for part in parts],
         seed=command.seed,
         sampling=command.sampling,
         batch_sizes=[stage.batch_size for stage in plan],

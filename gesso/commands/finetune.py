@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from gesso._specs import AugmentSpec, FeatureLossSpec, FilePath, LossSpec, Transfer
-from gesso._values import UNNAMED, IfUnnamed, NonNegativeFloat, NonNegativeInt, PositiveFloat, Share
+from gesso._values import UNNAMED, BelowOne, IfUnnamed, NonNegativeFloat, NonNegativeInt, PositiveFloat, Share
 from gesso.options import as_function, options
 from gesso.options._fields import Place
 from gesso.options.network import Network
@@ -73,6 +73,10 @@ class Finetune(SupervisedRun, Network):
     augment: AugmentSpec | None = None
     """what is done to batches beside flips and rotations: "mixup" (Restormer's, Beta(1.2, 1.2) with probability 1/2),
     "cutmix", "cutblur", or module:function of your own, (lq, gt, generator) -> (lq, gt)."""
+
+    rehearse: BelowOne = 0.0
+    """share of procedural images, degraded as the task says, among the training samples, so that a network that was
+    pre-trained on such does not forget; in [0, 1)."""
 
     weight_decay: NonNegativeFloat = 1e-4
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gesso._values import BelowOne
 from gesso.data.datasets import CleanDataset, ImageDataset, PairDataset, WholePairs, WholePhotos
 from gesso.data.generated import GeneratedImages, GeneratedPairs, Rehearsal, WholeGenerated
 from gesso.data.image_ref import ImageRef
@@ -142,7 +141,6 @@ class DataOptions:
         holdout: samples kept back from training where there are no others; None: a tenth, at most 12, at least one of
             four.
         skip_damaged: leave out damaged images, and pairs whose sides do not fit.
-        rehearse: share of procedural images (`leaves`, degraded as the task says) among the training samples.
     """
 
     data: SourceSpec | None = None
@@ -154,7 +152,6 @@ class DataOptions:
     val: str | Path | None = None
     holdout: int | None = None
     skip_damaged: bool = False
-    rehearse: BelowOne = 0.0
 
     @property
     def paths(self) -> list[Path | None]:
@@ -170,26 +167,6 @@ def open_training_data(task: Task, options: DataOptions, *, seed: int = 0) -> Tr
 
     Raises:
         ValueError: if there is nothing to train on, or images are damaged; the message says what was found.
-    """
-    data = options.data
-    found = find_training_data(task, options, seed)
-    if not options.rehearse:
-        return found
-    if data is not None and is_source(data):
-        raise ValueError(f"rehearse: it puts procedural images among yours, and all are such already ({data})")
-    if task.format.has_two_views:
-        raise ValueError(ONE_VIEW.format(task.name))
-    own = {"scale": task.scale, "channels": task.channels, "seed": seed_for(seed, "rehearse")}
-    summary = f"{found.summary}; {options.rehearse:.0%} of the samples procedural, degraded with {task.degradation}"
-    samples = Rehearsal(found.train, GeneratedPairs("leaves", task.degradation, **own), options.rehearse)
-    return dataclasses.replace(found, train=samples, summary=summary)
-
-
-def find_training_data(task: Task, options: DataOptions, seed: int) -> TrainingData:
-    """What `open_training_data` gives, without rehearsal.
-
-    Raises:
-        ValueError: as there.
     """
     data = options.data
     if data is not None and is_source(data) and options.lq is None and options.gt is None and options.val is None:
@@ -214,6 +191,20 @@ def find_training_data(task: Task, options: DataOptions, seed: int) -> TrainingD
             find = of_validation if val is not None else partial(find_pairs, **how)
             return open_pairs(task, options, pairs, find, check, seed)
     return open_photos(task, options, of_validation, check, seed)
+
+
+def rehearse(task: Task, samples: Dataset[Any], share: float, *, seed: int) -> Rehearsal:
+    """Training samples of a task with procedural images among them, `leaves` that are degraded as the task says.
+
+    Raises:
+        ValueError: if the samples are procedural themselves, or of two views.
+    """
+    if isinstance(samples, GeneratedPairs):
+        raise ValueError(f"rehearse: it puts procedural images among yours, and all are such already ({samples.name})")
+    if task.format.has_two_views:
+        raise ValueError(ONE_VIEW.format(task.name))
+    own = {"scale": task.scale, "channels": task.channels, "seed": seed_for(seed, "rehearse")}
+    return Rehearsal(samples, GeneratedPairs("leaves", task.degradation, **own), share)
 
 
 def open_pairs(

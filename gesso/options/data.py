@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from gesso._specs import DegradationSpec, FilePath, LayoutSpec, Sampling, SourceSpec, TaskSpec
-from gesso._values import BelowOne, Enlargement, NonNegativeInt, PositiveInt
+from gesso._values import Enlargement, NonNegativeInt, PositiveInt
 from gesso.options._command import options
 from gesso.options._fields import Machine, Place
 
@@ -69,10 +69,6 @@ class TrainingPairs(TaskPairs):
 
     skip_damaged: Machine[bool] = False
     """leave out damaged images, and pairs whose sides do not fit, instead of refusing them."""
-
-    rehearse: BelowOne = 0.0
-    """share of procedural images, degraded as the task says, among the training samples, so that a network that was
-    pre-trained on such does not forget them; in [0, 1)."""
 
     mix: list[dict[str, Any]] | None = None
     """for the task "all-in-one": a list of {name, task, data, repeats, degradation, ...}, each with the options of a

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gesso.data.io import write_image
-from gesso.data.training_data import DataOptions, FewPhotosWarning, open_images, open_training_data
+from gesso.data.training_data import DataOptions, FewPhotosWarning, open_images, open_training_data, rehearse
 from gesso.tasks import find_task
 
 
@@ -62,19 +62,18 @@ def test_fewer_photos_than_asked_for_are_said(tmp_path):
         assert names_of(tmp_path, seed=0, count=3) == ["a", "b"]
 
 
-def test_procedural_images_are_rehearsed_among_the_pairs_and_measured_on_none(tmp_path):
+def test_procedural_images_are_rehearsed_among_the_pairs(tmp_path):
     pairs(tmp_path, "a", "b", "c")
     task = find_task("derain")
-    opened = open_training_data(task, DataOptions(data=tmp_path, holdout=1, rehearse=0.5), seed=2)
-    alone = open_training_data(task, DataOptions(data=tmp_path, holdout=1), seed=2)
-    names = [opened.train[index, 8]["name"] for index in range(8)]
-    assert [name.startswith("leaves") for name in names] == [False, True] * 4
+    alone = open_training_data(task, DataOptions(data=tmp_path, holdout=1), seed=2).train
+    among = rehearse(task, alone, 0.5, seed=2)
+    assert [among[index, 8]["name"].startswith("leaves") for index in range(8)] == [False, True] * 4
     for index in range(4):
-        assert torch.equal(opened.train[2 * index, 8]["lq"], alone.train[index, 8]["lq"])
-    assert [sample["name"] for sample in opened.validation] == [sample["name"] for sample in alone.validation]
-    assert "50% of the samples procedural" in opened.summary
+        assert torch.equal(among[2 * index, 8]["lq"], alone[index, 8]["lq"])
+        assert among[2 * index + 1, 8]["lq"].shape == among[2 * index, 8]["lq"].shape
 
 
 def test_what_is_procedural_already_rehearses_nothing():
+    task = find_task("derain")
     with pytest.raises(ValueError, match="all are such already"):
-        open_training_data(find_task("derain"), DataOptions(data="leaves", rehearse=0.5))
+        rehearse(task, open_training_data(task, DataOptions(data="leaves")).train, 0.5, seed=0)
