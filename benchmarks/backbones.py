@@ -12,7 +12,7 @@ The textbook formulation is what the formulas of the paper give when they are wr
 Both are first checked to agree. Then every round times every entry once, one after the other in one process, so that a
 disturbance hits all alike. A step is forward, L1 loss and backward, without an optimiser. Seconds, of CPU time where
 there is no GPU and `--by-the-clock` is not given, are medians over rounds; "faster" is the median over rounds of the
-ratio to the textbook formulation in float32.
+ratio to the textbook formulation in float32, with the least and the most of it.
 """
 
 import argparse
@@ -132,12 +132,13 @@ def report(name: str, runs: dict[str, Run], rounds: int, device: torch.device, n
         run()
     seconds = [{title: spent(run, device, now) for title, run in runs.items()} for _ in range(rounds)]
     first = next(iter(runs))
-    print(f"{name:<30} seconds   faster   {'peak MiB' if name == 'step' else ''}")
+    print(f"{name:<30} seconds   faster  (from - to)      {'peak MiB' if name == 'step' else ''}")
     for title, run in runs.items():
         median = statistics.median(row[title] for row in seconds)
-        faster = statistics.median(row[first] / row[title] for row in seconds)
+        ratios = sorted(row[first] / row[title] for row in seconds)
+        spread = f"{statistics.median(ratios):7.2f}x  ({ratios[0]:.2f} - {ratios[-1]:.2f})"
         memory = f"{peak_memory(run, device):11.0f}" if name == "step" else ""
-        print(f"  {title:<28} {median:7.3f} {faster:7.2f}x{memory}", flush=True)
+        print(f"  {title:<28} {median:7.3f} {spread}{memory}", flush=True)
     print()
 
 

@@ -39,6 +39,26 @@ def test_a_checkout_of_the_authors_code_is_measured_beside_ours(tmp_path, capsys
         official.main(["uformer_tiny", *words[1:]])
 
 
+def test_authors_code_that_takes_one_object_and_images_to_255(tmp_path, capsys):
+    """The textbook formulation in the dress of IPT's authors: all options in `args`, images as eight bits have them."""
+    file = tmp_path / "model/ipt.py"
+    file.parent.mkdir()
+    file.write_text(
+        "from benchmarks.textbook.ipt import Textbook\n\n\n"
+        "class ipt(Textbook):\n"
+        "    def __init__(self, args):\n"
+        "        assert args.dropout_rate == 0\n"
+        "        super().__init__(**{name: value for name, value in vars(args).items() if name != 'dropout_rate'})\n\n"
+        "    def forward(self, image):\n"
+        "        return 255 * super().forward(image / 255)\n"
+    )
+    words = ["ipt_tiny", "--code", str(tmp_path), "--size", "16", "--rounds", "1", "--passes", "forward"]
+    official.main([*words, "--precisions", "float32", "--without-textbook"])
+    printed = capsys.readouterr().out
+    assert "official float32" in printed
+    assert "textbook" not in printed
+
+
 def test_a_row_of_the_pretexts_says_that_the_run_resumes_and_can_be_fine_tuned():
     recipe = {"crop_size": 16, "batch_size": 1, "steps": 10, "lr": 5e-4, "precision": "float32"}
     (row,) = pretexts.measure("maskdcpt", "nafnet_tiny", recipe)
