@@ -7,11 +7,12 @@ from typing import Any, cast
 from gesso import _discovery
 from gesso._specs import DegradationSpec
 from gesso._values import check_values, declared
-from gesso.degradations._base import Degradation, Range, draw
+from gesso.degradations._base import Bounds, Degradation, Range, draw
 from gesso.degradations._function import FromFunction
 from gesso.functional.building import building
 
 __all__ = [
+    "Bounds",
     "Degradation",
     "DegradationSpec",
     "FromFunction",

@@ -3,15 +3,36 @@
 import dataclasses
 import math
 import re
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_origin
 
 import torch
 from torch import Tensor
 
 from gesso._discovery import spell_code
+from gesso._values import declared
+from gesso.functional.checks import check_choice
 from gesso.functional.random import BatchGenerator, rand
 
 Range = float | tuple[float, float]
+
+
+class Bounds(NamedTuple):
+    """Between what the numbers of a field lie, both ends included; stands in `Annotated`."""
+
+    low: float
+    high: float
+
+    def check(self, name: str, value: Any) -> None:
+        """Checks the value of a field.
+
+        Raises:
+            ValueError: if it is no number and no range within the bounds.
+        """
+        pair = value if isinstance(value, tuple) else (value, value)
+        numbers = len(pair) == 2 and all(isinstance(end, int | float) for end in pair)
+        if not numbers or not self.low <= pair[0] <= pair[1] <= self.high:
+            within = f"[{self.low:g}, {self.high:g}]"
+            raise ValueError(f"{name}: expected a number or a range (low, high) in {within}, got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +40,9 @@ class Degradation:
     """What degrades an image: a value that prints itself, compares, hashes, and comes from YAML.
 
     Subclasses are frozen dataclasses that write `_apply`. A field typed `Range` is a number, or a pair (low, high) from
-    which every image of the batch draws its own uniform value. No globals, no hidden state: the same generator seed
-    gives the same pixels on one device type.
+    which every image of the batch draws its own uniform value; what it may be is said in its type, as in
+    `Annotated[Range, Bounds(0, 1)]`. No globals, no hidden state: the same generator seed gives the same pixels on one
+    device type.
 
     Attributes:
         name: what YAML and the command line call it.
@@ -39,6 +61,16 @@ class Degradation:
         super().__init_subclass__(**kwargs)
         if "name" not in cls.__dict__:
             cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+
+    def __post_init__(self) -> None:
+        """Checks every field whose type says what it may be."""
+        for field, kind in declared(type(self)).items():
+            value, name = getattr(self, field), f"{self.name}.{field}"
+            if get_origin(kind) is Literal:
+                check_choice(name, value, kind)
+            elif get_origin(kind) is Annotated:
+                for bounds in (extra for extra in get_args(kind) if isinstance(extra, Bounds)):
+                    bounds.check(name, value)
 
     def __call__(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         """The degraded image, same shape and dtype, in [0, 1].
@@ -118,18 +150,3 @@ def draw_integer(value: Range, image: Tensor, generator: BatchGenerator) -> Tens
 def ends(value: Range) -> tuple[float, float]:
     """The two ends of a range; a number is a range of one point."""
     return value if isinstance(value, tuple) else (value, value)
-
-
-def check_range(owner: Degradation, field: str, low: float, high: float) -> None:
-    """Checks that a `Range` field lies within [low, high].
-
-    Raises:
-        ValueError: naming the degradation, the field, what was expected and what was seen.
-    """
-    value = getattr(owner, field)
-    pair = value if isinstance(value, tuple) else (value, value)
-    numbers = len(pair) == 2 and all(isinstance(end, int | float) for end in pair)
-    if not numbers or not low <= pair[0] <= pair[1] <= high:
-        raise ValueError(
-            f"{owner.name}.{field}: expected a number or a range (low, high) in [{low:g}, {high:g}], got {value!r}"
-        )

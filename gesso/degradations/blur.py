@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from gesso.degradations._base import Degradation, Range, check_range, draw, ends
+from gesso.degradations._base import Bounds, Degradation, Range, draw, ends
 from gesso.functional.padding import pad
 from gesso.functional.random import BatchGenerator
 
@@ -59,14 +60,9 @@ class GaussianBlur(Degradation):
         angle: direction of the long axis in degrees, [0, 180].
     """
 
-    sigma: Range = (0.2, 3)
-    ratio: Range = 1.0
-    angle: Range = (0, 180)
-
-    def __post_init__(self) -> None:
-        check_range(self, "sigma", 0, 50)
-        check_range(self, "ratio", 0.01, 1)
-        check_range(self, "angle", 0, 180)
+    sigma: Annotated[Range, Bounds(0, 50)] = (0.2, 3)
+    ratio: Annotated[Range, Bounds(0.01, 1)] = 1.0
+    angle: Annotated[Range, Bounds(0, 180)] = (0, 180)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         sigma, ratio, angle = (draw(value, image, generator) for value in (self.sigma, self.ratio, self.angle))
@@ -88,14 +84,9 @@ class MotionBlur(Degradation):
     meaning.
     """
 
-    length: Range = (3, 25)
-    angle: Range = (0, 360)
-    shake: Range = (0, 0.5)
-
-    def __post_init__(self) -> None:
-        check_range(self, "length", 0, 200)
-        check_range(self, "angle", 0, 360)
-        check_range(self, "shake", 0, 4)
+    length: Annotated[Range, Bounds(0, 200)] = (3, 25)
+    angle: Annotated[Range, Bounds(0, 360)] = (0, 360)
+    shake: Annotated[Range, Bounds(0, 4)] = (0, 0.5)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         length, angle, shake = (draw(v, image, generator)[..., 0] for v in (self.length, self.angle, self.shake))
@@ -118,10 +109,7 @@ class Defocus(Degradation):
         radius: radius of the disc in pixels, [0, 100]; 0 means sharp.
     """
 
-    radius: Range = (1, 6)
-
-    def __post_init__(self) -> None:
-        check_range(self, "radius", 0, 100)
+    radius: Annotated[Range, Bounds(0, 100)] = (1, 6)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         radius = draw(self.radius, image, generator)

@@ -1,12 +1,13 @@
 """The noise of a camera: photons and electrons counted in the raw image, and what the camera then makes of them."""
 
 import dataclasses
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gesso.degradations._base import Degradation, Range, check_range, draw, draw_integer, draw_log, ends
+from gesso.degradations._base import Bounds, Degradation, Range, draw, draw_integer, draw_log, ends
 from gesso.degradations.jpeg import compress
 from gesso.degradations.noise import normal_like
 from gesso.functional.color import to_display, to_linear
@@ -61,24 +62,14 @@ class CameraNoise(Degradation):
 
     rgb_only = True
 
-    photons: Range = (150, 50_000)
-    read: Range = (1, 8)
-    red_gain: Range = (1.2, 2.6)
-    blue_gain: Range = (1.2, 2.6)
-    saturation: Range = (0.2, 0.9)
-    chroma_blur: Range = (0, 1.2)
-    quality: Range = (75, 100)
-    jpeg_prob: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_range(self, "photons", 1, 1e9)
-        check_range(self, "read", 0, 1000)
-        check_range(self, "red_gain", 1, 5)
-        check_range(self, "blue_gain", 1, 5)
-        check_range(self, "saturation", 0, 2)
-        check_range(self, "chroma_blur", 0, 4)
-        check_range(self, "quality", 1, 100)
-        check_range(self, "jpeg_prob", 0, 1)
+    photons: Annotated[Range, Bounds(1, 1e9)] = (150, 50_000)
+    read: Annotated[Range, Bounds(0, 1000)] = (1, 8)
+    red_gain: Annotated[Range, Bounds(1, 5)] = (1.2, 2.6)
+    blue_gain: Annotated[Range, Bounds(1, 5)] = (1.2, 2.6)
+    saturation: Annotated[Range, Bounds(0, 2)] = (0.2, 0.9)
+    chroma_blur: Annotated[Range, Bounds(0, 4)] = (0, 1.2)
+    quality: Annotated[Range, Bounds(1, 100)] = (75, 100)
+    jpeg_prob: Annotated[float, Bounds(0, 1)] = 0.5
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         curved = draw((0.0, 1.0), image, generator) < 0.5

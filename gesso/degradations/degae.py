@@ -4,18 +4,19 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from gesso.degradations._base import Degradation, check_range
+from gesso.degradations._base import Bounds, Degradation
 from gesso.degradations.blur import filter_image, gaussian_kernel
 from gesso.degradations.jpeg import compress
 from gesso.degradations.noise import count_photons
 from gesso.functional.random import BatchGenerator, of_image, randint
 
 Step = Callable[[Tensor, torch.Generator], Tensor]
+Prob = Annotated[float, Bounds(0, 1)]
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -43,21 +44,17 @@ class DegAE(Degradation):
     name = "degae"
     rgb_only = True
 
-    clean_prob: float = 0.3
-    shuffle_prob: float = 0.5
-    blur_prob: float = 0.7
-    gaussian_prob: float = 0.5
-    poisson_prob: float = 0.2
-    speckle_prob: float = 0.2
-    jpeg_prob: float = 0.5
+    clean_prob: Prob = 0.3
+    shuffle_prob: Prob = 0.5
+    blur_prob: Prob = 0.7
+    gaussian_prob: Prob = 0.5
+    poisson_prob: Prob = 0.2
+    speckle_prob: Prob = 0.2
+    jpeg_prob: Prob = 0.5
 
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "degae_test": {"blur_prob": 0.5, "poisson_prob": 0.0, "speckle_prob": 0.0, "jpeg_prob": 0.0}
     }
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            check_range(self, field.name, 0, 1)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         return self.share(image.unsqueeze(1), generator).squeeze(1)

@@ -1,12 +1,13 @@
 """Haze: light scattered into the view, more of it the farther the scene."""
 
 import dataclasses
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gesso.degradations._base import Degradation, Range, check_range, draw
+from gesso.degradations._base import Bounds, Degradation, Range, draw
 from gesso.functional.random import BatchGenerator
 
 
@@ -26,14 +27,9 @@ class Haze(Degradation):
     2019): beta 0.6 to 1.8, airlight 0.7 to 1.
     """
 
-    beta: Range = (0.6, 2.5)
-    airlight: Range = (0.7, 1.0)
-    tint: Range = (0.0, 0.05)
-
-    def __post_init__(self) -> None:
-        check_range(self, "beta", 0, 10)
-        check_range(self, "airlight", 0, 1)
-        check_range(self, "tint", 0, 1)
+    beta: Annotated[Range, Bounds(0, 10)] = (0.6, 2.5)
+    airlight: Annotated[Range, Bounds(0, 1)] = (0.7, 1.0)
+    tint: Annotated[Range, Bounds(0, 1)] = (0.0, 0.05)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         transmission = torch.exp(-draw(self.beta, image, generator) * draw_depth(image, generator))

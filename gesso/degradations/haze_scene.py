@@ -1,12 +1,13 @@
 """Haze before a scene: ground, walls and objects at their depths, patchy air, and light from one side."""
 
 import dataclasses
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gesso.degradations._base import Degradation, Range, check_range, draw, draw_log
+from gesso.degradations._base import Bounds, Degradation, Range, draw, draw_log
 from gesso.functional.color import to_display, to_linear
 from gesso.functional.random import BatchGenerator
 
@@ -41,24 +42,14 @@ class HazeScene(Degradation):
     He, Sun and Tang, "Guided image filtering", ECCV 2010. No constant is fitted to a data set.
     """
 
-    beta: Range = (0.3, 3.0)
-    reach: Range = (1.2, 30)
-    airlight: Range = (0.6, 1.0)
-    tint: Range = (0.0, 0.06)
-    gradient: Range = (0.0, 0.25)
-    patches: Range = (0.0, 0.4)
-    angstrom: Range = (0.0, 1.3)
-    follow_prob: float = 0.75
-
-    def __post_init__(self) -> None:
-        check_range(self, "beta", 0, 10)
-        check_range(self, "reach", 1, 1000)
-        check_range(self, "airlight", 0, 1)
-        check_range(self, "tint", 0, 1)
-        check_range(self, "gradient", 0, 1)
-        check_range(self, "patches", 0, 1)
-        check_range(self, "angstrom", 0, 4)
-        check_range(self, "follow_prob", 0, 1)
+    beta: Annotated[Range, Bounds(0, 10)] = (0.3, 3.0)
+    reach: Annotated[Range, Bounds(1, 1000)] = (1.2, 30)
+    airlight: Annotated[Range, Bounds(0, 1)] = (0.6, 1.0)
+    tint: Annotated[Range, Bounds(0, 1)] = (0.0, 0.06)
+    gradient: Annotated[Range, Bounds(0, 1)] = (0.0, 0.25)
+    patches: Annotated[Range, Bounds(0, 1)] = (0.0, 0.4)
+    angstrom: Annotated[Range, Bounds(0, 4)] = (0.0, 1.3)
+    follow_prob: Annotated[float, Bounds(0, 1)] = 0.75
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         depth = draw_scene(draw_log(self.reach, image, generator), image, generator)

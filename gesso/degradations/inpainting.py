@@ -1,13 +1,12 @@
 """Inpainting: lines that hide the image."""
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from gesso.degradations._base import Degradation, Range, check_range, draw, draw_integer, ends
-from gesso.functional.checks import check_choice
+from gesso.degradations._base import Bounds, Degradation, Range, draw, draw_integer, ends
 from gesso.functional.random import BatchGenerator
 
 Colour = Literal["random", "white", "black"]
@@ -26,14 +25,9 @@ class Inpainting(Degradation):
     lines, 5 to 10 pixels thick.
     """
 
-    lines: Range = (5, 10)
-    thickness: Range = (5, 10)
+    lines: Annotated[Range, Bounds(0, 1000)] = (5, 10)
+    thickness: Annotated[Range, Bounds(1, 100)] = (5, 10)
     colour: Colour = "random"
-
-    def __post_init__(self) -> None:
-        check_range(self, "lines", 0, 1000)
-        check_range(self, "thickness", 1, 100)
-        check_choice(f"{self.name}.colour", self.colour, Colour)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         lines = draw_integer(self.lines, image, generator)

@@ -1,11 +1,12 @@
 """JPEG compression by a real encoder."""
 
 import dataclasses
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from gesso.degradations._base import Degradation, Range, check_range, draw_integer
+from gesso.degradations._base import Bounds, Degradation, Range, draw_integer
 from gesso.functional.random import BatchGenerator
 
 
@@ -19,10 +20,7 @@ class Jpeg(Degradation):
 
     rgb_only = True
 
-    quality: Range = (10, 95)
-
-    def __post_init__(self) -> None:
-        check_range(self, "quality", 1, 100)
+    quality: Annotated[Range, Bounds(1, 100)] = (10, 95)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         return compress(image, [int(quality) for quality in draw_integer(self.quality, image, generator).flatten()])

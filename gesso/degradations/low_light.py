@@ -1,10 +1,11 @@
 """Low light: a short exposure and the noise of the sensor."""
 
 import dataclasses
+from typing import Annotated
 
 from torch import Tensor
 
-from gesso.degradations._base import Degradation, Range, check_range, draw
+from gesso.degradations._base import Bounds, Degradation, Range, draw
 from gesso.degradations.noise import normal_like
 from gesso.functional.random import BatchGenerator
 
@@ -26,16 +27,10 @@ class LowLight(Degradation):
     raw-data", IEEE TIP 2008.
     """
 
-    exposure: Range = (0.1, 0.6)
-    gamma: Range = (1.0, 2.2)
-    shot: Range = (0, 12)
-    read: Range = (0, 4)
-
-    def __post_init__(self) -> None:
-        check_range(self, "exposure", 0.001, 1)
-        check_range(self, "gamma", 1, 5)
-        check_range(self, "shot", 0, 255)
-        check_range(self, "read", 0, 255)
+    exposure: Annotated[Range, Bounds(0.001, 1)] = (0.1, 0.6)
+    gamma: Annotated[Range, Bounds(1, 5)] = (1.0, 2.2)
+    shot: Annotated[Range, Bounds(0, 255)] = (0, 12)
+    read: Annotated[Range, Bounds(0, 255)] = (0, 4)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         exposure, gamma = draw(self.exposure, image, generator), draw(self.gamma, image, generator)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from gesso.degradations._base import Degradation
-from gesso.functional.checks import check_choice
 from gesso.functional.padding import pad
 from gesso.functional.random import BatchGenerator
 
@@ -28,9 +27,6 @@ class Mosaic(Degradation):
     rgb_only = True
 
     demosaic: Method = "edge_aware"
-
-    def __post_init__(self) -> None:
-        check_choice(f"{self.name}.demosaic", self.demosaic, Method)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         seen = torch.zeros_like(image)

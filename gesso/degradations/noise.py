@@ -1,12 +1,13 @@
 """Noise: Gaussian, Poisson (shot) and speckle."""
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gesso.degradations._base import Degradation, Range, check_range, draw, draw_log
+from gesso.degradations._base import Bounds, Degradation, Range, draw, draw_log
 from gesso.functional.random import BatchGenerator, poisson, randn
 
 
@@ -27,12 +28,12 @@ class GaussianNoise(Degradation):
             and DCPT: 0); none: drawn from `generator`, other noise for every image.
     """
 
-    sigma: Range = (0, 50)
+    sigma: Annotated[Range, Bounds(0, 255)] = (0, 50)
     clip: bool = True
     numpy_seed: int | None = None
 
     def __post_init__(self) -> None:
-        check_range(self, "sigma", 0, 255)
+        super().__post_init__()
         seed = self.numpy_seed
         if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
             raise ValueError(
@@ -68,10 +69,7 @@ class PoissonNoise(Degradation):
         photons: mean count at white, [1, 1e9]; drawn uniformly in its logarithm. 1e9 leaves nothing to see.
     """
 
-    photons: Range = (100, 10_000)
-
-    def __post_init__(self) -> None:
-        check_range(self, "photons", 1, 1e9)
+    photons: Annotated[Range, Bounds(1, 1e9)] = (100, 10_000)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         return count_photons(image, draw_log(self.photons, image, generator), generator)
@@ -90,10 +88,7 @@ class SpeckleNoise(Degradation):
         sigma: noise level at white in 8-bit units, [0, 255].
     """
 
-    sigma: Range = (2, 50)
-
-    def __post_init__(self) -> None:
-        check_range(self, "sigma", 0, 255)
+    sigma: Annotated[Range, Bounds(0, 255)] = (2, 50)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         sigma = draw(self.sigma, image, generator) / 255

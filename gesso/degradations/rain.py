@@ -1,12 +1,12 @@
 """Rain: streaks that add light along a direction, and the veil of the drops too far away to be seen."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from gesso.degradations._base import Degradation, Range, check_range, draw
+from gesso.degradations._base import Bounds, Degradation, Range, draw
 from gesso.degradations._particles import draw_angles, falling, rates, scatter
 from gesso.functional.random import BatchGenerator
 
@@ -34,13 +34,13 @@ class Rain(Degradation):
     2017, who made Rain100L and Rain100H.
     """
 
-    density: Range = (0.02, 0.95)
-    length: Range = (8, 80)
-    width: Range = (0.7, 2.5)
-    angle: Range = (-25, 25)
-    spread: Range = (0, 10)
-    brightness: Range = (0.08, 0.3)
-    veil: Range = 0.0
+    density: Annotated[Range, Bounds(0, 0.99)] = (0.02, 0.95)
+    length: Annotated[Range, Bounds(1, 500)] = (8, 80)
+    width: Annotated[Range, Bounds(0.5, 20)] = (0.7, 2.5)
+    angle: Annotated[Range, Bounds(-90, 90)] = (-25, 25)
+    spread: Annotated[Range, Bounds(0, 45)] = (0, 10)
+    brightness: Annotated[Range, Bounds(0, 1)] = (0.08, 0.3)
+    veil: Annotated[Range, Bounds(0, 1)] = 0.0
 
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "rain_light": {
@@ -52,15 +52,6 @@ class Rain(Degradation):
         },
         "rain_heavy": {"density": (0.55, 0.97), "length": (20, 90), "brightness": (0.12, 0.32)},
     }
-
-    def __post_init__(self) -> None:
-        check_range(self, "density", 0, 0.99)
-        check_range(self, "length", 1, 500)
-        check_range(self, "width", 0.5, 20)
-        check_range(self, "angle", -90, 90)
-        check_range(self, "spread", 0, 45)
-        check_range(self, "brightness", 0, 1)
-        check_range(self, "veil", 0, 1)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         angle = draw_angles(self.angle, self.spread, image, generator, LAYERS)

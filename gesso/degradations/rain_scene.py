@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from gesso.degradations._base import Degradation, Range, check_range, draw, draw_log, ends
+from gesso.degradations._base import Bounds, Degradation, Range, draw, draw_log, ends
 from gesso.degradations._particles import draw_angles, falling
 from gesso.degradations.blur import filter_image, gaussian_kernel
 from gesso.degradations.haze import draw_depth
@@ -53,30 +54,17 @@ class RainScene(Degradation):
     al., "Removing rain from single images via a deep detail network", CVPR 2017). No constant is fitted to a data set.
     """
 
-    density: Range = (0.02, 0.95)
-    brightness: Range = (0.05, 0.5)
-    rainfall: Range = (1, 150)
-    wind: Range = (-5, 5)
-    spread: Range = (0, 6)
-    focal: Range = (300, 3000)
-    exposure: Range = (1 / 1000, 1 / 30)
-    aperture: Range = (0.5, 8)
-    grain: Range = (0, 1)
-    distance: Range = (0, 200)
-    softness: Range = (0, 1)
-
-    def __post_init__(self) -> None:
-        check_range(self, "density", 0, 0.99)
-        check_range(self, "brightness", 0, 1)
-        check_range(self, "rainfall", 0.1, 300)
-        check_range(self, "wind", -30, 30)
-        check_range(self, "spread", 0, 45)
-        check_range(self, "focal", 50, 20_000)
-        check_range(self, "exposure", 1e-5, 1)
-        check_range(self, "aperture", 0, 50)
-        check_range(self, "grain", 0, 1)
-        check_range(self, "distance", 0, 10_000)
-        check_range(self, "softness", 0, 10)
+    density: Annotated[Range, Bounds(0, 0.99)] = (0.02, 0.95)
+    brightness: Annotated[Range, Bounds(0, 1)] = (0.05, 0.5)
+    rainfall: Annotated[Range, Bounds(0.1, 300)] = (1, 150)
+    wind: Annotated[Range, Bounds(-30, 30)] = (-5, 5)
+    spread: Annotated[Range, Bounds(0, 45)] = (0, 6)
+    focal: Annotated[Range, Bounds(50, 20_000)] = (300, 3000)
+    exposure: Annotated[Range, Bounds(1e-5, 1)] = (1 / 1000, 1 / 30)
+    aperture: Annotated[Range, Bounds(0, 50)] = (0.5, 8)
+    grain: Annotated[Range, Bounds(0, 1)] = (0, 1)
+    distance: Annotated[Range, Bounds(0, 10_000)] = (0, 200)
+    softness: Annotated[Range, Bounds(0, 10)] = (0, 1)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         decay = 4.1 * draw_log(self.rainfall, image, generator) ** -0.21  # of the number of drops with diameter, per mm

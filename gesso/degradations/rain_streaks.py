@@ -2,12 +2,12 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from gesso.degradations._base import Degradation, Range, check_range, draw
+from gesso.degradations._base import Bounds, Degradation, Range, draw
 from gesso.functional.random import BatchGenerator, rand, randint
 
 HELD = 512  # streak maps in memory at a time; 80 MiB of Rain100L's size
@@ -31,10 +31,10 @@ class RainStreaks(Degradation):
     """
 
     folder: str = ""
-    strength: Range = 1.0
+    strength: Annotated[Range, Bounds(0, 10)] = 1.0
 
     def __post_init__(self) -> None:
-        check_range(self, "strength", 0, 10)
+        super().__post_init__()
         if not self.folder or not isinstance(self.folder, str):
             expected = "the root of rainy pairs, such as RainTrainL"
             raise ValueError(f"{self.name}.folder: expected {expected}, got {self.folder!r}")

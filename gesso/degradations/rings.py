@@ -1,11 +1,12 @@
 """Rings: IFP's masked amplitudes as a degradation."""
 
 import dataclasses
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from gesso.degradations._base import Degradation, Range, check_range, draw, ends
+from gesso.degradations._base import Bounds, Degradation, Range, draw, ends
 from gesso.functional.random import BatchGenerator
 from gesso.functional.spectrum import apply_mask, draw_rings, ring_mask, ring_total
 
@@ -20,10 +21,7 @@ class Rings(Degradation):
     IFP, section 3.2. Rings are drawn without replacement and removed whole (see `gesso.functional.spectrum`).
     """
 
-    mask_ratio: Range = (0.25, 0.75)
-
-    def __post_init__(self) -> None:
-        check_range(self, "mask_ratio", 0, 1)
+    mask_ratio: Annotated[Range, Bounds(0, 1)] = (0.25, 0.75)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         batch, _, height, width = image.shape

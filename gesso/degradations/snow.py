@@ -1,11 +1,12 @@
 """Snow: flakes that cover what is behind them, and a white veil."""
 
 import dataclasses
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from gesso.degradations._base import Degradation, Range, check_range, draw
+from gesso.degradations._base import Bounds, Degradation, Range, draw
 from gesso.degradations._particles import draw_angles, falling, rates, scatter
 from gesso.functional.random import BatchGenerator
 
@@ -31,20 +32,12 @@ class Snow(Degradation):
     white flakes.
     """
 
-    density: Range = (0.02, 0.3)
-    size: Range = (1, 7)
-    motion: Range = (0, 8)
-    angle: Range = (-40, 40)
-    opacity: Range = (0.6, 1.0)
-    veil: Range = (0, 0.1)
-
-    def __post_init__(self) -> None:
-        check_range(self, "density", 0, 0.99)
-        check_range(self, "size", 1, 100)
-        check_range(self, "motion", 0, 200)
-        check_range(self, "angle", -90, 90)
-        check_range(self, "opacity", 0, 1)
-        check_range(self, "veil", 0, 1)
+    density: Annotated[Range, Bounds(0, 0.99)] = (0.02, 0.3)
+    size: Annotated[Range, Bounds(1, 100)] = (1, 7)
+    motion: Annotated[Range, Bounds(0, 200)] = (0, 8)
+    angle: Annotated[Range, Bounds(-90, 90)] = (-40, 40)
+    opacity: Annotated[Range, Bounds(0, 1)] = (0.6, 1.0)
+    veil: Annotated[Range, Bounds(0, 1)] = (0, 0.1)
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         angle = draw_angles(self.angle, 8.0, image, generator, LAYERS)

@@ -1,12 +1,13 @@
 """Degradations of one's own: a value with options, and a plain function."""
 
 import dataclasses
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from gesso import Degradation
-from gesso.degradations import Range, draw
+from gesso.degradations import Bounds, Range, draw
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Fade(Degradation):
         share: what is left of it, in [0, 1]; drawn for each image.
     """
 
-    share: Range = (0.3, 0.7)
+    share: Annotated[Range, Bounds(0, 1)] = (0.3, 0.7)
 
     def _apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
         return 0.5 + draw(self.share, image, generator) * (image - 0.5)
