@@ -17,7 +17,7 @@ from gesso.commands._written import check_results
 from gesso.commands.evaluate import Evaluate, evaluate
 from gesso.data.integrity import find_broken_jpegs
 from gesso.data.io import as_paths, write_image
-from gesso.data.training_data import files_at, largest
+from gesso.data.training_data import largest
 from gesso.functional.color import as_rgb
 from gesso.functional.processes import gather_in_order, rank_info, shard
 from gesso.functional.resize import enlarge
@@ -136,10 +136,10 @@ def measure(
     for one in sets:
         done: list[Row | str] = []
         mine = shard(range(len(one.images)))
-        broken = find_broken_jpegs([file for i in mine for file in files_at(one.images, i)])
+        broken = find_broken_jpegs([file for i in mine for file in one.images.files(i)])
         for i in track(mine, f"measuring {one.name} {what}".rstrip()):
             try:
-                if damage := next((broken[file] for file in files_at(one.images, i) if file in broken), None):
+                if damage := next((broken[file] for file in one.images.files(i) if file in broken), None):
                     raise ValueError(damage)
                 sample = one.images[i]
                 restored = restorer(sample["lq"]) if restorer else as_it_is(sample["lq"], one)

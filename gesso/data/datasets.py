@@ -7,6 +7,7 @@ stream of shuffled epochs. So neither workers nor interruptions change what a ru
 import functools
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +17,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from gesso.data.cache import PixelCache
-from gesso.data.image_ref import files_of
-from gesso.data.io import is_turned, read_pixels, to_tensor
-from gesso.data.layouts import Pair
+from gesso.data.image_ref import ImageRef, files_of
+from gesso.data.io import is_turned, read_pixels, read_size, to_tensor
+from gesso.data.pairing import Pair, find_files
 from gesso.degradations import Degradation
 from gesso.formats import RGB, PixelFormat
 from gesso.functional.dihedral import dihedral
@@ -38,30 +39,45 @@ class CutWarning(UserWarning):
     """Ground truths are cut to a multiple of the scale."""
 
 
-class PairDataset(Dataset[Sample]):
-    """Crops of pairs: `dataset[(index, crop_size)]` is `{"lq": (3, c, c), "gt": (3, s*c, s*c), "name"}`.
+@dataclass(eq=False, kw_only=True)
+class Crops(Dataset[Sample]):
+    """What sets of crops share: a sample by (index, crop_size).
 
-    Args:
-        pairs: where the degraded images and their ground truths are.
-        scale: side of the ground truth divided by that of the degraded image; `crop_size` counts pixels of the latter.
+    Attributes:
         format: how images are read, and the channels of samples.
-        seed: order, crops and augmentation follow from it.
+        seed: order, crops, augmentation and degradation follow from it.
         augment: flips and rotations, uniformly among all eight.
         budget: bytes for decoded files, see `PixelCache`.
     """
 
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        *,
-        scale: int = 1,
-        format: PixelFormat = RGB,
-        seed: int = 0,
-        augment: bool = True,
-        budget: int | None = None,
-    ) -> None:
-        self.pairs, self.scale, self.format, self.seed, self.augment = list(pairs), scale, format, seed, augment
-        self.cache = PixelCache([ref for pair in pairs for ref in (pair.lq, pair.gt)], format, budget)
+    format: PixelFormat = RGB
+    seed: int = 0
+    augment: bool = True
+    budget: int | None = None
+
+    def read_through(self, refs: Sequence[ImageRef]) -> None:
+        """Has these images decoded once, where they fit."""
+        self.cache = PixelCache(refs, self.format, self.budget)
+
+    def window(self, pixels: np.ndarray, size: int, index: int, folder: Path) -> "Window":
+        """Where sample `index` is cut from an image (H, W, C) of a folder."""
+        return draw_window(pixels, size, self.seed, index, augment=self.augment, folder=folder)
+
+
+@dataclass(eq=False)
+class PairDataset(Crops):
+    """Crops of pairs: `dataset[(index, crop_size)]` is `{"lq": (3, c, c), "gt": (3, s*c, s*c), "name"}`.
+
+    Attributes:
+        pairs: where the degraded images and their ground truths are.
+        scale: side of the ground truth divided by that of the degraded image; `crop_size` counts pixels of the latter.
+    """
+
+    pairs: Sequence[Pair]
+    scale: int = field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self.read_through([ref for pair in self.pairs for ref in (pair.lq, pair.gt)])
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -71,105 +87,82 @@ class PairDataset(Dataset[Sample]):
         pair = self.pairs[shuffled(index, len(self), self.seed)]
         lq, gt = self.cache[pair.lq], self.cache[pair.gt]
         gt = ground_truth(pair, lq, gt, self.scale)
-        folder = files_of(pair.lq)[0].parent
-        window = draw_window(lq, crop_size, self.seed, index, augment=self.augment, folder=folder)
+        window = self.window(lq, crop_size, index, files_of(pair.lq)[0].parent)
         lq, gt = self.format.from_stored(cut(lq, window)), self.format.from_stored(cut(gt, window, self.scale))
         return {"lq": lq, "gt": gt, "name": pair.name}
 
 
-class CleanDataset(Dataset[Sample]):
-    """Crops of clean photos, degraded on the fly: `{"lq", "gt", "name"}` as in `PairDataset`.
+@dataclass(eq=False)
+class PhotoCrops(Crops):
+    """Crops of photos.
 
-    Args:
-        photos: files of clean images.
-        degradation: makes `lq` from `gt`; every sample index draws its own.
-        scale: by how much the degradation shrinks the image.
-        format: how images are read, and the channels of samples.
-        seed: order, crops, augmentation and degradation follow from it.
-        augment: flips and rotations, uniformly among all eight.
-        budget: bytes for decoded files, see `PixelCache`.
+    Attributes:
+        photos: files of images.
     """
 
-    def __init__(
-        self,
-        photos: Sequence[Path],
-        degradation: Degradation,
-        *,
-        scale: int = 1,
-        format: PixelFormat = RGB,
-        seed: int = 0,
-        augment: bool = True,
-        budget: int | None = None,
-    ) -> None:
-        self.photos, self.degradation, self.scale, self.format = list(photos), degradation, scale, format
-        self.seed, self.augment = seed, augment
-        self.cache = PixelCache(photos, format, budget)
+    photos: Sequence[Path]
+
+    def __post_init__(self) -> None:
+        self.read_through(self.photos)
 
     def __len__(self) -> int:
         return len(self.photos)
+
+    def crop(self, size: int, index: int) -> tuple[Tensor, Path]:
+        """The part (C, size, size) of a photo that is number `index` of the endless stream, and the photo."""
+        photo = self.photos[shuffled(index, len(self), self.seed)]
+        pixels = self.cache[photo]
+        return self.format.from_stored(cut(pixels, self.window(pixels, size, index, photo.parent))), photo
+
+
+@dataclass(eq=False)
+class CleanDataset(PhotoCrops):
+    """Crops of clean photos, degraded on the fly: `{"lq", "gt", "name"}` as in `PairDataset`.
+
+    Attributes:
+        degradation: makes `lq` from `gt`; every sample index draws its own.
+        scale: by how much the degradation shrinks the image.
+    """
+
+    degradation: Degradation
+    scale: int = field(default=1, kw_only=True)
 
     def __getitem__(self, key: Key) -> Sample:
         index, crop_size = key
-        photo = self.photos[shuffled(index, len(self), self.seed)]
-        pixels = self.cache[photo]
-        size = self.scale * crop_size
-        window = draw_window(pixels, size, self.seed, index, augment=self.augment, folder=photo.parent)
-        gt = self.format.from_stored(cut(pixels, window))
+        gt, photo = self.crop(self.scale * crop_size, index)
         return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": photo.stem}
 
 
-class ImageDataset(Dataset[Sample]):
+@dataclass(eq=False)
+class ImageDataset(PhotoCrops):
     """Crops of photos for pretexts: `{"image": (3, c, c), "name"}`, or `image` (K, 3, c, c) of `per_sample` K photos.
 
-    Args:
-        photos: files of images.
-        format: how images are read, and the channels of samples.
-        seed: order, crops and augmentation follow from it.
+    Attributes:
         per_sample: independent crops that one sample holds.
-        augment: flips and rotations, uniformly among all eight.
-        budget: bytes for decoded files, see `PixelCache`.
     """
 
-    def __init__(
-        self,
-        photos: Sequence[Path],
-        *,
-        format: PixelFormat = RGB,
-        seed: int = 0,
-        per_sample: int = 1,
-        augment: bool = True,
-        budget: int | None = None,
-    ) -> None:
-        self.photos, self.format, self.seed = list(photos), format, seed
-        self.per_sample, self.augment = per_sample, augment
-        self.cache = PixelCache(photos, format, budget)
-
-    def __len__(self) -> int:
-        return len(self.photos)
+    per_sample: int = field(default=1, kw_only=True)
 
     def __getitem__(self, key: Key) -> Sample:
         index, crop_size = key
         positions = range(index * self.per_sample, (index + 1) * self.per_sample)
-        photos = [self.photos[shuffled(position, len(self), self.seed)] for position in positions]
-        crops = []
-        for position, photo in zip(positions, photos, strict=True):
-            pixels = self.cache[photo]
-            window = draw_window(pixels, crop_size, self.seed, position, augment=self.augment, folder=photo.parent)
-            crops.append(self.format.from_stored(cut(pixels, window)))
+        crops, photos = zip(*(self.crop(crop_size, position) for position in positions), strict=True)
         return {"image": stack(crops), "name": " + ".join(photo.stem for photo in photos)}
 
 
+@dataclass(eq=False)
 class WholePairs(Dataset[Sample]):
     """Whole pairs in their order: `dataset[i]` is `{"lq": (3, H, W), "gt": (3, s*H, s*W), "name"}`.
 
-    Args:
+    Attributes:
         pairs: where the degraded images and their ground truths are.
         scale: side of the ground truth divided by that of the degraded image; None: as each pair has it.
         format: how images are read, and the channels of samples.
     """
 
-    def __init__(self, pairs: Sequence[Pair], *, scale: int | None = None, format: PixelFormat = RGB) -> None:
-        self.pairs, self.scale, self.format = list(pairs), scale, format
+    pairs: Sequence[Pair]
+    scale: int | None = field(default=None, kw_only=True)
+    format: PixelFormat = field(default=RGB, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -181,11 +174,20 @@ class WholePairs(Dataset[Sample]):
         lq, gt = self.format.from_stored(to_tensor(lq)), self.format.from_stored(to_tensor(gt))
         return {"lq": lq, "gt": gt, "name": pair.name}
 
+    def files(self, index: int) -> list[Path]:
+        """The files that both sides of a pair are read from; MATLAB files are none."""
+        return find_files(self.pairs[index])
 
+    def sizes(self) -> list[tuple[int, int] | None]:
+        """Height and width of every degraded image, as its header declares them; None where it does not."""
+        return [read_size(pair.lq) for pair in self.pairs]
+
+
+@dataclass(eq=False)
 class WholePhotos(Dataset[Sample]):
     """Whole clean photos in their order, degraded on the fly, the same at every access; samples as in `WholePairs`.
 
-    Args:
+    Attributes:
         photos: files of clean images.
         degradation: makes `lq` from `gt`.
         scale: by how much the degradation shrinks the image; `gt` is cut to a multiple of it.
@@ -193,17 +195,11 @@ class WholePhotos(Dataset[Sample]):
         seed: the degradation's draws follow from it and from the photo's place in the list.
     """
 
-    def __init__(
-        self,
-        photos: Sequence[Path],
-        degradation: Degradation,
-        *,
-        scale: int = 1,
-        format: PixelFormat = RGB,
-        seed: int = 0,
-    ) -> None:
-        self.photos, self.degradation, self.scale = list(photos), degradation, scale
-        self.format, self.seed = format, seed
+    photos: Sequence[Path]
+    degradation: Degradation
+    scale: int = field(default=1, kw_only=True)
+    format: PixelFormat = field(default=RGB, kw_only=True)
+    seed: int = field(default=0, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -213,6 +209,15 @@ class WholePhotos(Dataset[Sample]):
         pixels = cut_to_multiple(read_pixels(photo, self.format), self.scale, photo.parent)
         gt = self.format.from_stored(to_tensor(pixels))
         return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": photo.stem}
+
+    def files(self, index: int) -> list[Path]:
+        """The file of a photo."""
+        return [self.photos[index]]
+
+    def sizes(self) -> list[tuple[int, int] | None]:
+        """As those of `WholePairs`."""
+        sizes = [read_size(photo) for photo in self.photos]
+        return [size and (size[0] // self.scale, size[1] // self.scale) for size in sizes]
 
 
 # --------------------------------------------------------------------------------------------------------- draws
@@ -320,6 +325,6 @@ def scale_between(lq: np.ndarray, gt: np.ndarray) -> int:
     return max(1, int(gt.shape[0] / lq.shape[0] + 0.1))  # 0.1: some make 43 of 128 pixels at scale 3
 
 
-def stack(images: list[Tensor]) -> Tensor:
+def stack(images: Sequence[Tensor]) -> Tensor:
     """One image as it is, several along a new first axis."""
-    return images[0] if len(images) == 1 else torch.stack(images)
+    return images[0] if len(images) == 1 else torch.stack(list(images))

@@ -2,6 +2,7 @@
 
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 from torch.utils.data import Dataset
 
@@ -130,3 +131,12 @@ class WholeGenerated(Dataset[Sample]):
         if not 0 <= index < self.count:
             raise IndexError(index)
         return self.pairs[index, self.size // self.pairs.scale]
+
+    def files(self, index: int) -> list[Path]:
+        """None: images are made up."""
+        return []
+
+    def sizes(self) -> list[tuple[int, int] | None]:
+        """As those of `WholePairs`."""
+        side = self.size // self.pairs.scale
+        return [(side, side)] * self.count

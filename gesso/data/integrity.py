@@ -21,8 +21,8 @@ import numpy as np
 from gesso.data.datasets import ground_truth
 from gesso.data.decoding import check_complete
 from gesso.data.image_ref import Block, ImageRef, files_of
-from gesso.data.layouts import Pair
 from gesso.data.metadata import ImageError
+from gesso.data.pairing import Pair, find_files
 
 THREADS = min(8, os.cpu_count() or 1)
 SHOWN = 10  # images that a message lists
@@ -115,12 +115,6 @@ def examine(path: Path) -> tuple[int, int]:
         ImageError: if it is no image, or cut short or damaged.
     """
     return check_complete(path.read_bytes(), path)
-
-
-def find_files(item: Pair | Path) -> list[Path]:
-    """The image files of a pair or a photo; MATLAB files are none."""
-    refs = [item.lq, item.gt] if isinstance(item, Pair) else [item]
-    return [file for ref in refs if not isinstance(ref, Block) for file in files_of(ref)]
 
 
 # ---------------------------------------------------------------------------------------------------------- JPEG

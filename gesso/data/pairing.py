@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gesso._discovery import UnknownNameError, suggest
 from gesso.data.folders import check_folder, examples, image_names
-from gesso.data.image_ref import ImageRef
+from gesso.data.image_ref import Block, ImageRef, files_of
 from gesso.data.io import SUFFIXES
 from gesso.data.names import GT_MARKS, LQ_MARKS, mark_pattern, match, match_template
 from gesso.data.sides import side_of
@@ -39,6 +39,12 @@ class Pair:
     name: str
     lq: ImageRef
     gt: ImageRef
+
+
+def find_files(item: Pair | Path) -> list[Path]:
+    """The image files of a pair or a photo; MATLAB files are none."""
+    refs = [item.lq, item.gt] if isinstance(item, Pair) else [item]
+    return [file for ref in refs if not isinstance(ref, Block) for file in files_of(ref)]
 
 
 def pair_folders(lq: str | Path, gt: str | Path, pair_by: PairBy = "stem") -> list[Pair]:

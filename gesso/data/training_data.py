@@ -17,8 +17,8 @@ from torch.utils.data import Dataset
 from gesso.data.datasets import CleanDataset, ImageDataset, PairDataset, WholePairs, WholePhotos
 from gesso.data.generated import GeneratedImages, GeneratedPairs, Rehearsal, WholeGenerated
 from gesso.data.image_ref import ImageRef
-from gesso.data.integrity import IntegrityCheck, find_files
-from gesso.data.io import LeftOutWarning, as_paths, read_size
+from gesso.data.integrity import IntegrityCheck
+from gesso.data.io import LeftOutWarning, as_paths
 from gesso.data.layouts import (
     LayoutSpec,
     LooksLikePairsError,
@@ -216,10 +216,10 @@ def open_pairs(
     seed: int,
 ) -> TrainingData:
     """Training data of pairs; `find` finds those to validate on."""
-    data, lq, gt, val = options.paths
+    data, lq, gt, _ = options.paths
     splits = partial(find_splits, layout=options.layout)
     whole = check(pairs)
-    train, held = divide(whole, data, val, options.holdout, seed, lambda *where: check(find(*where)), splits)
+    train, held, of_test = divide(whole, options, seed, lambda *where: check(find(*where)), splits)
     summary = f"{len(train)} pairs to train, {len(held)} to validate{check}"
     if alone := find_unpaired(pairs):
         summary += f"; images without a partner are left out: {len(alone)}, such as {alone[0]}"
@@ -227,7 +227,7 @@ def open_pairs(
     summary = "; ".join([summary, *left_out(sides, data, lq, gt)])
     check_white(sides, task.format)
     samples = PairDataset(train, scale=task.scale, format=task.format, seed=seed)
-    return TrainingData(samples, whole_pairs(task, held), summary, is_test(data, val, options.holdout, splits))
+    return TrainingData(samples, whole_pairs(task, held), summary, of_test)
 
 
 def open_photos(
@@ -241,35 +241,34 @@ def open_photos(
     data, _, _, val = options.paths
     if data is None:
         raise ValueError("degradation: it is for clean photos, so a folder of them is needed (--data)")
-    spoil = task.degradation if options.degradation is None else degradation_in(task, options.degradation)
+    degradation = task.degradation if options.degradation is None else degradation_in(task, options.degradation)
     said = options.degradation is not None or options.layout == "photos"
-    held_pairs = None if val is None else pairs_if_any(val, measured_split(val), of_validation, photos=said)
-    held: Sequence[Any] = ()
-    if held_pairs is None:
-        find_whole = lambda *where: check(find_photos(*where))  # noqa: E731
-        photos, held = divide(find_whole(data), data, val, options.holdout, seed, find_whole)
-        validation = whole_photos(task, held, spoil, seed=seed)
+    photos, held = check(find_photos(data)), list[Path]()
+    split, of_test = ("val", False) if val is None else measured_split(val)
+    pairs = None if val is None else pairs_if_any(val, split, of_validation, photos=said)
+    if pairs is None:
+        photos, held, of_test = divide(photos, options, seed, lambda *where: check(find_photos(*where)))
+        validation = whole_photos(task, held, degradation, seed=seed)
     else:
-        photos, validation = check(find_photos(data)), whole_pairs(task, check(held_pairs))
-    summary = f"{len(photos)} photos to train, {len(validation)} to validate, degraded with {spoil}{check}"
+        validation = whole_pairs(task, check(pairs))
+    summary = f"{len(photos)} photos to train, {len(validation)} to validate, degraded with {degradation}{check}"
     summary = "; ".join([summary, *left_out([*photos, *held], data)])
     check_white(photos, task.format)
-    train = CleanDataset(photos, spoil, scale=task.scale, format=task.format, seed=seed)
-    return TrainingData(train, validation, summary, is_test(data, val, options.holdout))
+    train = CleanDataset(photos, degradation, scale=task.scale, format=task.format, seed=seed)
+    return TrainingData(train, validation, summary, of_test)
 
 
 def open_generated(task: Task, source: SourceSpec, degradation: Any, holdout: int | None, seed: int) -> TrainingData:
     """Images of a source for a task, and others to measure on: `holdout` of them, or 8."""
     if task.format.has_two_views:
         raise ValueError(ONE_VIEW.format(task.name))
-    spoil = task.degradation if degradation is None else degradation_in(task, degradation)
+    degradation = task.degradation if degradation is None else degradation_in(task, degradation)
     options = {"scale": task.scale, "channels": task.channels}
-    train = GeneratedPairs(source, spoil, seed=seed, **options)
-    held = GeneratedPairs(source, spoil, seed=seed_for(0, "validation"), **options)
+    train = GeneratedPairs(source, degradation, seed=seed, **options)
+    held = GeneratedPairs(source, degradation, seed=seed_for(0, "validation"), **options)
     validation = WholeGenerated(held, 8 if holdout is None else holdout)
-    summary = (
-        f"procedural images ({spell_source(source)}) to train, {len(validation)} to validate, degraded with {spoil}"
-    )
+    made = f"procedural images ({spell_source(source)}) to train"
+    summary = f"{made}, {len(validation)} to validate, degraded with {degradation}"
     return TrainingData(train, validation, summary)
 
 
@@ -336,42 +335,31 @@ def find_validation(root: Path, split: str, *, pair_by: PairBy, **how: Any) -> l
     return find_pairs(root, split, pair_by="stem" if is_list(pair_by) else pair_by, **how)
 
 
-def measured_split(root: Path, splits: Callable[[Path], list[str]] = find_splits) -> str:
-    """The split of a set that is there to measure on: its own for validation, else that for tests."""
-    return next((split for split in ("val", "test") if split in splits(root)), "val")
+def measured_split(root: Path, splits: Callable[[Path], list[str]] = find_splits) -> tuple[str, bool]:
+    """The split of a set that is there to measure on, and whether it is one for tests, as the folder may be called.
+
+    It is the set's own for validation, else that for tests; "val" where it is not divided.
+    """
+    found = splits(root)
+    split = next((split for split in ("val", "test") if split in found), None)
+    return split or "val", split == "test" or (split is None and root.name.lower() in ("test", "testing"))
 
 
 def divide(
     samples: list[Item],
-    data: Path | None,
-    val: Path | None,
-    holdout: int | None,
+    options: DataOptions,
     seed: int,
     find: Callable[[Path, str], list[Item]],
     splits: Callable[[Path], list[str]] = find_splits,
-) -> tuple[list[Item], list[Item]]:
-    """What to train on and what to measure on, see `open_training_data`."""
-    if val is not None:
-        return samples, find(val, measured_split(val, splits))
-    if data is not None and holdout is None:
-        for split in ("val", "test"):
-            if split in splits(data):
-                return samples, find(data, split)
-    return hold_out(samples, holdout, seed)
-
-
-def is_test(
-    data: Path | None,
-    val: Path | None,
-    holdout: int | None,
-    splits: Callable[[Path], list[str]] = find_splits,
-) -> bool:
-    """Whether `divide` takes what to measure on from a test split."""
-    root = val or (data if holdout is None else None)
+) -> tuple[list[Item], list[Item], bool]:
+    """What to train on and what to measure on, see `open_training_data`; and whether the latter is a test split."""
+    data, _, _, root = options.paths
+    if root is None and data is not None and options.holdout is None and {"val", "test"} & {*splits(data)}:
+        root = data
     if root is None:
-        return False
-    found = splits(root)
-    return "val" not in found and ("test" in found or (val is not None and val.name.lower() in ("test", "testing")))
+        return *hold_out(samples, options.holdout, seed), False
+    split, of_test = measured_split(root, splits)
+    return samples, find(root, split), of_test
 
 
 def hold_out(samples: list[Item], count: int | None, seed: int) -> tuple[list[Item], list[Item]]:
@@ -389,32 +377,15 @@ def hold_out(samples: list[Item], count: int | None, seed: int) -> tuple[list[It
     return [s for i, s in enumerate(samples) if i not in held], [s for i, s in enumerate(samples) if i in held]
 
 
-def files_at(images: WholeImages, index: int) -> list[Path]:
-    """The files that an image, or both sides of a pair, are read from."""
-    if isinstance(images, WholeGenerated):
-        return []
-    return find_files(images.photos[index] if isinstance(images, WholePhotos) else images.pairs[index])
-
-
 def total_pixels(images: WholeImages) -> int:
     """Pixels of all the degraded images, as their headers declare them, or as the first has them."""
-    if isinstance(images, WholeGenerated):
-        return len(images) * (images.size // images.pairs.scale) ** 2
-    photos = isinstance(images, WholePhotos)
-    sizes = [read_size(ref) for ref in (images.photos if photos else [pair.lq for pair in images.pairs])]
-    known = [math.prod(found) for found in sizes if found]
+    sizes = images.sizes()
+    known = [math.prod(size) for size in sizes if size]
     if not known:
         return len(sizes) * math.prod(images[0]["lq"].shape[-2:])
-    return sum(known) * len(sizes) // len(known) // ((images.scale or 1) ** 2 if photos else 1)
+    return sum(known) * len(sizes) // len(known)
 
 
 def largest(images: WholeImages) -> tuple[int, int] | None:
     """Height and width of the largest of the degraded images, as their headers declare them; None where none does."""
-    if isinstance(images, WholeGenerated):
-        side = images.size // images.pairs.scale
-        return side, side
-    photos = isinstance(images, WholePhotos)
-    sizes = [read_size(origin) for origin in (images.photos if photos else [pair.lq for pair in images.pairs])]
-    height, width = max((size for size in sizes if size), key=math.prod, default=(0, 0))
-    scale = images.scale if photos else 1
-    return (height // scale, width // scale) if height else None
+    return max((size for size in images.sizes() if size), key=math.prod, default=None)
