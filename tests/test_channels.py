@@ -102,9 +102,9 @@ def test_a_comparison_trains_measures_and_shows_them(tmp_path, pairs, channels, 
     assert found == pytest.approx([row.psnr for row in scores.rows], abs=1e-3)
 
 
-def test_a_comparison_spoils_clean_photos_in_all_their_channels_and_bits(tmp_path, pairs, channels):
+def test_a_comparison_degrades_clean_photos_in_all_their_channels_and_bits(tmp_path, pairs, channels):
     task, noise = find_task("denoise").with_channels(channels), parse_degradation("gaussian_noise")
-    folds = open_folds(pairs / "target", folds=2, made=tmp_path / "spoilt")
+    folds = open_folds(pairs / "target", folds=2, made=tmp_path / "degraded")
     write_tests(folds, task, noise)
     for pair in (pair for fold in folds for pair in fold.test):
         stored = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (pair.photo, pair.gt, pair.lq)]
@@ -197,13 +197,13 @@ def test_pairs_are_made_of_them(tmp_path, pairs, channels):
     done = degrade(pairs / "target", made, degradation="gaussian_noise", image_channels=channels)
     assert len(done.written) == 4
     for path in done.written:
-        clean, kept, spoilt = (
+        clean, kept, degraded = (
             cv2.imread(str(folder / path.name), cv2.IMREAD_UNCHANGED)
             for folder in (pairs / "target", made / "target", made / "input")
         )
         assert np.array_equal(clean, kept)
-        assert spoilt.shape == clean.shape
-        assert (spoilt != clean).reshape(-1, channels).any(0).all()
+        assert degraded.shape == clean.shape
+        assert (degraded != clean).reshape(-1, channels).any(0).all()
 
 
 def test_a_fourth_channel_is_not_left_out_in_silence(tmp_path, capsys):
@@ -269,9 +269,9 @@ def test_degradations_take_them_or_say_why_not(channels):
             with pytest.raises(ValueError, match="jpeg: defined for RGB and grey, these images have 4 channels"):
                 parse_degradation(name)(image, generator_for(0))
             continue
-        spoilt = parse_degradation(name)(image, generator_for(0))
-        assert spoilt.shape == image.shape
-        assert not torch.equal(spoilt, image)
+        degraded = parse_degradation(name)(image, generator_for(0))
+        assert degraded.shape == image.shape
+        assert not torch.equal(degraded, image)
     rgb = parse_degradation("rain")(
         photo_like(3, 32, 32)[None].mean(1, keepdim=True).expand(1, 3, 32, 32), generator_for(0)
     )

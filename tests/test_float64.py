@@ -95,13 +95,13 @@ def test_degradations(name):
         "rain_streaks": {"folder": rainy_pairs()},
     }
     image = smooth(64, 64)[None]
-    spoil = create_degradation(name, **needs.get(name, {}))
-    degraded = spoil(image, generator_for(0, "test"))
+    degradation = create_degradation(name, **needs.get(name, {}))
+    degraded = degradation(image, generator_for(0, "test"))
     assert degraded.dtype == torch.float64
     default = torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float64)  # as in a run in float64
-        assert torch.isfinite(spoil(image.float(), generator_for(0, "test"))).all()
+        assert torch.isfinite(degradation(image.float(), generator_for(0, "test"))).all()
     finally:
         torch.set_default_dtype(default)
 

@@ -45,25 +45,25 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 @pytest.mark.parametrize("name", list_degradations())
 def test_degradations(name):
-    spoil = create_degradation(name, **OPTIONS.get(name, {}))
+    degradation = create_degradation(name, **OPTIONS.get(name, {}))
     image = torch.stack([photo_like(3, 60, 76, seed=seed) for seed in (0, 1)]).to(GPU)
 
-    def spoilt(*own):
-        return spoil(image[: len(own)], ImageGenerators([draws(seed) for seed in own], draws(9)))
+    def degraded(*own):
+        return degradation(image[: len(own)], ImageGenerators([draws(seed) for seed in own], draws(9)))
 
     def draws(seed):
         return generator_for(seed, device=GPU)
 
-    both = spoilt(7, 8)
+    both = degraded(7, 8)
     assert both.device.type == "cuda"
     assert both.isfinite().all()
     assert both.shape[0] == 2
-    torch.testing.assert_close(spoilt(7, 8), both)
-    torch.testing.assert_close(spoilt(7), both[:1], rtol=0, atol=1e-4)
+    torch.testing.assert_close(degraded(7, 8), both)
+    torch.testing.assert_close(degraded(7), both[:1], rtol=0, atol=1e-4)
     if name in WITHOUT_CHANCE:
-        torch.testing.assert_close(both.cpu(), spoil(image.cpu(), generator_for(0)), rtol=0, atol=1e-4)
+        torch.testing.assert_close(both.cpu(), degradation(image.cpu(), generator_for(0)), rtol=0, atol=1e-4)
     else:
-        assert any(not torch.equal(spoilt(seed)[0], both[0]) for seed in range(8))
+        assert any(not torch.equal(degraded(seed)[0], both[0]) for seed in range(8))
 
 
 @networks.names

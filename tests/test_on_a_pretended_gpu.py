@@ -53,16 +53,16 @@ def test_what_is_left_on_the_cpu_is_found_out(gpu):
 
 @pytest.mark.parametrize("name", list_degradations())
 def test_degradations(name, gpu):
-    spoil, image = create_degradation(name, **OPTIONS.get(name, {})), torch.rand(2, 3, 24, 31)
+    degradation, image = create_degradation(name, **OPTIONS.get(name, {})), torch.rand(2, 3, 24, 31)
 
-    def spoilt(device, several):
+    def degraded(device, several):
         draws = [generator_for(seed, device=device) for seed in (7, 8, 9)]
-        return spoil(image.to(device), ImageGenerators(draws[:2], draws[2]) if several else draws[0])
+        return degradation(image.to(device), ImageGenerators(draws[:2], draws[2]) if several else draws[0])
 
     for several in (False, True):
-        there = spoilt(gpu, several)
+        there = degraded(gpu, several)
         assert there.device == gpu
-        assert torch.equal(there.cpu(), spoilt("cpu", several))
+        assert torch.equal(there.cpu(), degraded("cpu", several))
 
 
 @pytest.mark.parametrize("name", [name for name in list_backbones() if "_tiny" in name])

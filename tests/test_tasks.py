@@ -55,8 +55,8 @@ def test_mixed_degradations_are_the_eleven_combinations():
     assert list(MIXED) == ["l", "h", "r", "s", "l+h", "l+r", "l+s", "h+r", "h+s", "l+h+r", "l+h+s"]
     assert TASKS["mixed"].degradation.choices == tuple(MIXED.values())
     gt = photo_like(3, 32, 32)[None]
-    spoilt = [spoil(gt, torch.Generator().manual_seed(0)) for spoil in MIXED.values()]
-    assert all(not torch.equal(one, other) for i, one in enumerate(spoilt) for other in spoilt[:i])
+    degraded = [degradation(gt, torch.Generator().manual_seed(0)) for degradation in MIXED.values()]
+    assert all(not torch.equal(one, other) for i, one in enumerate(degraded) for other in degraded[:i])
 
 
 NOISE = {"name": "gaussian_noise", "sigma": 25}

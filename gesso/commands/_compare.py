@@ -41,6 +41,7 @@ from gesso.comparison.splits import (
     check_first,
     check_integrity,
     claim_pairs,
+    degraded_folder,
     drawn,
     link,
     link_training,
@@ -299,7 +300,7 @@ def open_pairs(command: Compare, out: Path) -> list[Fold]:
         degradation=command.degradation,
         scale=command.scale,
         folds=command.folds,
-        made=out / "data" / "spoilt",
+        made=degraded_folder(out),
     )
 
 

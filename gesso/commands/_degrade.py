@@ -22,7 +22,7 @@ def run(command: Degrade) -> Written:
     """Does what `gesso.commands.degrade.Degrade` describes."""
     source, out = Path(command.input), Path(command.out)
     check_white_level(command.white_level)
-    spoil = parse_degradation(command.degradation)
+    degradation = parse_degradation(command.degradation)
     photos = find_clean(source, out)
     sides = {"input": out / "input", "target": out / "target"} if command.pairs else {"input": out}
     check_folder(out)
@@ -36,7 +36,7 @@ def run(command: Degrade) -> Written:
             photo = read_picture(path, planes=command.image_channels == 4, white_level=command.white_level)
             clean = to_grey(photo.pixels) if command.image_channels == 1 else photo.pixels
             generator = generator_for(command.seed, "degrade", name.with_suffix("").as_posix())
-            pixels = spoil(clean.unsqueeze(0), generator).squeeze(0)
+            pixels = degradation(clean.unsqueeze(0), generator).squeeze(0)
             kept = Picture(clean, bits=photo.bits, white_level=photo.white_level, peak=photo.peak)
             if command.pairs:
                 write_picture(
@@ -49,7 +49,7 @@ def run(command: Degrade) -> Written:
             failed[path] = str(error)
             warn(str(error))
     what = ("pair" if command.pairs else "photo") + ("" if len(written) == 1 else "s")
-    say(f"{len(written)} {what} in {out}, seed {command.seed}: {spoil}")
+    say(f"{len(written)} {what} in {out}, seed {command.seed}: {degradation}")
     for told in (other_files(source), other_frames(photos.values())):
         if told:
             warn(told)

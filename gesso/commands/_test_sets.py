@@ -51,9 +51,9 @@ class TestSet:
         return [Measured(task.name, known, task.protocol.channel, sigma, task.scale) for known in self.known]
 
     def __str__(self) -> str:
-        spoilt = f"; photos degraded by {self.degradation}" if self.degradation else ""
+        degraded = f"; photos degraded by {self.degradation}" if self.degradation else ""
         white = f"; white level {self.task.format.white_level}" if self.task.format.white_level else ""
-        return f"{self.task.protocol}{spoilt}{white}"
+        return f"{self.task.protocol}{degraded}{white}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def open_part(part: SetOptions, channels: int, seed: int) -> list[TestSet]:
 
 
 def open_sets(options: SetOptions, channels: int, seed: int) -> list[TestSet]:
-    """The sets of one task: pairs as they lie, or clean photos or procedural images that a degradation spoils.
+    """The sets of one task: pairs as they lie, or clean photos or procedural images that a degradation makes pairs of.
 
     A root that holds several published test sets gives each of them. With a `name` all is one set of that name.
 
@@ -162,18 +162,18 @@ def open_sets(options: SetOptions, channels: int, seed: int) -> list[TestSet]:
 def open_root(task: Task, root: Path | None, options: SetOptions, seed: int) -> list[TestSet]:
     """The sets of one root, or of the folders `lq` and `gt` where there is none."""
     lq, gt = as_paths(options.lq, options.gt)
-    spoil = None if options.degradation is None else degradation_in(task, options.degradation)
+    degradation = None if options.degradation is None else degradation_in(task, options.degradation)
     title = options.name or (root or lq or Path("images")).resolve().name
     folders = [folder.resolve().name for folder in ((root,) if root else (lq, lq and lq.parent)) if folder]
     known = tuple(found for found in (known_set(task.name, *folders), known_set(task.name, title)) if found)
     if root is not None and is_source(root):
         images = open_generated(task, root, options.degradation, None, seed).validation
-        return [TestSet(title, task, images, (), spoil or task.degradation)]
-    if root is not None and spoil is not None:
+        return [TestSet(title, task, images, (), degradation or task.degradation)]
+    if root is not None and degradation is not None:
         photos = find_photos(root, options.split)
         photos = IntegrityCheck(skip=True)(photos) if options.skip_damaged else photos
         tell(task, photos, root)
-        return [TestSet(title, task, whole_photos(task, photos, spoil, seed=seed), known, spoil)]
+        return [TestSet(title, task, whole_photos(task, photos, degradation, seed=seed), known, degradation)]
     layout = "dual_pixel" if task.format.has_two_views else options.layout
     pairs = find_pairs(root, options.split, lq=lq, gt=gt, pair_by=options.pair_by, layout=layout, scale=task.scale)
     pairs = IntegrityCheck(task.scale, skip=True)(pairs) if options.skip_damaged else pairs

@@ -198,6 +198,12 @@ def degraded_photos(root: Path, split: str, made: Path) -> list[DegradedPhoto]:
     ]
 
 
+def degraded_folder(out: Path) -> Path:
+    """Where a comparison keeps the test photos that it has degraded; one begun long ago keeps them in `spoilt`."""
+    former = out / "data" / "spoilt"
+    return former if former.is_dir() else former.with_name("degraded")
+
+
 def fitted(name: str) -> Path:
     """The PNG file of an image of this name, which may have folders before it."""
     path = Path(name)

@@ -297,7 +297,7 @@ def test_maps_stay_channels_last():
     )
 
 
-def test_an_evaluation_does_not_spoil_training():
+def test_an_evaluation_does_not_disturb_training():
     net = Uformer(**TINY)
     image = torch.rand(1, 3, 64, 192)
     with torch.inference_mode():

@@ -29,7 +29,7 @@ from gesso.commands.pretrain import Pretrain
 from gesso.comparison import jobs as _jobs
 from gesso.comparison.arms import Common, find_arms, find_start, read_recipe, split_name
 from gesso.comparison.jobs import Job, run_jobs
-from gesso.comparison.splits import Fold, check_counts, claim_pairs, drawn, link, open_folds
+from gesso.comparison.splits import Fold, check_counts, claim_pairs, degraded_folder, drawn, link, open_folds
 from gesso.data.folders import find_images
 from gesso.data.layouts import Pair, find_pairs
 from gesso.functional.processes import local_processes
@@ -442,7 +442,7 @@ def test_starts_of_one_recipe_share_their_pretraining_however_they_are_transferr
     assert len({recipe["init"] for recipe in recipes}) == 2
 
 
-def test_clean_photos_are_spoilt_anew_in_training_and_once_for_measurements(tmp_path, weights):
+def test_clean_photos_are_degraded_anew_in_training_and_once_for_measurements(tmp_path, weights):
     photos = make_pairs(tmp_path / "pairs", 4) / "target"
     (photos / "more").mkdir()
     (photos / "street 3.png").rename(photos / "more" / "street 3.png")
@@ -456,9 +456,15 @@ def test_clean_photos_are_spoilt_anew_in_training_and_once_for_measurements(tmp_
     for fold in (0, 1):  # whatever the seed, a run is measured on the same degraded images
         assert len({recipe["val"] for recipe in recipes if recipe["val"].endswith(f"test-{fold}")}) == 1
     clean = gesso.read_image(photos / "street 1.png")
-    spoilt = gesso.read_image(tmp_path / "out/images/street 1/input.png")
+    degraded = gesso.read_image(tmp_path / "out/images/street 1/input.png")
     assert torch.equal(gesso.read_image(tmp_path / "out/images/street 1/truth.png"), clean)
-    assert 255 * (spoilt - clean).std() == pytest.approx(30, rel=0.3)
+    assert 255 * (degraded - clean).std() == pytest.approx(30, rel=0.3)
+    assert sorted(path.name for path in (tmp_path / "out/data/degraded").iterdir()) == ["input", "target"]
+
+
+def test_a_comparison_from_before_the_folder_was_renamed_finds_its_degraded_photos(tmp_path):
+    (tmp_path / "data/spoilt").mkdir(parents=True)
+    assert degraded_folder(tmp_path) == tmp_path / "data/spoilt"
 
 
 class Own(nn.Module):

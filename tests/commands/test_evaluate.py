@@ -84,7 +84,7 @@ def test_the_protocol_can_be_changed_and_says_so(tmp_path):
     assert "MATLAB ssim" in changed.protocol
 
 
-def test_clean_photos_are_spoilt_on_demand(tmp_path):
+def test_clean_photos_are_degraded_on_demand(tmp_path):
     root = pairs(tmp_path / "set") / "target"
     options = {"task": "denoise", "data": root, "degradation": {"name": "gaussian_noise", "sigma": 25}}
     scores = evaluate(**options)
@@ -243,7 +243,7 @@ def test_published_sets_below_a_root_are_sets_of_their_own(tmp_path):
     assert {name for one in scores.published for name in one.scores} == {"Rain100L", "Test100"}
 
 
-def test_clean_photos_in_a_mix_are_spoilt_as_in_training(tmp_path):
+def test_clean_photos_in_a_mix_are_degraded_as_in_training(tmp_path):
     photos = str(pairs(tmp_path / "rain", count=1) / "target")
     rainy = {"name": "rainy", "task": "derain", "data": str(tmp_path / "rain")}
     scores = evaluate(task="all-in-one", mix=[{"name": "noisy", "task": "denoise", "data": photos}, rainy])

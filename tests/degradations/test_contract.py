@@ -163,7 +163,7 @@ def test_what_is_no_batch_of_images_is_refused(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_grey_image_is_spoilt_as_the_first_channel_of_a_coloured_one(name):
+def test_a_grey_image_is_degraded_as_the_first_channel_of_a_coloured_one(name):
     grey = torch.rand(2, 1, 32, 32, generator=generator_for(1))
     colour = make(name)(grey.expand(-1, 3, -1, -1), generator_for(0))
     assert torch.equal(make(name)(grey, generator_for(0)), colour[:, :1])

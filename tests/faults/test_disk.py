@@ -65,7 +65,7 @@ def test_a_run_on_a_full_disk_ends_in_one_line_and_goes_on_when_there_is_room(tm
     assert all(torch.equal(tensor, both[1][key]) for key, tensor in both[0].items())
 
 
-def test_a_full_disk_spoils_no_weights_that_stand_there(checkpoint, capsys):
+def test_a_full_disk_damages_no_weights_that_stand_there(checkpoint, capsys):
     before = checkpoint.read_bytes()
     with full_disk(1000), pytest.raises(OSError, match=r"could not write .*net\.safetensors"):
         gesso.save(create_backbone("nafnet_tiny", width=4), checkpoint)

@@ -6,7 +6,7 @@ from gesso.functional.alignment import find_shift
 from gesso.sources.leaves import leaves
 
 SCENE = leaves(0, 3, 192)
-SPOILT = ["rain_heavy", "gaussian_noise", "haze", "low_light", "jpeg", "gaussian_blur"]
+DEGRADED = ["rain_heavy", "gaussian_noise", "haze", "low_light", "jpeg", "gaussian_blur"]
 
 
 def cropped(image, down, right):
@@ -14,11 +14,11 @@ def cropped(image, down, right):
     return image[:, 16 - down : 176 - down, 20 - right : 172 - right]
 
 
-@pytest.mark.parametrize("name", SPOILT)
+@pytest.mark.parametrize("name", DEGRADED)
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (5, 0), (-3, 7), (0, -12)])
-def test_the_shift_of_a_spoilt_image_is_found(name, down, right):
-    spoilt = create_degradation(name)(SCENE[None], torch.Generator().manual_seed(0))[0]
-    shift = find_shift(cropped(spoilt, -down, -right), cropped(SCENE, 0, 0))
+def test_the_shift_of_a_degraded_image_is_found(name, down, right):
+    degraded = create_degradation(name)(SCENE[None], torch.Generator().manual_seed(0))[0]
+    shift = find_shift(cropped(degraded, -down, -right), cropped(SCENE, 0, 0))
     assert (shift.down, shift.right) == (down, right)
     assert shift.there >= shift.here
     if (down, right) == (0, 0):

@@ -41,7 +41,7 @@ def test_preview(source):
     assert all(picture.shape == image.shape and 0 <= picture.min() <= picture.max() <= 1 for picture in shown.values())
 
 
-def test_a_task_spoils_by_its_own_degradation():
+def test_a_task_degrades_by_its_own_degradation():
     assert Restore(Plain(), task="dehaze").degradation == create_degradation("haze")
 
 
