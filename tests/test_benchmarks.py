@@ -1,10 +1,14 @@
 """The benchmarks that nobody can run every day run at all."""
 
 import json
+import signal
 
 import pytest
+import torch
 
 from benchmarks import gpu, official, pretexts
+from gesso.functional.random import generator_for, poisson, rand
+from tests._pretend_gpu import pretended_gpu
 
 
 def test_the_gpu_run_goes_through_on_a_cpu(tmp_path):
@@ -12,11 +16,34 @@ def test_the_gpu_run_goes_through_on_a_cpu(tmp_path):
     content = json.loads((tmp_path / "gpu.json").read_text())
     assert content["left out"] == []
     for part in gpu.SHARES:
-        assert content[part], part
+        assert bool(content[part]) == (part != "compiled"), part  # which takes minutes on a CPU
         assert not [row for row in content[part] if "error" in row]
     assert {row["what"] for row in content["correct"]} >= {"restormer_tiny", "ifp", "dcpt"}
-    assert all(row["output"] == 0 for row in content["correct"] if "output" in row)  # the CPU against itself
+    assert all(row["output"] == row["gradient"] == 0 for row in content["correct"])  # the CPU against itself
+    assert {row["form"] for row in content["networks"]} == {"textbook", "float32", "bf16", "autocast"}
+    assert all(row["step_faster"] > 0 for row in content["networks"])
     assert "| nafnet_tiny |" in (tmp_path / "gpu.md").read_text()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer of signals")
+def test_what_is_being_measured_when_the_minutes_are_over_is_broken_off(tmp_path):
+    report = gpu.Report(tmp_path, torch.device("cpu"), minutes=0.001)
+    with report.deadline():
+        with report.trying("compiled", "what never ends"):
+            while True:
+                torch.rand(1)
+        assert not report.has_time("compiled", "the next")
+    assert report.left_out == ["compiled: what never ends, broken off", "compiled: the next"]
+
+
+def test_random_numbers_of_a_gpu_are_drawn_on_the_cpu():
+    with pretended_gpu() as device, gpu.DrawnOnTheCpu():
+        generator = generator_for(3, device=device)
+        drawn = [rand((2, 3), generator), poisson(torch.full((2, 3), 9.0, device=device), generator)]
+    twin = generator_for(3)
+    assert torch.equal(drawn[0].cpu(), rand((2, 3), twin))
+    assert torch.equal(drawn[1].cpu(), poisson(torch.full((2, 3), 9.0), twin))
+    assert all(numbers.device == device for numbers in drawn)
 
 
 def test_what_no_longer_fits_into_the_time_is_named(tmp_path):
