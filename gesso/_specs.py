@@ -67,7 +67,7 @@ else:
     """A learning rate over a run: a name of `gesso.list_schedules()`, `module:function`, or the function."""
 
     PriorSpec = Annotated[str | Path, InPython("torch.nn:Module", "an nn.Module")]
-    """A prior of `gesso refine`: a word, see `gesso.refiner.priors`, or a module images -> vectors."""
+    """A prior of `gesso refine`: a word, see `gesso.refiner._priors`, or a module images -> vectors."""
 
     AugmentSpec = Annotated[str, InPython(CALLABLE, "a function (lq, gt, generator) -> (lq, gt)")]
     """An augmentation: a name of `gesso.list_augmentations()`, `module:function`, or the function."""

@@ -16,7 +16,7 @@ from gesso.backbones._channels import Adapted, adapt
 from gesso.backbones._transfer import PaperTransfer
 from gesso.checkpoint.files import CheckpointError, State, description, read_header, read_states, with_defaults
 from gesso.checkpoint.parts import Part, choose_part, list_parts, read_part
-from gesso.refiner.refined import Refined, recover_prior
+from gesso.refiner._refined import Refined, recover_prior
 
 FEWEST = 8
 """Tensors that any network has; what has fewer, as the state of an optimiser for each weight, need not be looked at."""

@@ -9,7 +9,7 @@ import torch
 
 from gesso import checkpoint
 from gesso.backbones import create_backbone
-from gesso.refiner.priors import LOOK, PooledFeatures, Prior, glimpses, open_prior
+from gesso.refiner._priors import LOOK, PooledFeatures, Prior, glimpses, open_prior
 from tests.refiner._models import Brightness
 
 SMALL = {"dim": 8, "num_blocks": (1, 1, 1, 1)}

@@ -13,7 +13,7 @@ from gesso._specs import PriorSpec
 from gesso.backbones import OBJECT, Backbone, network_class
 from gesso.functional.checks import check_choice
 from gesso.functional.snr import snr_peak
-from gesso.refiner.priors import Load, Prior, is_code, open_prior
+from gesso.refiner._priors import Load, Prior, is_code, open_prior
 from gesso.refiner.ptg_rm import PTGRM, STRIDE
 
 View = Literal["crop", "image"]
@@ -30,7 +30,7 @@ class Refined(Backbone):
         network: class of the restorer, as `Restormer`; or the restorer itself, which is shared, not copied.
         options: the constructor options of the class.
         refiner: options of `PTGRM`.
-        prior: where the prior comes from (see `gesso.refiner.priors`); "mean": its stored mean feature; "none": none.
+        prior: where the prior comes from (see `gesso.refiner._priors`); "mean": its stored mean feature; "none": none.
         fingerprint: what tells the prior from others, `Prior.fingerprint`.
         prior_view: what the prior sees: the "crop" or tile that is restored, or the whole "image" that it is cut from.
         level: what is refined: the restored "image", or the last "feature" map, of which the restorer then makes the
