@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gesso.losses import FeatureLoss, list_losses
     from gesso.metrics import Protocol, psnr, ssim
     from gesso.pretext import Pretext, create_pretext, list_pretexts
+    from gesso.refiner import Refiner, list_refiners
     from gesso.restorer import Restorer
     from gesso.sources import Source, list_sources
     from gesso.tasks import Task, list_tasks
@@ -48,6 +49,7 @@ _HOMES = {
     "Pair": "gesso.data.layouts",
     "Pretext": "gesso.pretext",
     "Protocol": "gesso.metrics",
+    "Refiner": "gesso.refiner",
     "Restorer": "gesso.restorer",
     "Source": "gesso.sources",
     "Task": "gesso.tasks",
@@ -67,6 +69,7 @@ _HOMES = {
     "list_layouts": "gesso.data.layouts",
     "list_losses": "gesso.losses",
     "list_pretexts": "gesso.pretext",
+    "list_refiners": "gesso.refiner",
     "list_schedules": "gesso.training.schedules",
     "list_sources": "gesso.sources",
     "list_tasks": "gesso.tasks",
@@ -92,6 +95,7 @@ __all__ = [
     "Pair",
     "Pretext",
     "Protocol",
+    "Refiner",
     "Restorer",
     "Source",
     "Task",
@@ -111,6 +115,7 @@ __all__ = [
     "list_layouts",
     "list_losses",
     "list_pretexts",
+    "list_refiners",
     "list_schedules",
     "list_sources",
     "list_tasks",

@@ -87,6 +87,18 @@ def classes(folder: str, base: type) -> dict[str, type]:
     return found
 
 
+def only_class(folder: str, name: str, base: type) -> type:
+    """The one subclass of `base` that a file of a folder defines; no other file of it is imported.
+
+    Raises:
+        UnknownNameError: if there is no such file.
+    """
+    home = module(folder, name)
+    kinds = [value for value in vars(home).values() if isinstance(value, type) and issubclass(value, base)]
+    (only,) = (kind for kind in kinds if kind.__module__ == home.__name__)
+    return only
+
+
 def check_options(function: Any, options: Mapping[str, Any], what: str) -> None:
     """Checks names and values of options against the signature of a function or class.
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gesso.degradations import Degradation
     from gesso.losses import FeatureLoss, Loss
     from gesso.pretext import Pretext
+    from gesso.refiner import Refiner
     from gesso.sources import Source
     from gesso.tasks import Task
     from gesso.training.schedules import MakeSchedule
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     LossSpec = str | dict[str, Any] | Loss
     FeatureLossSpec = str | Path | dict[str, Any] | FeatureLoss
     ScheduleSpec = str | MakeSchedule
+    RefinerSpec = str | Refiner | type[Refiner]
     PriorSpec = str | Path | nn.Module
     AugmentSpec = str | Augment
 else:
@@ -66,8 +68,11 @@ else:
     ScheduleSpec = Annotated[str, InPython(CALLABLE, "a function (lr, *, steps) -> (step -> rate)")]
     """A learning rate over a run: a name of `gesso.list_schedules()`, `module:function`, or the function."""
 
+    RefinerSpec = Annotated[str, InPython("gesso.refiner:Refiner", "a gesso.Refiner"), InPython(type, "its class")]
+    """A refiner: a name of `gesso.list_refiners()`, `module:Class`, or a refiner or its class."""
+
     PriorSpec = Annotated[str | Path, InPython("torch.nn:Module", "an nn.Module")]
-    """A prior of `gesso refine`: a word, see `gesso.refiner._priors`, or a module images -> vectors."""
+    """A prior of `gesso refine`: a word, see `gesso.refiner`, or a module images -> vectors."""
 
     AugmentSpec = Annotated[str, InPython(CALLABLE, "a function (lq, gt, generator) -> (lq, gt)")]
     """An augmentation: a name of `gesso.list_augmentations()`, `module:function`, or the function."""
@@ -86,7 +91,3 @@ Blend = Literal["smooth", "uniform"]
 FileFormat = Literal["official", "basicsr", "encoder", "degae", "onnx", "pt2", "safetensors"]
 PriorView = Literal["crop", "image"]
 RefinedLevel = Literal["image", "feature"]
-Ablation = Literal[
-    "full", "no_sve", "no_csa", "no_channel", "no_spatial", "no_position", "larger",
-    "snr_mask", "concat_1d", "concat_2d",
-]  # fmt: skip

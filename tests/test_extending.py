@@ -75,7 +75,7 @@ def runs(place):
 
 def test_the_page_shows_the_files_that_are_run():
     page = PAGE.read_text()
-    assert len(NAMES) == 9
+    assert len(NAMES) == 10
     for name in NAMES:
         assert f'title="{name}.py"\n{(OWN / f"{name}.py").read_text().rstrip()}\n```' in page, name
 
@@ -128,6 +128,50 @@ def test_it_is_evaluated_inspected_compared_and_exported_by_name(runs):
     restorer = gesso.Restorer.load(file, target=TARGET)
     assert restorer(torch.rand(3, 21, 30)).shape == (3, 21, 30)
     assert cli.main(["inspect", "one", "--out", "seen", "--count", "4", "--allow_code"]) in (0, cli.BAD_INPUT)
+
+
+@pytest.mark.parametrize("spec", ["own_refiner:Touch", "class", "object"])
+def test_a_refiner_of_ones_own_follows_a_restorer_by_name_class_or_object(runs, spec):
+    from own_prior import Brightness
+    from own_refiner import Touch
+
+    built = {"class": Touch, "object": Touch(12, width=4)}
+    options = {key: FINETUNE[key] for key in ("task", "data", "layout", "val_every")} | SMALL
+    file, out = "two/backbone.safetensors", f"refined-{spec[:3]}"
+    refined = gesso.refine(
+        out=out, checkpoint=file, backbone_args={"target": TARGET}, prior="own_prior:Brightness",
+        refiner=built.get(spec, spec), refiner_args=None if spec == "object" else {"width": 4}, **options,
+    )  # fmt: skip
+    facts = {"target": TARGET, "prior": Brightness()}
+    with pytest.raises(ValueError, match="its refiner is a class of your own, own_refiner:Touch, which is run only"):
+        gesso.load(refined, **facts)
+    net = gesso.load(refined, refiner="own_refiner:Touch", **facts)
+    assert type(net.refiner).__name__ == "Touch"
+    assert net.refiner.first.out_channels == 4
+    assert net.refiner.last.weight.any(), "it was trained"
+    assert yaml.safe_load(Path(out, "config.yaml").read_text())["refiner"].endswith(
+        "own_refiner:Touch" if spec != "object" else "this record alone cannot make it again"
+    )
+    words = ["evaluate", "--checkpoint", str(refined), "--backbone_args.target", TARGET, "--task", "own_task:LAMPS"]
+    words += ["--data", "data", "--layout", "own_layout:lamps", "--backbone_args.prior", "own_prior:Brightness"]
+    assert cli.main(words) == cli.BAD_INPUT
+    assert cli.main([*words, "--backbone_args.refiner", "own_refiner:Touch"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("refiner", "options", "message"),
+    [
+        ("ptgrm", {}, "unknown refiner 'ptgrm'; did you mean ptg_rm"),
+        ("own_prior:Brightness", {}, "own_prior has no nn.Refiner 'Brightness'"),
+        ("own_refiner:Touch", {"refiner_args": {"widht": 4}}, "did you mean width"),
+        ("own_refiner:Touch", {"ablation": "larger"}, "ablation: expected full, got 'larger'"),
+    ],
+)
+def test_what_is_no_refiner_is_said(runs, refiner, options, message):
+    given = {key: FINETUNE[key] for key in ("task", "data", "layout")} | SMALL
+    facts = {"checkpoint": "two/backbone.safetensors", "backbone_args": {"target": TARGET}, "prior": "none"}
+    with pytest.raises(ValueError, match=message):
+        gesso.refine(out="refused", refiner=refiner, **facts, **given, **options)
 
 
 def test_degradations_of_ones_own_make_pairs(runs):

@@ -1,7 +1,6 @@
 """The one seam of gesso: a backbone is `features(image)` and `reconstruct(feature, image)`."""
 
 import contextlib
-import functools
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, Self, TypeGuard
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gesso._discovery import spell_code
+from gesso.functional.building import record_options
 from gesso.functional.mimetic import AttentionWeights, draw_attention, draw_depthwise
 from gesso.functional.padding import pad, round_up
 
@@ -86,21 +86,7 @@ class Backbone(nn.Module):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Records the constructor's arguments as `options`, so that no network has to declare them twice."""
         super().__init_subclass__(**kwargs)
-        if "__init__" not in cls.__dict__:
-            return
-        build = cls.__init__
-        signature = inspect.signature(build)
-
-        @functools.wraps(build)
-        def remember(self: Any, *args: Any, **kwargs: Any) -> None:
-            bound = signature.bind(self, *args, **kwargs)
-            bound.apply_defaults()
-            build(self, *args, **kwargs)
-            if type(self) is cls:
-                given = {name: value for name, value in bound.arguments.items() if name != "self"}
-                self.options = self.spell_options(given)
-
-        cls.__init__ = remember
+        record_options(cls)
 
     @classmethod
     def spell_class(cls) -> str:

@@ -15,7 +15,7 @@ from gesso.checkpoint.loading import load
 from gesso.checkpoint.onnx_file import save_onnx
 from gesso.data.io import atomic_path
 from gesso.functional.checks import check_choice
-from gesso.refiner._refined import Refined
+from gesso.refiner import Refined
 
 NAMED = {
     ".safetensors": "safetensors",

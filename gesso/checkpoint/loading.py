@@ -250,20 +250,22 @@ def _check_trust(name: str, options: dict[str, Any], facts: dict[str, Any], path
     Raises:
         CheckpointError: if the file names one and the fact `target` does not.
     """
-    targets, inner = [name], options
+    targets, inner = {name: "network"}, options
     while isinstance(inner, dict):
-        targets += [inner.get("network"), inner.get("target")]
+        targets |= {one: "refiner" for one in (inner.get("refiner"),) if isinstance(one, str)}
+        targets |= {one: "network" for one in (inner.get("network"), inner.get("target")) if isinstance(one, str)}
         inner = inner.get("options")
-    targets = [one for one in targets if isinstance(one, str) and _discovery.CODE.fullmatch(one)]
-    target = next((one for one in targets if facts.get("target") != one), None)
-    if target is None:
-        if targets and "target" not in options:
-            facts.pop("target", None)
-        return
-    raise CheckpointError(
-        f"{path}: its network is a class of your own, {target}, which is run only where you name it: "
-        f"load(path, target={target!r}), or on the command line --backbone_args.target {target}"
-    )
+    targets = {one: what for one, what in targets.items() if _discovery.CODE.fullmatch(one)}
+    named = {"network": facts.get("target"), "refiner": facts.get("refiner")}
+    for target, what in targets.items():
+        if named[what] != target:
+            word = "refiner" if what == "refiner" else "target"
+            raise CheckpointError(
+                f"{path}: its {what} is a class of your own, {target}, which is run only where you name it: "
+                f"load(path, {word}={target!r}), or on the command line --backbone_args.{word} {target}"
+            )
+    if "network" in targets.values() and "target" not in options:
+        facts.pop("target", None)
 
 
 def _by_tensors(states: Mapping[str, State], facts: dict[str, Any], path: str | Path) -> Recognised:

@@ -11,12 +11,14 @@ from gesso.data.layouts import list_layouts
 from gesso.degradations import list_degradations
 from gesso.losses import list_losses
 from gesso.pretext import list_pretexts
+from gesso.refiner import list_refiners
 from gesso.sources import list_sources
 from gesso.tasks import list_tasks
 
 NAMES: tuple[tuple[Any, Callable[[], list[str]]], ...] = (
     (_specs.BackboneSpec, list_backbones),
     (_specs.PretextSpec, list_pretexts),
+    (_specs.RefinerSpec, list_refiners),
     (_specs.DegradationSpec, list_degradations),
     (_specs.SourceSpec, list_sources),
     (_specs.LayoutSpec, lambda: [*list_layouts(), "photos"]),

@@ -16,6 +16,7 @@ from gesso.data.layouts import list_layouts, open_layout
 from gesso.degradations import degradation_classes
 from gesso.pretext import list_pretexts, pretext_class
 from gesso.primed import list_primed
+from gesso.refiner import list_refiners, refiner_class
 from gesso.report.console import say, show_table
 from gesso.sources import list_sources, open_source
 from gesso.tasks import TASKS
@@ -114,6 +115,7 @@ def recipes() -> dict[str, Any]:
 CATALOGUES: dict[str, Callable[[], dict[str, Any]]] = {
     "backbones": backbones,
     "pretexts": lambda: {name: pretext_class(name) for name in list_pretexts()},
+    "refiners": lambda: {name: refiner_class(name) for name in list_refiners()},
     "degradations": lambda: dict(degradation_classes()),
     "sources": lambda: {name: open_source(name) for name in list_sources()},
     "layouts": lambda: {name: open_layout(name) for name in list_layouts()},

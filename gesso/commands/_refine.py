@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from gesso import checkpoint as checkpoints
-from gesso._discovery import check_options
 from gesso.backbones import create_backbone, list_backbones
 from gesso.commands._defaults import settle
 from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations, plan_stages
@@ -22,12 +21,11 @@ from gesso.data.image_ref import Block, ImageRef, files_of
 from gesso.data.io import atomic_path, read_tensor
 from gesso.data.mixes import Part, mixed
 from gesso.formats import PixelFormat
-from gesso.functional.checks import check_choice
 from gesso.functional.processes import all_gather, gather_in_order, rank_info, shard
 from gesso.functional.random import seed_for
 from gesso.options import plain_options
 from gesso.perceptual import open_metrics
-from gesso.refiner import ABLATIONS, PTGRM, Ablation, Level, Prior, Refined, View, open_prior, spell_prior
+from gesso.refiner import DEFAULT, Prior, Refined, ablation_options, open_prior
 from gesso.report.console import say, track, warn
 from gesso.tasks import spell_task
 from gesso.training.best import Best, metrics_for
@@ -61,15 +59,7 @@ def prepare(command: Refine) -> Training:
     prior = str(prior) if isinstance(prior, Path) else prior
     perceptual = open_metrics(metrics_for(command), command.metric_weights)
     torch.manual_seed(seed_for(command.seed, "weights"))
-    net = start(
-        command.checkpoint,
-        prior,
-        command.prior_view,
-        command.level,
-        refiner_options(command.ablation, prior, command.refiner_args),
-        weights=command.weights,
-        **(command.backbone_args or {}),
-    )
+    net = start(command, prior)
     net.backbone.requires_grad_(not command.freeze_restorer)
     parts = open_data(command, net.in_channels)
     check_fit(net, parts)
@@ -92,60 +82,39 @@ def prepare(command: Refine) -> Training:
     return Training(module, train, f"refine {spell_task(command.task)}", plan)
 
 
-def start(
-    checkpoint: str | Path,
-    prior: str | nn.Module,
-    prior_view: View | None,
-    level: Level | None,
-    refiner: dict[str, Any],
-    **facts: Any,
-) -> Refined:
+def start(command: Refine, prior: str | nn.Module) -> Refined:
     """The network that refining starts from: an untrained refiner behind a restorer, or a refined one as it is.
 
     Raises:
         ValueError: if the prior is not the one of a refined network, or "mean" has no meaning yet.
     """
-    by_name = checkpoint in list_backbones() and not Path(checkpoint).exists()
-    if by_name or checkpoints.read_header(checkpoint).get("backbone") != Refined.__name__:
+    path, facts = command.checkpoint, command.backbone_args or {}
+    refiner = DEFAULT if command.refiner is None else command.refiner
+    options = ablation_options(refiner, command.ablation) | (command.refiner_args or {})
+    by_name = path in list_backbones() and not Path(path).exists()
+    if by_name or checkpoints.read_header(path).get("backbone") != Refined.__name__:
         if prior == "mean":
-            raise ValueError(
-                f"prior: {checkpoint} is not refined, so it holds no mean feature; pass a prior, or `none`"
-            )
-        check_options(PTGRM, refiner, "refiner_args")
+            raise ValueError(f"prior: {path} is not refined, so it holds no mean feature; pass a prior, or `none`")
         if by_name:
-            restorer = create_backbone(str(checkpoint), **{key: facts[key] for key in facts if key != "weights"})
+            restorer = create_backbone(str(path), **facts)
         else:
-            restorer = checkpoints.load(checkpoint, **facts)
+            restorer = checkpoints.load(path, weights=command.weights, **facts)
         opened = None if prior == "none" else open_prior(prior, checkpoints.load)
-        return Refined.around(restorer, opened, prior_view or "crop", level or "image", **refiner)
-    if refiner or level:
-        given = "refiner_args" if refiner else "level"
-        raise ValueError(f"{given}: the refiner of {checkpoint} is trained already; leave them out")
-    if prior_view is not None:
-        facts["prior_view"] = prior_view
-    net = checkpoints.load(checkpoint, prior=prior, **facts)
+        view, level = command.prior_view or "crop", command.level or "image"
+        return Refined.around(restorer, opened, view, level, refiner, **options)
+    given = {"refiner": command.refiner, "refiner_args": options, "level": command.level}
+    if given := [name for name, value in given.items() if value]:
+        raise ValueError(f"{given[0]}: the refiner of {path} is trained already; leave it out")
+    seen = {} if command.prior_view is None else {"prior_view": command.prior_view}
+    net = checkpoints.load(path, prior=prior, weights=command.weights, **facts, **seen)
     assert isinstance(net, Refined)
     return net
-
-
-def refiner_options(ablation: Ablation, prior: str | nn.Module, given: dict[str, Any] | None) -> dict[str, Any]:
-    """Options of `PTGRM` that an ablation stands for, and those that are given.
-
-    Raises:
-        ValueError: for an unknown ablation, or a prior where nothing shall guide.
-    """
-    check_choice("ablation", ablation, Ablation)
-    if ablation == "larger" and prior != "none":
-        raise ValueError(
-            f"ablation: the larger refiner is guided by nothing; pass the prior none, got {spell_prior(prior)}"
-        )
-    return ABLATIONS[ablation] | (given or {})
 
 
 def introduce(net: Refined) -> None:
     """Prints what is trained, and warns where the refiner is not as light as the paper's."""
     restorer, refiner = (sum(p.numel() for p in part.parameters()) for part in (net.backbone, net.refiner))
-    place = "place" if net.refiner.concat == "map" else net.prior_view
+    place = "place" if net.refiner.sees_map else net.prior_view
     guide = f"prior {net.options['prior']} ({net.refiner.prior_dim} numbers of each {place})"
     frozen = "" if any(p.requires_grad for p in net.backbone.parameters()) else ", frozen"
     say(f"{net.options['network']}: {restorer:,} parameters{frozen}; refiner: {refiner:,}, {guide}")

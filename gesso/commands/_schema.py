@@ -4,7 +4,7 @@ import inspect
 import json
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -21,6 +21,7 @@ from gesso.commands.schema import Schema
 from gesso.data.io import atomic_text
 from gesso.options import Command, Option, options_of
 from gesso.pretext import list_pretexts, pretext_class
+from gesso.refiner import list_refiners, refiner_class
 from gesso.report.console import say
 
 Written = dict[str, Any]
@@ -81,7 +82,7 @@ def options_schema(command: type[Command[Any]]) -> Written:
             inner = options_schema(_verbs.command(verb))
             properties[f"{verb}_args"] |= {"properties": inner["properties"], "additionalProperties": False}
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    rules = [*part_rules("pretext", known, _pretexts()), *part_rules("backbone", known, _backbones())]
+    rules = [rule for name, parts in PARTS.items() for rule in part_rules(name, known, parts())]
     return schema | ({"allOf": rules} if rules else {})
 
 
@@ -171,7 +172,7 @@ def part_rules(name: str, known: Mapping[str, Option], parts: Mapping[tuple[str,
     """Rules by which `NAME_args` are the options of what `NAME` names; what is left open is the default.
 
     Args:
-        name: "pretext" or "backbone".
+        name: one of `PARTS`.
         known: the options of the command.
         parts: classes by the names that stand for them.
     """
@@ -202,9 +203,9 @@ def added_options(part: Any) -> Written:
     return {"image_channels": channels} if hasattr(part, "for_images") else {}
 
 
-def _pretexts() -> dict[tuple[str, ...], Any]:
-    return {(name,): pretext_class(name) for name in list_pretexts()}
-
-
-def _backbones() -> dict[tuple[str, ...], Any]:
-    return {tuple(one.variants): one for one in backbone_classes().values()}
+PARTS: dict[str, Callable[[], Mapping[tuple[str, ...], Any]]] = {
+    "pretext": lambda: {(name,): pretext_class(name) for name in list_pretexts()},
+    "refiner": lambda: {(name,): refiner_class(name) for name in list_refiners()},
+    "backbone": lambda: {tuple(one.variants): one for one in backbone_classes().values()},
+}
+"""Classes of what options name, by the names that stand for them."""

@@ -17,10 +17,10 @@ class List(Command[None]):
     title: ClassVar[str] = "what"
     example: ClassVar[str] = "gesso list pretexts ifp"
 
-    kind: Literal["backbones", "pretexts", "degradations", "sources", "layouts", "tasks", "recipes", "primed"] = field(
-        kw_only=False
-    )
-    """"backbones", "pretexts", "degradations", "sources", "layouts", "tasks", "recipes" or "primed"."""
+    kind: Literal[
+        "backbones", "pretexts", "refiners", "degradations", "sources", "layouts", "tasks", "recipes", "primed"
+    ] = field(kw_only=False)
+    """"backbones", "pretexts", "refiners", "degradations", "sources", "layouts", "tasks", "recipes" or "primed"."""
 
     name: str | None = field(default=None, kw_only=False)
     """one of that kind, to see its options with their defaults and units; a recipe with or without its verb."""

@@ -1,8 +1,8 @@
-"""Train PTG-RM behind a restorer: a light refiner that a frozen pre-trained model guides."""
+"""Train a light refiner behind a restorer, guided by a frozen pre-trained model."""
 
 from typing import Annotated, Any, ClassVar
 
-from gesso._specs import Ablation, FilePath, LossSpec, OptimizerName, PriorSpec, PriorView, RefinedLevel
+from gesso._specs import FilePath, LossSpec, OptimizerName, PriorSpec, PriorView, RefinedLevel, RefinerSpec
 from gesso._values import UNNAMED, BelowOne, IfUnnamed, LearningRate, NonNegativeFloat, PositiveInt
 from gesso.options import as_function, options
 from gesso.options._fields import Machine
@@ -50,14 +50,18 @@ class Refine(SupervisedRun, NetworkFile):
     prior_cache: Machine[FilePath | None] = None
     """folder for the prior features of whole images, to be shared between runs; none: `out`."""
 
-    refiner_args: dict[str, Any] | None = None
-    """options of `PTGRM`, such as `--refiner_args.image_mask true`."""
+    refiner: RefinerSpec | None = None
+    """name of the refiner; `gesso list refiners` shows all with their options; or module:Class of your own; none:
+    "ptg_rm", or what a refined checkpoint has."""
 
-    ablation: Ablation = "full"
-    """a row of the paper's table 3: "full"; without spatial-varying enhancement ("no_sve"), channel-spatial attention
-    ("no_csa", or either: "no_channel", "no_spatial") or position ("no_position"); with the map of signal and noise as
-    the mask ("snr_mask"), or a prior of one or two dimensions that is merely concatenated ("concat_1d", "concat_2d");
-    or "larger", a larger refiner that nothing guides, with the prior "none"."""
+    refiner_args: dict[str, Any] | None = None
+    """options of the refiner, such as `--refiner_args.image_mask true`."""
+
+    ablation: str = "full"
+    """a set of such options by name: "full"; of "ptg_rm" also a row of its paper's table 3: without spatial-varying
+    enhancement ("no_sve"), channel-spatial attention ("no_csa", or either: "no_channel", "no_spatial") or position
+    ("no_position"); with the map of signal and noise as the mask ("snr_mask"), or a prior of one or two dimensions that
+    is merely concatenated ("concat_1d", "concat_2d"); or "larger", which nothing guides, with the prior "none"."""
 
     level: RefinedLevel | None = None
     """what is refined: the restored "image", or the last "feature" map of the restorer (-f in the paper's table 1);

@@ -1,6 +1,8 @@
-"""Modules out of options that somebody else has chosen: what cannot be built is refused before it takes the memory."""
+"""Modules out of options: they remember them, and what cannot be built is refused before it takes the memory."""
 
 import contextlib
+import functools
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -51,3 +53,26 @@ def building(what: str, options: Mapping[str, Any], advice: str) -> Iterator[Non
         ) from error
     finally:
         hook.remove()
+
+
+def record_options(kind: type[nn.Module]) -> None:
+    """Has the constructor of a class keep its arguments, defaults included, as `options`.
+
+    So `type(module)(**module.options)` builds its twin, and no class declares its options twice. A class with a method
+    `spell_options` says what of them a file can hold.
+    """
+    if "__init__" not in kind.__dict__:
+        return
+    build = kind.__init__
+    signature = inspect.signature(build)
+
+    @functools.wraps(build)
+    def remember(self: Any, *args: Any, **kwargs: Any) -> None:
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        build(self, *args, **kwargs)
+        if type(self) is kind:
+            given = {name: value for name, value in bound.arguments.items() if name != "self"}
+            self.options = self.spell_options(given) if hasattr(self, "spell_options") else given
+
+    kind.__init__ = remember

@@ -31,14 +31,7 @@ def pretext_class(name: str) -> type[Pretext]:
     """
     if ":" in name:
         return cast("type[Pretext]", _discovery.load_class(name, Pretext, "pretext"))
-    module = _discovery.module("pretext", name)
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Pretext) and value.__module__ == module.__name__
-    ]
-    (only,) = found  # one file, one pretext
-    return cast("type[Pretext]", only)
+    return cast("type[Pretext]", _discovery.only_class("pretext", name, Pretext))
 
 
 def spell_pretext(spec: PretextSpec) -> str:

@@ -4,24 +4,21 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from gesso._specs import PriorSpec
+from gesso._specs import PriorSpec, PriorView, RefinedLevel, RefinerSpec
 from gesso.backbones import OBJECT, Backbone, network_class
 from gesso.functional.checks import check_choice
-from gesso.functional.snr import snr_peak
+from gesso.refiner._base import Refiner
+from gesso.refiner._named import DEFAULT, open_refiner, spell_refiner
 from gesso.refiner._priors import Load, Prior, is_code, open_prior
-from gesso.refiner.ptg_rm import PTGRM, STRIDE
-
-View = Literal["crop", "image"]
-Level = Literal["image", "feature"]
 
 
 class Refined(Backbone):
-    """A restorer and PTG-RM. Its features are those of the restorer; all else lies behind `reconstruct`.
+    """A restorer and a refiner. Its features are those of the restorer; all else lies behind `reconstruct`.
 
     The prior's weights are no part of it: `attach` gives it the prior, and without one the refiner takes the mean
     feature that was stored in training.
@@ -29,40 +26,47 @@ class Refined(Backbone):
     Args:
         network: class of the restorer, as `Restormer`; or the restorer itself, which is shared, not copied.
         options: the constructor options of the class.
-        refiner: options of `PTGRM`.
+        refiner: name of the refiner's class, as "ptg_rm" or `module:Class`, or the refiner itself; files of older
+            versions have the options of PTG-RM here.
+        refiner_args: options of the class.
         prior: where the prior comes from (see `gesso.refiner._priors`); "mean": its stored mean feature; "none": none.
         fingerprint: what tells the prior from others, `Prior.fingerprint`.
         prior_view: what the prior sees: the "crop" or tile that is restored, or the whole "image" that it is cut from.
         level: what is refined: the restored "image", or the last "feature" map, of which the restorer then makes the
-            image (-f in the paper's table 1, which says "deepest"; nothing of it is released).
+            image (-f in table 1 of PTG-RM, which says "deepest"; nothing of it is released).
     """
 
     def __init__(
         self,
         network: str | Backbone,
         options: Mapping[str, Any] | None = None,
-        refiner: Mapping[str, Any] | None = None,
+        refiner: RefinerSpec | Mapping[str, Any] | None = DEFAULT,
+        refiner_args: Mapping[str, Any] | None = None,
         prior: PriorSpec = "mean",
         fingerprint: str = "",
-        prior_view: View = "crop",
-        level: Level = "image",
+        prior_view: PriorView = "crop",
+        level: RefinedLevel = "image",
     ) -> None:
         super().__init__()
         backbone = network if isinstance(network, Backbone) else network_class(network)(**(options or {}))
-        self._adopt(backbone, PTGRM(**(refiner or {})), prior_view, level)
+        if refiner is None or isinstance(refiner, Mapping):
+            refiner, refiner_args = DEFAULT, refiner
+        self._adopt(backbone, open_refiner(refiner, refiner_args or {}), prior_view, level)
 
     def spell_options(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The class and the options of a restorer that was given itself."""
-        return given | {"network": self.backbone.spell_class(), "options": self.backbone.options}
+        """The classes and the options of a restorer and a refiner that were given themselves."""
+        network = {"network": self.backbone.spell_class(), "options": self.backbone.options}
+        return given | network | {"refiner": spell_refiner(type(self.refiner)), "refiner_args": self.refiner.options}
 
     @classmethod
     def around(
         cls,
         backbone: Backbone,
         prior: Prior | None,
-        prior_view: View = "crop",
-        level: Level = "image",
-        **refiner: Any,
+        prior_view: PriorView = "crop",
+        level: RefinedLevel = "image",
+        refiner: RefinerSpec = DEFAULT,
+        **options: Any,
     ) -> Self:
         """An untrained refiner behind a restorer that exists already; the restorer is shared, not copied.
 
@@ -71,19 +75,25 @@ class Refined(Backbone):
             prior: the prior; none: a refiner without one.
             prior_view: see the class.
             level: see the class.
-            refiner: options of `PTGRM` but for its channels and the size of the prior.
+            refiner: name or class of the refiner, or one that fits.
+            options: those of the class but for its channels and the size of the prior.
+
+        Raises:
+            ValueError: if the parts do not fit each other, or the prior would guide nothing.
         """
-        channels: dict[str, Any] = {"in_channels": backbone.in_channels, "out_channels": backbone.out_channels}
-        if check_choice("level", level, Level) == "feature":
-            channels |= {"out_channels": backbone.channels[-1], "clamp": False}
         prior_dim = 0 if prior is None else prior.dim
-        if refiner.get("prior_dim", prior_dim) != prior_dim:
-            raise ValueError(f"prior_dim: {refiner['prior_dim']}, but the prior says {prior_dim} numbers of an image")
-        refiner |= {"prior_dim": prior_dim, **channels}
-        source, digits = ("none", "") if prior is None else (prior.source, prior.fingerprint())
-        net = cls(backbone, None, refiner, source, digits, prior_view, level)
-        if prior is not None and net.refiner.concat == "map":
+        if options.get("prior_dim", prior_dim) != prior_dim:
+            raise ValueError(f"prior_dim: {options['prior_dim']}, but the prior says {prior_dim} numbers of an image")
+        on_feature = check_choice("level", level, RefinedLevel) == "feature"
+        sizes = {"prior_dim": prior_dim, "in_channels": backbone.in_channels, "out_channels": backbone.out_channels}
+        sizes |= {"out_channels": backbone.channels[-1]} if on_feature else {}
+        built = open_refiner(refiner, options, sizes, on_feature=on_feature)
+        if prior is not None and not built.is_guided:
+            raise ValueError(f"prior: this {built.title} is guided by nothing; pass the prior none, got {prior.source}")
+        if prior is not None and built.sees_map:
             prior.map(torch.full((1, 3, 64, 64), 0.5, device=prior.device))  # can it?
+        source, digits = ("none", "") if prior is None else (prior.source, prior.fingerprint())
+        net = cls(backbone, None, built, None, source, digits, prior_view, level)
         net.prior = prior
         return net
 
@@ -95,24 +105,23 @@ class Refined(Backbone):
             "refine that"
         )
 
-    def _adopt(self, backbone: Backbone, refiner: PTGRM, prior_view: View, level: Level) -> None:
+    def _adopt(self, backbone: Backbone, refiner: Refiner, prior_view: PriorView, level: RefinedLevel) -> None:
         if backbone.scale != 1:
             raise ValueError(
-                f"PTG-RM refines images of the size of their input; this network enlarges {backbone.scale}x"
+                f"refiners work on images of the size of their input; this network enlarges {backbone.scale}x"
             )
         if level == "feature" and type(backbone).forward is not Backbone.forward:
             raise ValueError(f"level: {type(backbone).__name__} does more than features and image; expected `image`")
-        if refiner.concat == "map" and prior_view == "image":
+        if refiner.sees_map and prior_view == "image":
             raise ValueError("prior_view: a prior of two dimensions belongs to what is restored; expected crop")
         self.backbone, self.refiner, self.level = backbone, refiner, level
-        if refiner.prior_dim:
-            refiner.mean_prior = torch.zeros(refiner.prior_dim)  # its place; `gesso refine` fills it
+        refiner.hold_mean()  # `gesso refine` fills it
         self.prior: Prior | None = None
-        self.prior_view: View = check_choice("prior_view", prior_view, View)
+        self.prior_view: PriorView = check_choice("prior_view", prior_view, PriorView)
         self.seen: Tensor | None = None  # the prior of the image whose tiles are being restored
         self.in_channels, self.out_channels = backbone.in_channels, backbone.out_channels
         self.channels, self.stages, self.image_residual = backbone.channels, backbone.stages, backbone.image_residual
-        self.size_multiple, self.pad_mode = math.lcm(backbone.size_multiple, STRIDE), backbone.pad_mode
+        self.size_multiple, self.pad_mode = math.lcm(backbone.size_multiple, refiner.size_multiple), backbone.pad_mode
         self.tile_overlap = backbone.tile_overlap
         self.find_unused_parameters = backbone.find_unused_parameters
         self.head_keys = (*(f"backbone.{key}" for key in backbone.head_keys), "refiner.")
@@ -180,12 +189,12 @@ class Refined(Backbone):
             if getattr(torch.compiler, "is_exporting", bool)():  # PyTorch 2.6 cannot be asked
                 raise ValueError("the prior is a network of its own; load the file with the prior `mean` to export it")
             prior = self.look(image) if self.seen is None else self.seen.to(image.dtype).expand(len(image), -1)
-        return self.refiner(restored, image, prior)
+        return self.refiner(restored, image, self.refiner.check(restored, image, prior))
 
     def look(self, image: Tensor) -> Tensor:
         """What the prior says of images, (B, D), or (B, D, h, w) where the refiner takes a map."""
         assert self.prior is not None
-        return self.prior.map(image) if self.refiner.concat == "map" else self.prior(image)
+        return self.prior.map(image) if self.refiner.sees_map else self.prior(image)
 
     @contextlib.contextmanager
     def seeing(self, image: Tensor) -> Iterator[None]:
@@ -193,18 +202,15 @@ class Refined(Backbone):
         whole = image[None].to(next(self.refiner.parameters()).device)
         if self.prior is not None and self.prior_view == "image":
             self.seen = self.prior(whole)
-        if self.refiner.mask == "snr":
-            self.refiner.peak = snr_peak(whole)
         try:
-            with self.backbone.seeing(image):
+            with self.backbone.seeing(image), self.refiner.seeing(whole):
                 yield
         finally:
-            self.seen = self.refiner.peak = None
+            self.seen = None
 
     def to_official(self) -> dict[str, Tensor]:
-        """The restorer's official state, and the refiner's under `refinement11.` as in the authors' networks."""
-        refiner = {key: tensor for key, tensor in self.refiner.state_dict().items() if key != "mean_prior"}
-        return self.backbone.to_official() | {f"refinement11.{key}": tensor for key, tensor in refiner.items()}
+        """The restorer's official state, and the refiner's behind it, as the authors of the refiner name it."""
+        return self.backbone.to_official() | self.refiner.to_official()
 
 
 def recover_prior(net: Refined, beside: Path, load: Load, *, asked: bool) -> None:

@@ -11,17 +11,19 @@ Names of submodules are those of the official code. Convolutions over the prior 
 constant map is a vector times a map of ones.
 """
 
-from typing import Any, Literal
+import contextlib
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gesso._specs import Ablation
 from gesso.backbones.restormer import Stage
 from gesso.functional.checks import check_choice
 from gesso.functional.padding import pad, round_up
-from gesso.functional.snr import snr_map
+from gesso.functional.snr import snr_map, snr_peak
+from gesso.refiner._base import Refiner
 
 MaskSign = Literal["code", "paper"]
 Mask = Literal["learned", "snr"]
@@ -31,7 +33,7 @@ PRIOR_HIDDEN, PRIOR_WIDTH = 256, 64  # T_m and T_c
 
 NO_CSA = {"channel_attention": False, "spatial_attention": False}
 PLAIN = {"spatial_varying": False, "position": False, **NO_CSA}
-ABLATIONS: dict[Ablation, dict[str, Any]] = {
+ABLATIONS: dict[str, dict[str, Any]] = {
     "full": {},
     "no_sve": {"spatial_varying": False},
     "no_csa": NO_CSA,
@@ -47,7 +49,7 @@ ABLATIONS: dict[Ablation, dict[str, Any]] = {
 """Rows of the paper's table 3, as options of `PTGRM`."""
 
 
-class PTGRM(nn.Module):
+class PTGRM(Refiner):
     """The refined image from a restored image, the degraded one, and a vector that describes the latter.
 
     671,735 parameters with the defaults. The last convolution starts at zero, so that an untrained refiner returns the
@@ -73,7 +75,11 @@ class PTGRM(nn.Module):
         clamp: clamp the restored image to [0, 1] before the residual is added, as released; not for feature maps.
     """
 
-    mean_prior: Tensor | None
+    title = "PTG-RM"
+    ablations: ClassVar[dict[str, dict[str, Any]]] = ABLATIONS
+    feature_options: ClassVar[dict[str, Any]] = {"clamp": False}
+    official_prefix = "refinement11."
+    size_multiple = STRIDE
 
     def __init__(
         self,
@@ -92,7 +98,7 @@ class PTGRM(nn.Module):
         concat: Concat = "none",
         clamp: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(prior_dim, in_channels=in_channels, out_channels=out_channels)
         if image_mask and in_channels != out_channels:
             raise ValueError(
                 f"image_mask: mixes degraded and restored image, which have {in_channels} and {out_channels} channels"
@@ -104,11 +110,10 @@ class PTGRM(nn.Module):
                 "concat: a prior that is merely concatenated guides nothing else; expected a prior, and "
                 "spatial_varying, channel_attention and spatial_attention false (--ablation concat_1d or concat_2d)"
             )
-        self.prior_dim, self.position = prior_dim, position
+        self.sees_map, self.position = concat == "map", position
         self.spatial_varying, self.image_mask = spatial_varying, image_mask
         self.channel_attention, self.spatial_attention = channel_attention, spatial_attention
         self.peak: Tensor | None = None  # of the signal-to-noise map of the image whose tiles are being restored
-        self.register_buffer("mean_prior", None)  # what stands in for an absent prior, set by whoever trains
         guided = width + (PRIOR_WIDTH if prior_dim else 0)
 
         self.r1, self.r1norm = conv3x3(out_channels + in_channels, width), nn.InstanceNorm2d(width, affine=True)
@@ -234,26 +239,21 @@ class PTGRM(nn.Module):
             base = degraded + (base - degraded) * self.conv_mask(feature)
         return base + self.conv_last3(feature)
 
-    def check(self, restored: Tensor, degraded: Tensor, prior: Tensor | None) -> Tensor | None:
-        """The prior to use, if everything has the sizes that it should have.
+    @property
+    def is_guided(self) -> bool:
+        """Whether a prior changes anything: it weighs branches, channels or pixels, or is concatenated."""
+        weighs = self.spatial_varying and self.mask == "learned"
+        guides = weighs or self.channel_attention or self.spatial_attention or self.concat != "none"
+        return bool(self.prior_dim) and guides
 
-        Raises:
-            ValueError: if not.
-        """
-        if restored.shape[-2:] != degraded.shape[-2:]:
-            sizes = f"{tuple(restored.shape)} and {tuple(degraded.shape)}"
-            raise ValueError(f"expected a restored image of the size of the degraded one, got {sizes}")
-        if not self.prior_dim:
-            return None
-        expected = restored.shape[0], self.prior_dim
-        if prior is None and self.mean_prior is not None:
-            prior = self.mean_prior.to(restored.dtype).expand(expected)
-            prior = prior[:, :, None, None] if self.concat == "map" else prior
-        if prior is None:
-            raise ValueError(f"prior: expected {expected}, got none, and this refiner holds no mean to use instead")
-        if prior.shape[:2] != expected or prior.ndim != (4 if self.concat == "map" else 2):
-            raise ValueError(f"prior: expected {expected}, got {tuple(prior.shape)}; it was made by another model")
-        return prior
+    @contextlib.contextmanager
+    def seeing(self, image: Tensor) -> Iterator[None]:
+        """Keeps the peak of the signal-to-noise map of an image (1, C, H, W) while its tiles are refined."""
+        self.peak = snr_peak(image) if self.mask == "snr" else None
+        try:
+            yield
+        finally:
+            self.peak = None
 
 
 class ResidualBlock(nn.Module):

@@ -6,7 +6,8 @@ import torch
 from gesso import checkpoint
 from gesso.backbones import create_backbone
 from gesso.backbones._transfer import PaperTransfer
-from gesso.refiner import ABLATIONS, Prior, Refined, open_prior
+from gesso.refiner import Prior, Refined, open_prior
+from gesso.refiner.ptg_rm import ABLATIONS
 from gesso.restorer import Restorer
 from tests._networks import convolutional, photo_like
 from tests.refiner._models import Brightness
@@ -143,7 +144,8 @@ def test_a_refined_file_finds_its_prior(file, net):
     assert str(found).startswith("Refined (no published size), recognised by the header of the file")
     options = checkpoint.read_header(file)["options"]
     assert options["fingerprint"] == net.prior.fingerprint()
-    assert options["refiner"]["prior_dim"] == net.prior.dim
+    assert options["refiner"] == "ptg_rm"
+    assert options["refiner_args"]["prior_dim"] == net.prior.dim
     assert options["prior"].endswith("prior.safetensors")
 
 
