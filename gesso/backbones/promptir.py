@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone, check_residual
-from gesso.backbones.restormer import (
+from gesso.backbones._channel_blocks import (
     Downsample,
     LayerNormType,
     PatchEmbed,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gesso.backbones.restormer import Stage
+from gesso.backbones._channel_blocks import Stage
 from gesso.functional.checks import check_choice
 from gesso.functional.padding import pad, round_up
 from gesso.functional.snr import snr_map, snr_peak

@@ -6,14 +6,14 @@ from torch.nn import functional as F
 
 from benchmarks.textbook.restormer import Textbook
 from gesso.backbones import create_backbone
-from gesso.backbones.restormer import (
+from gesso.backbones._channel_blocks import (
     BiasFreeLayerNorm,
     DivideByDeviation,
     GatedFeedForward,
-    Restormer,
     expansion_factor,
     spare_channels,
 )
+from gesso.backbones.restormer import Restormer
 from tests._golden import (
     case,
     case_id,
