@@ -18,7 +18,7 @@ from gesso.pretext import list_pretexts, pretext_class
 from gesso.primed import list_primed
 from gesso.refiner import list_refiners, refiner_class
 from gesso.report.console import say, show_table
-from gesso.sources import list_sources, open_source
+from gesso.sources import all_sources
 from gesso.tasks import TASKS
 
 
@@ -117,7 +117,7 @@ CATALOGUES: dict[str, Callable[[], dict[str, Any]]] = {
     "pretexts": lambda: {name: pretext_class(name) for name in list_pretexts()},
     "refiners": lambda: {name: refiner_class(name) for name in list_refiners()},
     "degradations": lambda: dict(degradation_classes()),
-    "sources": lambda: {name: open_source(name) for name in list_sources()},
+    "sources": lambda: dict(all_sources()),
     "layouts": lambda: {name: open_layout(name) for name in list_layouts()},
     "tasks": lambda: {name: str(task) for name, task in TASKS.items()},
     "recipes": recipes,

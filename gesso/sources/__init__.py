@@ -1,5 +1,6 @@
 """Where images come from, one source a file; the folder is the registry (see `gesso._discovery`)."""
 
+import functools
 import os
 from pathlib import Path
 from typing import Any, cast
@@ -9,17 +10,23 @@ from torch import Tensor
 
 from gesso import _discovery
 from gesso._specs import SourceSpec
-from gesso.sources._base import Source, batch_of, count_of, draw_image, fixed, with_channels
+from gesso.sources._base import Source, batch_of, count_of, draw_image, fixed, needed_options, with_channels
 
-__all__ = ["Source", "SourceSpec", "batch_of", "count_of", "draw_image", "fixed", "is_source", "list_sources"]
-__all__ += ["open_source", "spell_source", "with_channels"]
+__all__ = ["Source", "SourceSpec", "all_sources", "batch_of", "count_of", "draw_image", "fixed", "is_source"]
+__all__ += ["list_sources", "open_source", "spell_source", "with_channels"]
 
 SIDE = 16  # of the image that a source of the user's is tried with
 
 
+def all_sources() -> dict[str, Source]:
+    """Every source of the folder by name, also those that need more than (seed, index, size): photos have a folder."""
+    return {name: cast("Source", _discovery.component("sources", name)) for name in _discovery.files("sources")}
+
+
+@functools.cache
 def list_sources() -> list[str]:
-    """Names that `--images` takes beside folders of photos, and `--data` but for noise."""
-    return _discovery.files("sources")
+    """Names that `--images` takes beside folders of photos, and `--data` where the images lie in [0, 1]."""
+    return [name for name, source in all_sources().items() if not needed_options(source)]
 
 
 def is_source(spec: Any) -> bool:
@@ -34,7 +41,7 @@ def open_source(spec: SourceSpec, *, unit_range: bool = False) -> Source:
     """The source that a name of `list_sources()`, `module:function` or a function means; one of the user's is tried.
 
     Args:
-        spec: the name, or the source itself.
+        spec: the name, a folder of photos, or the source itself.
         unit_range: whether its images stand in for photos, and so have to lie in [0, 1].
 
     Raises:
@@ -48,6 +55,11 @@ def open_source(spec: SourceSpec, *, unit_range: bool = False) -> Source:
     name = spell_source(spec)
     if isinstance(spec, str | Path) and str(spec) in list_sources():
         source = cast("Source", _discovery.component("sources", str(spec)))
+    elif isinstance(spec, str | Path) and Path(spec).is_dir():
+        source = functools.partial(all_sources()["photos"], folder=str(spec))
+        source(0, 0, SIDE)  # its photos are looked for now
+    elif (name in all_sources()) and (needed := needed_options(all_sources()[name])):
+        raise ValueError(f"source {name}: needs {', '.join(needed)}; give a folder of {name} itself")
     elif isinstance(spec, str | Path):
         source = cast("Source", _discovery.load_object(str(spec), "source", list_sources()))
         source = source() if isinstance(source, type) else source
@@ -56,7 +68,7 @@ def open_source(spec: SourceSpec, *, unit_range: bool = False) -> Source:
         source = spec
         _try(source, name)
     if unit_range and not _is_unit_range(source(0, 0, SIDE)):
-        others = {other: cast("Source", _discovery.component("sources", other)) for other in list_sources()}
+        others = {other: all_sources()[other] for other in list_sources()}
         fit = ", ".join(other for other, images in others.items() if _is_unit_range(images(0, 0, SIDE)))
         raise ValueError(f"{name} has no values in [0, 1]; take {fit} or a folder of photos")
     return source

@@ -18,8 +18,8 @@ class Source(Protocol):
     """A function that makes images out of numbers: the same arguments, the same pixels, wherever it runs.
 
     One file of `gesso/sources` holds one, under the name of the file. A function of your own does as well, given as it
-    is or as `module:function`. It may take `channels`, and then draws them itself; else grey images, and images with
-    more channels than RGB, are made of what it returns.
+    is or as `module:function`. It may take options of its own, which `functools.partial` binds. It may take `channels`,
+    and then draws them itself; else grey images, and images with more channels than RGB, are made of what it returns.
 
     Example:
         >>> import torch
@@ -54,6 +54,12 @@ def fixed(count: int) -> Callable[[Function], Function]:
 def count_of(source: Source) -> int | None:
     """How many different images a source has where the user does not say; None: unlimited."""
     return getattr(source, "count", None)
+
+
+def needed_options(source: Source) -> list[str]:
+    """What a source has to be told beside (seed, index, size)."""
+    parameters = list(inspect.signature(source).parameters.values())[3:]
+    return [one.name for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
 
 
 def draw_image(source: Source, seed: int, index: int, size: int, channels: int = 3) -> Tensor:

@@ -106,3 +106,33 @@ def test_functions_and_objects_are_sources(spec, channels):
 def test_what_is_no_source_is_refused_at_once(spec, message):
     with pytest.raises(ValueError, match=message):
         open_source(spec, unit_range=True)
+
+
+# ------------------------------------------------------------------------------------------------- a folder of photos
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(3):
+        gesso.write_image(tmp_path / f"{number}.png", open_source("leaves")(0, number, 40))
+    return tmp_path
+
+
+@pytest.mark.parametrize("as_given", [str, lambda path: path], ids=["text", "path"])
+def test_a_folder_of_photos_is_a_source_of_the_images_that_a_run_sees(folder, as_given):
+    from gesso.data.training_data import open_images
+
+    source, samples = open_source(as_given(folder), unit_range=True), open_images(str(folder), seed=5)
+    for index in (0, 1, 7):
+        assert torch.equal(source(5, index, 16), samples[index, 16]["image"])
+    assert draw_image(source, 5, 0, 16, channels=1).shape == (1, 16, 16)
+    with pytest.raises(ValueError, match="four channels of data"):
+        draw_image(source, 5, 0, 16, channels=4)
+
+
+def test_photos_are_no_name_by_themselves(tmp_path):
+    assert "photos" not in SOURCES
+    with pytest.raises(ValueError, match="source photos: needs folder; give a folder of photos itself"):
+        open_source("photos")
+    with pytest.raises(ValueError, match="no images"):
+        open_source(tmp_path)
