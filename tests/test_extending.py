@@ -1,5 +1,6 @@
 """Parts of a user's own, each a file outside the package, as docs/extending.md shows them: from Python, YAML, names."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -127,7 +128,64 @@ def test_it_is_evaluated_inspected_compared_and_exported_by_name(runs):
     assert "params" in torch.load("lamps.pth", weights_only=True)
     restorer = gesso.Restorer.load(file, target=TARGET)
     assert restorer(torch.rand(3, 21, 30)).shape == (3, 21, 30)
-    assert cli.main(["inspect", "one", "--out", "seen", "--count", "4", "--allow_code"]) in (0, cli.BAD_INPUT)
+
+
+LOOK = {"count": 4, "crop_size": 16}
+
+
+def test_what_ones_own_pre_training_did_is_inspected(runs, capsys):
+    words = ["inspect", "one", "--out", "seen", "--count", "4", "--crop_size", "16", "--images", "own_source:waves"]
+    words += ["--spectra", "true", "--degradations", "[own_degradation:Fade, own_degradation:grain, rain]"]
+    assert cli.main(words) == cli.BAD_INPUT
+    assert "own_backbone:HalfSize" in capsys.readouterr().err
+    assert not Path("seen").exists()
+    assert cli.main([*words, "--allow_code"]) == 0
+    _discovery.code_is_allowed.set(False)
+    found = gesso.inspect(
+        "one", out="again", images="own_source:waves", spectra=True, pretext="own_pretext:Colours",
+        backbone_args={"target": TARGET}, degradations=["own_degradation:Fade", "own_degradation:grain", "rain"], **LOOK,
+    )  # fmt: skip
+    assert found == json.loads(Path("seen/inspection.json").read_text())
+    assert found["spectra"]["classes"] == ["Fade", "grain", "rain"]
+    assert list(found["features"]) == ["noise", "leaves", "own_source:waves"]
+    assert "as config.yaml beside the file says" in found["start"]["words"]
+    assert max(one["relative"] for one in found["weights"]["its beginning"]["parts"].values()) < 0.1
+
+
+@pytest.mark.parametrize("what", [TARGET, "class", "object", "own_network:Plain", "package.own:Net"])
+def test_networks_of_ones_own_are_inspected_by_name_class_or_object(runs, what):
+    from own_backbone import HalfSize
+    from own_degradation import Fade
+    from own_source import waves
+
+    Path("package").mkdir(exist_ok=True)
+    shutil.copy("own_network.py", "package/own.py")
+    Path("package/own.py").write_text(Path("package/own.py").read_text().replace("class Plain", "class Net"))
+    spec = {"class": HalfSize, "object": HalfSize(width=4)}.get(what, what)
+    out = f"looked-{what.replace(':', '-')}"
+    found = gesso.inspect(spec, out=out, images=waves, against="nafnet_tiny", degradations=[Fade(), "rain"], **LOOK)
+    assert list(found["features"]) == ["noise", "leaves", "waves"]
+    name = "HalfSize" if what == "object" else "random start"
+    assert name in found["networks"]
+    assert Path(out, "features.svg").exists()
+
+
+def test_a_run_of_objects_is_inspected_as_far_as_its_record_reaches(runs):
+    from own_network import Plain
+
+    class Wide(Plain):
+        """A class that no name finds."""
+
+        def __init__(self, width):
+            super().__init__(width)
+
+    out = gesso.pretrain(out="objects-seen", backbone=Wide(6), pretext="ifp", **SMALL)
+    with pytest.raises(ValueError, match="class of your own"):
+        gesso.inspect("objects-seen", out="never", **LOOK)
+    gesso.save(gesso.wrap(Wide(6)), "wide.safetensors")
+    found = gesso.inspect(gesso.wrap(Wide(6)), out="wide", **LOOK)
+    assert found["start"]["words"] == "nothing says how it began"
+    assert out.exists()
 
 
 @pytest.mark.parametrize("spec", ["own_refiner:Touch", "class", "object"])

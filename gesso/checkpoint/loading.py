@@ -248,7 +248,8 @@ def _check_trust(name: str, options: dict[str, Any], facts: dict[str, Any], path
     or a refined model. The fact `target` is taken out unless the network itself has an option of this name.
 
     Raises:
-        CheckpointError: if the file names one and the fact `target` does not.
+        CheckpointError: if the file names one and neither the fact `target`, or for a refiner `refiner`, nor
+            `--allow_code` does.
     """
     targets, inner = {name: "network"}, options
     while isinstance(inner, dict):
@@ -258,7 +259,7 @@ def _check_trust(name: str, options: dict[str, Any], facts: dict[str, Any], path
     targets = {one: what for one, what in targets.items() if _discovery.CODE.fullmatch(one)}
     named = {"network": facts.get("target"), "refiner": facts.get("refiner")}
     for target, what in targets.items():
-        if named[what] != target:
+        if named[what] != target and not _discovery.code_is_allowed.get():
             word = "refiner" if what == "refiner" else "target"
             raise CheckpointError(
                 f"{path}: its {what} is a class of your own, {target}, which is run only where you name it: "

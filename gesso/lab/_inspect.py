@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gesso._discovery import find_code
 from gesso._extras import check_extra
-from gesso.backbones import Backbone, backbone_classes
+from gesso.backbones import Backbone, BackboneSpec, backbone_classes, spell_backbone
 from gesso.checkpoint.files import description
 from gesso.commands._compare import listed
 from gesso.commands._written import check_results
@@ -39,11 +40,13 @@ from gesso.lab.provenance import Origin, OwnOutput, beginning, open_origin, own_
 from gesso.lab.similarity import cosine_similarities
 from gesso.lab.sweeps import read_sweep
 from gesso.metrics import ALL_OF, psnr
+from gesso.options import plain_options
 from gesso.pretext._base import unit_range
 from gesso.report import figures
 from gesso.report.console import say, show_table, warn
 from gesso.report.sheets import write_sheet
 from gesso.report.viewers import DARK_TO_LIGHT, coloured
+from gesso.sources import is_source, spell_source
 from gesso.tasks import ALL_IN_ONE
 
 START = "random start"
@@ -69,18 +72,7 @@ def run(command: Inspect) -> dict[str, Any]:
     check_results(folder, "inspection.json", overwrite=command.overwrite)
     results: dict[str, Any] = {}
     if command.what is not None:
-        other = None if command.against is None else str(command.against)
-        view = View(
-            str(command.what),
-            other,
-            command.backbone_args or {},
-            command.images,
-            command.count,
-            command.crop_size,
-            command.seed,
-            command.degradations,
-            command.white_level,
-        )
+        view = View(command)
         if command.tokens:
             view.check_tokens()
         results |= view.features(folder) | view.weights(folder) | view.rings(folder)
@@ -109,57 +101,49 @@ class View:
     Attributes:
         origin: the network that was asked for.
         networks: all networks by name: the random start first, then the one asked for, then the other one.
-        images: images (N, C, side, side) by kind: "noise", "leaves", "photos".
+        images: images (N, C, side, side) by kind: "noise", "leaves", and "photos" or the name of another source.
         began: the network as its run began, and in words what that was.
     """
 
-    def __init__(
-        self,
-        what: str,
-        against: str | None,
-        options: dict[str, Any],
-        photos: str | Path | None,
-        count: int,
-        crop_size: int,
-        seed: int | None,
-        degradations: list[Any] | None,
-        white_level: int | None = None,
-    ) -> None:
-        self.origin = open_origin(what, options, seed)
-        self.seed = seed if seed is not None else self.origin.seed or 0
+    def __init__(self, command: Inspect) -> None:
+        assert command.what is not None
+        named = find_code(plain_options(command))
+        self.origin = open_origin(
+            command.what, command.backbone_args or {}, command.seed, pretext=command.pretext, named=named
+        )
+        self.seed = command.seed if command.seed is not None else self.origin.seed or 0
         self.networks: dict[str, Backbone] = {}
         self.began: tuple[Backbone, str] | None = None
-        if self.origin.file is not None:
-            self.networks[START] = random_start(self.origin, self.seed)
+        if not self.origin.is_random and (start := random_start(self.origin, self.seed)) is not None:
+            self.networks[START] = start
             self.began = beginning(self.origin, self.seed)
         self.networks[self.origin.label] = self.origin.network
         self.other = None
-        if against is not None:
-            other = open_origin(against, {}, self.seed + 1, channels=self.channels)
-            self.other = other.label if other.label not in self.networks else against
+        if command.against is not None:
+            other = open_origin(command.against, {}, self.seed + 1, channels=self.channels, named=named)
+            taken = other.label in self.networks
+            self.other = f"{spelled(command.against)} (the other)" if taken else other.label
             self.networks[self.other] = other.network
         multiple = math.lcm(*(network.size_multiple for network in self.networks.values()))
-        self.side, self.count = round_up(crop_size, multiple), count
-        self.source, self.white_level = "leaves" if photos is None else str(photos), white_level
-        generators = [generator_for(self.seed, "inspected noise", i) for i in range(count)]
+        self.side, self.count = round_up(command.crop_size, multiple), command.count
+        self.source, self.white_level = command.images or "leaves", command.white_level
+        generators = [generator_for(self.seed, "inspected noise", i) for i in range(self.count)]
         self.images = {
             "noise": torch.stack([torch.randn(self.channels, self.side, self.side, generator=g) for g in generators]),
-            "leaves": torch.stack(clean_images("leaves", count, self.side, self.seed, self.channels)),
+            "leaves": torch.stack(clean_images("leaves", self.count, self.side, self.seed, self.channels)),
         }
-        if photos is not None:
-            self.images["photos"] = self.clean(count, self.side)
-        self.classes = [parse_degradation(value) for value in (degradations or ALL_IN_ONE.values())]
+        self.natural = "leaves"
+        """The kind of image that comes nearest to what a network will restore."""
+        if command.images is not None:
+            self.natural = spell_source(command.images) if is_source(command.images) else "photos"
+            self.images[self.natural] = self.clean(self.count, self.side)
+        self.classes = [parse_degradation(value) for value in (command.degradations or ALL_IN_ONE.values())]
         self.own, self.own_words = own_output(self.origin)
 
     @property
     def channels(self) -> int:
         """Channels of the images."""
         return self.origin.network.in_channels
-
-    @property
-    def natural(self) -> str:
-        """The kind of image that comes nearest to what a network will restore."""
-        return "photos" if "photos" in self.images else "leaves"
 
     def clean(self, count: int, side: int) -> Tensor:
         """Clean images (N, C, side, side): photos where there are any, else leaves.
@@ -169,7 +153,7 @@ class View:
         """
         found = clean_images(self.source, count, side, self.seed, self.channels, self.white_level)
         if len(found) < 4:
-            raise ValueError(f"{self.source}: expected 4 photos or more, found {len(found)}")
+            raise ValueError(f"{spell_source(self.source)}: expected 4 photos or more, found {len(found)}")
         return torch.stack(found)
 
     def facts(self) -> dict[str, Any]:
@@ -177,10 +161,16 @@ class View:
         return {
             "network": description(self.origin.network) | {"file": self.origin.file and str(self.origin.file)},
             "networks": list(self.networks),
-            "start": {"seed": self.seed, "words": self.began[1] if self.began else "it is the random start itself"},
+            "start": {"seed": self.seed, "words": self.beginning_in_words()},
             "images": {kind: list(images.shape) for kind, images in self.images.items()},
-            "source": self.source,
+            "source": spell_source(self.source),
         }
+
+    def beginning_in_words(self) -> str:
+        """What the network began as."""
+        if self.began is not None:
+            return self.began[1]
+        return "it is the random start itself" if self.origin.is_random else "nothing says how it began"
 
     # ---------------------------------------------------------------------------------------------------- features
 
@@ -406,6 +396,11 @@ class View:
 
 
 # ----------------------------------------------------------------------------------------------------------- parts
+
+
+def spelled(what: BackboneSpec | Path) -> str:
+    """What a network, a file or a folder is called."""
+    return str(what) if isinstance(what, Path) else spell_backbone(what)
 
 
 def task_names(origin: Origin) -> list[str]:

@@ -19,7 +19,7 @@ from gesso.data.folders import find_images, natural
 from gesso.data.image_ref import ImageRef
 from gesso.data.io import as_paths, atomic_path, atomic_text, read_pixels
 from gesso.data.layouts import LooksLikePairsError, NoPairsError, find_pairs, find_photos, find_splits
-from gesso.data.training_data import draw_photos, open_images
+from gesso.data.training_data import draw_photos
 from gesso.degradations import Degradation, parse_degradation
 from gesso.degradations.compose import Mix
 from gesso.formats import PixelFormat, check_channels
@@ -28,6 +28,7 @@ from gesso.lab.probe import Probe
 from gesso.lab.provenance import open_file
 from gesso.published import published_probe
 from gesso.report.console import say, show_table, track
+from gesso.sources import SourceSpec, draw_image, is_source, open_source
 from gesso.tasks import ALL_IN_ONE
 
 SPLITS = (0, 223, 929, 1234, 10086)  # seeds of the released script
@@ -77,7 +78,7 @@ def run(command: Probe) -> list[Accuracy]:
         check_extra(package, "lab", "gesso probe")
     (folder,) = as_paths(command.out)
     given = [command.checkpoint] if isinstance(command.checkpoint, str | Path) else command.checkpoint or []
-    files, images = [file for one in given for file in found_in(str(one))], str(command.images)
+    files = [file for one in given for file in found_in(str(one))]
     if command.backbone is None and not files and not command.pixels:
         raise ValueError("expected a backbone to probe with random weights, a checkpoint, or both")
     if folder is not None:
@@ -85,7 +86,7 @@ def run(command: Probe) -> list[Accuracy]:
     networks = starts(command.backbone, command.backbone_args or {}, files, command.seed, command.pixels)
     channels = networks[-1][1].in_channels
     if command.classes is not None:
-        if command.degradations is not None or command.own_images or images != "leaves":
+        if command.degradations is not None or command.own_images or command.images is not None:
             raise ValueError(
                 "classes: their images are degraded already, so images, degradations and own_images have no effect"
             )
@@ -95,7 +96,9 @@ def run(command: Probe) -> list[Accuracy]:
     else:
         spoil = [parse_degradation(value) for value in (command.degradations or ALL_IN_ONE.values())]
         wanted = command.count * len(spoil) if command.own_images else command.count
-        clean = clean_images(images, wanted, command.crop_size, command.seed, channels, command.white_level)
+        clean = clean_images(
+            command.images or "leaves", wanted, command.crop_size, command.seed, channels, command.white_level
+        )
         samples = degraded(clean, spoil, command.seed, own_images=command.own_images)
     check_samples(samples, command.neighbours)
 
@@ -217,18 +220,20 @@ def published(accuracy: Accuracy, backbone: BackboneSpec | None) -> str:
 
 
 def clean_images(
-    images: str, count: int, crop_size: int, seed: int, channels: int = 3, white_level: int | None = None
+    images: SourceSpec, count: int, crop_size: int, seed: int, channels: int = 3, white_level: int | None = None
 ) -> list[Tensor]:
-    """`count` different images (C, crop_size, crop_size) in [0, 1]: the middles of photos, or procedural ones.
+    """`count` different images (C, crop_size, crop_size) in [0, 1]: the middles of photos, or images of a source.
 
     Photos turn grey for one channel; for four, their files have to have four channels of data.
+
+    Raises:
+        ValueError: if they do not lie in [0, 1].
     """
-    if images == "noise":
-        raise ValueError("images: noise has no values in [0, 1]; take leaves, scenes, pink or a folder of photos")
-    if not Path(images).is_dir():
-        dataset = open_images(images, seed=seed, channels=channels)
-        return [dataset[(i, crop_size)]["image"] for i in range(count)]
-    photos = draw_photos(find_photos(Path(images)), count, seed, images)
+    if is_source(images):
+        source = open_source(images, unit_range=True)
+        return [draw_image(source, seed, number, crop_size, channels) for number in range(count)]
+    folder = str(images)
+    photos = draw_photos(find_photos(Path(folder)), count, seed, folder)
     format = PixelFormat.of_channels(channels, white_level)
     return [format.from_stored(middle(read_pixels(photo, format), crop_size)) for photo in photos]
 

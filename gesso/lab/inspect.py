@@ -4,7 +4,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from gesso._specs import FilePath
+from gesso._specs import BackboneSpec, FilePath, PretextSpec, SourceSpec
 from gesso._values import Pixels, PositiveInt, Seed, Within
 from gesso.options import Command, as_function, options
 
@@ -27,23 +27,29 @@ class Inspect(Command[dict[str, Any]]):
     title: ClassVar[str] = "network and pictures"
     example: ClassVar[str] = "gesso inspect runs/ifp --out inspection"
 
-    what: FilePath | None = field(default=None, kw_only=False)
-    """file of weights, folder of a run, or name of a network, which is then looked at with random weights."""
+    what: BackboneSpec | FilePath | None = field(default=None, kw_only=False)
+    """file of weights, folder of a run, or name of a network, which is then looked at with random weights, also
+    module:NAME of your own; in Python also the network itself."""
 
     out: FilePath
     """folder for the results."""
 
-    images: FilePath | None = None
-    """folder of clean photos; none: noise and procedural images alone."""
+    images: SourceSpec | None = None
+    """folder of clean photos, or other images (`gesso list sources`), as module:NAME of your own; none: noise and
+    procedural images alone."""
 
     white_level: PositiveInt | None = None
     """the value of white in files of 16 bits: 4095 for 12 bits; none: 65535, or what the files say."""
 
-    against: FilePath | None = None
-    """another file, folder or name to compare with."""
+    against: BackboneSpec | FilePath | None = None
+    """another file, folder or name to compare with; in Python also a network."""
+
+    pretext: PretextSpec | None = None
+    """pretext that the network was pre-trained by, where the run's record is of code, or an object, of your own; none:
+    what the record says."""
 
     backbone_args: dict[str, Any] | None = None
-    """options of a named network, or what a file does not tell."""
+    """options of a named network, or what a file does not tell, such as `--backbone_args.target module:Class`."""
 
     count: PositiveInt = 16
     """images of each kind."""
@@ -69,8 +75,8 @@ class Inspect(Command[dict[str, Any]]):
     was reached over each option of pre-training that varies (IFP, Figure 7 and Tables 4 to 6)."""
 
     degradations: list[Any] | None = None
-    """classes for `spectra` and `embeddings`: names, or names with options; none: rain, noise, haze, low light,
-    blur."""
+    """classes for `spectra` and `embeddings`: names, or names with options, module:NAME of your own among them; none:
+    rain, noise, haze, low light, blur."""
 
     mask_ratio: Within = 0.75
     """share of rings that `spectra` takes out of the image, in (0, 1)."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gesso._specs import BackboneSpec, FilePath
+from gesso._specs import BackboneSpec, FilePath, SourceSpec
 from gesso._values import Pixels, PositiveInt, Seed
 from gesso.options import Command, as_function, options
 
@@ -42,8 +42,8 @@ class Probe(Command["list[Accuracy]"]):
     """file whose features are probed, of gesso or of the authors, a list of such files, or a folder of them (the
     `snapshots` of a run); weights for other channels than the images have are adapted."""
 
-    images: FilePath = "leaves"
-    """folder of clean photos, or "leaves" (procedural dead leaves), "scenes" or "pink"."""
+    images: SourceSpec | None = None
+    """folder of clean photos, or procedural ones (`gesso list sources`), as module:NAME of your own; none: "leaves"."""
 
     white_level: PositiveInt | None = None
     """the value of white in files of 16 bits: 4095 for 12 bits; none: 65535, or what the files say."""

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gesso import _recipes
 from gesso import checkpoint as checkpoints
-from gesso._discovery import check_code, find_code
-from gesso.backbones import Backbone, create_backbone
+from gesso._discovery import CODE, check_code
+from gesso.backbones import OBJECT, Backbone, BackboneSpec, create_backbone, open_backbone, spell_backbone
 from gesso.backbones._channels import for_channels
 from gesso.checkpoint.files import with_defaults
 from gesso.commands._finetune import start as starting_network
@@ -19,10 +19,11 @@ from gesso.data.generated import GeneratedImages
 from gesso.formats import check_channels
 from gesso.functional.mimetic import MIMETIC
 from gesso.functional.random import seed_for
-from gesso.pretext import Pretext, create_pretext, pretext_class
+from gesso.pretext import Pretext, PretextSpec, create_pretext, pretext_class
 from gesso.report.comparison import label
 from gesso.report.console import say
 
+MADE_OF = ("backbone", "backbone_args", "pretext", "pretext_args")  # options of a run whose code is run again
 MOST_NOISE = 8  # images of noise that a run was trained on and that are looked at
 
 
@@ -33,9 +34,11 @@ class Origin:
     Attributes:
         label: what pictures call it.
         network: the network, set to evaluation.
-        file: where it lies; None for a name.
+        file: where it lies; None for a name or an object.
         recipe: options of the run that made it, from `config.yaml` beside it; {} where nothing is known.
         options: of a name, or what the file does not tell.
+        method: class of the pretext that it was pre-trained by, if it is known.
+        is_random: whether its weights are random ones, drawn for a name.
     """
 
     label: str
@@ -43,6 +46,8 @@ class Origin:
     file: Path | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    method: type[Pretext] | None = None
+    is_random: bool = False
 
     @property
     def seed(self) -> int | None:
@@ -52,39 +57,60 @@ class Origin:
     @property
     def saw_noise(self) -> bool:
         """Whether it is known to have been trained on nothing but noise."""
-        pretext = self.recipe.get("pretext")
-        if pretext is None or self.recipe.get("init"):
+        if self.method is None or self.recipe.get("init"):
             return False
-        return self.recipe.get("images", pretext_class(pretext).images) == "noise"
+        return self.recipe.get("images", self.method.images) == "noise"
 
 
-def open_origin(what: str, options: dict[str, Any], seed: int | None = None, channels: int | None = None) -> Origin:
-    """The network that `what` says: a file, the folder of a run, or the name of a backbone.
+def open_origin(
+    what: BackboneSpec | Path,
+    options: dict[str, Any],
+    seed: int | None = None,
+    channels: int | None = None,
+    *,
+    pretext: PretextSpec | None = None,
+    named: Collection[str] = (),
+) -> Origin:
+    """The network that `what` says: a file, the folder of a run, a backbone by name or class, or a network itself.
 
     Args:
         what: which.
         options: of the network of a name, or what a file does not tell.
         seed: where the random weights of a name come from.
         channels: of the images that it will be shown; none: those of the images that it takes.
+        pretext: what made the run of a file, where the record beside it does not tell.
+        named: code of the user's own that the record may name, too.
 
     Raises:
         UnknownNameError: if it is none of these.
         ValueError: if it takes images that are not read from files.
         FileNotFoundError: if it looks like a file that does not exist.
     """
-    path = Path(what)
-    if path.is_dir():
+    path = Path(what) if isinstance(what, str | Path) else None
+    if path is not None and path.is_dir():
         path = path / "backbone.safetensors"
-    if path.suffix or path.exists():
+    if path is not None and (path.exists() or (path.suffix and not CODE.fullmatch(str(what)))):
         network = open_file(path, channels, **options)
         name = label(str(path)).removesuffix("/backbone")
-        return Origin(name, network.eval(), path, read_recipe(path.parent, find_code(options)), options)
+        recipe = read_recipe(path.parent, named)
+        method = method_of(recipe.get("pretext") if pretext is None else pretext)
+        return Origin(name, network.eval(), path, recipe, options, method)
     torch.manual_seed(seed_for(seed or 0, "weights"))
-    network = create_backbone(what, **options)
+    spec = str(what) if isinstance(what, Path) else what
+    network = open_backbone(spec, options)
     if channels not in (None, network.in_channels):
-        return open_origin(what, options | {"image_channels": channels}, seed)
-    check_channels(what, network.in_channels)
-    return Origin("random start", network.eval(), None, {}, options)
+        return open_origin(spec, options | {"image_channels": channels}, seed)
+    check_channels(spell_backbone(spec), network.in_channels)
+    if isinstance(spec, nn.Module):
+        return Origin(spell_backbone(spec), network.eval())
+    return Origin("random start", network.eval(), None, {}, options, is_random=True)
+
+
+def method_of(pretext: PretextSpec | None) -> type[Pretext] | None:
+    """The class of a pretext; None where there is none, or it was an object that no record holds."""
+    if isinstance(pretext, str):
+        return None if pretext.startswith(OBJECT) else pretext_class(pretext)
+    return pretext if isinstance(pretext, type) else None
 
 
 def open_file(path: str | Path, channels: int | None, **facts: Any) -> Backbone:
@@ -107,25 +133,29 @@ def read_recipe(folder: Path, named: Collection[str] = ()) -> dict[str, Any]:
     """Options of the training run in a folder; {} if there is none.
 
     Raises:
-        ValueError: if they are of code that the user has not `named`, or no options.
+        ValueError: if the network or the pretext is code that the user has not `named`, or they are no options.
     """
     config = folder / "config.yaml"
     recipe = _recipes.read_recipe(config) if config.exists() else {}
     if not recipe.keys() >= {"backbone", "steps"}:
         return {}
-    check_code(recipe, config, named)
+    check_code({name: value for name, value in recipe.items() if name in MADE_OF}, config, named)
     return recipe
 
 
-def random_start(origin: Origin, seed: int) -> Backbone:
+def random_start(origin: Origin, seed: int) -> Backbone | None:
     """A network of the same kind with the random weights that a training run of this seed begins with.
 
     Where the run saw images with other channels than the network takes now, the weights are adapted as its own were.
+    None for an object of a class that nothing says how to build.
     """
     recipe = origin.recipe
     torch.manual_seed(seed_for(seed, "weights"))
-    if not recipe:
-        return origin.network.twin(**as_created(origin.network)).eval()
+    if not recipe or str(recipe["backbone"]).startswith(OBJECT):
+        try:
+            return origin.network.twin(**as_created(origin.network)).eval()
+        except ValueError:
+            return None
     network = create_backbone(recipe["backbone"], **recipe.get("backbone_args", {}))
     if recipe.get("transfer") == "paper":
         network = starting_network(network, "random", "paper", keep_last=False)
@@ -144,9 +174,11 @@ def as_created(network: Backbone) -> dict[str, Any]:
     return changed | ({"out_channels": network.in_channels} if changed.get("out_channels") else {})
 
 
-def beginning(origin: Origin, seed: int) -> tuple[Backbone, str]:
-    """The network as its run began, random weights or those of a file, and what that is in words."""
+def beginning(origin: Origin, seed: int) -> tuple[Backbone, str] | None:
+    """The network as its run began, random weights or those of a file, and what that is in words; None if unknown."""
     network, init = random_start(origin, seed), str(origin.recipe.get("init", "random"))
+    if network is None:
+        return None
     known = "as config.yaml beside the file says" if origin.seed == seed else "assumed, nothing beside the file says it"
     words = f"random weights of seed {seed} ({known}), drawn again"
     if init == "random":
@@ -185,18 +217,19 @@ def own_output(origin: Origin) -> tuple[OwnOutput | None, str]:
     ends in feature channels, `last.ckpt` beside the file still holds the decoder that `backbone.safetensors` lacks.
     """
     network = origin.network
-    if origin.file is None:
+    if origin.is_random:
         return None, "random weights restore nothing by themselves"
     if network.out_channels == network.in_channels:
         words = "the network itself, with the last convolution that it was trained with"
         return OwnOutput(words, lambda image: shrunk(network(image), network)), words
-    state = origin.file.parent / "last.ckpt"
-    pretext = origin.recipe.get("pretext")
-    if pretext is None or pretext_class(pretext).restored is Pretext.restored:
+    if origin.file is None or origin.method is None or origin.method.restored is Pretext.restored:
         return None, f"its {network.out_channels} output channels are no image, and no decoder for them is known"
+    state = origin.file.parent / "last.ckpt"
     if not state.exists():
         return None, "its decoder was thrown away: there is no last.ckpt beside the file any more"
-    method = revived(origin, state)
+    if str(origin.recipe["backbone"]).startswith(OBJECT):
+        return None, "its decoder belongs to an object that no record can make again"
+    method = revived(origin, origin.method, state)
     if method.backbone.in_channels != network.in_channels:
         return None, f"its decoder makes images of {method.backbone.in_channels} channels, as the run saw them"
     noise = trained_noise(origin, method)
@@ -206,11 +239,11 @@ def own_output(origin: Origin) -> tuple[OwnOutput | None, str]:
     return OwnOutput(words, lambda image: decoded(method, image, standardise=origin.saw_noise), noise), words
 
 
-def revived(origin: Origin, state: Path) -> Pretext:
+def revived(origin: Origin, kind: type[Pretext], state: Path) -> Pretext:
     """The pretext of a run with the weights in its `last.ckpt`, decoder included."""
     recipe = origin.recipe
     network = create_backbone(recipe["backbone"], **recipe.get("backbone_args", {}))
-    method = create_pretext(recipe["pretext"], network, **recipe.get("pretext_args", {}))
+    method = create_pretext(kind, network, **recipe.get("pretext_args", {}))
     stored = torch.load(state, weights_only=True, map_location="cpu")["state_dict"]
     prefix = "pretext."
     method.load_state_dict({k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)})

@@ -56,7 +56,7 @@ def open_source(spec: SourceSpec, *, unit_range: bool = False) -> Source:
     if isinstance(spec, str | Path) and str(spec) in list_sources():
         source = cast("Source", _discovery.component("sources", str(spec)))
     elif isinstance(spec, str | Path) and Path(spec).is_dir():
-        source = functools.partial(all_sources()["photos"], folder=str(spec))
+        source = cast("Source", functools.partial(_discovery.component("sources", "photos"), folder=str(spec)))
         source(0, 0, SIDE)  # its photos are looked for now
     elif (name in all_sources()) and (needed := needed_options(all_sources()[name])):
         raise ValueError(f"source {name}: needs {', '.join(needed)}; give a folder of {name} itself")

@@ -65,6 +65,7 @@ RECIPES = [
     ("finetune", {**TINY, "task": "denoise", "data": "leaves", "backbone": "MOD:Net"}),
     ("refine", {**TINY, "task": "denoise", "data": "leaves", "checkpoint": "net.safetensors", "prior": "MOD:Look"}),
     ("refine", {**TINY, "task": "denoise", "data": "leaves", "checkpoint": "net.safetensors", "prior": "MOD:Other"}),
+    ("refine", {**TINY, "task": "denoise", "checkpoint": "net.safetensors", "prior": "none", "refiner": "MOD:Net"}),
     ("refine", {**TINY, "task": "denoise", "checkpoint": "own.safetensors", "prior": "none",
                 "backbone_args": {"target": "MOD:Net"}}),
     ("evaluate", {"task": "denoise", "data": "leaves", "checkpoint": "own.safetensors",
