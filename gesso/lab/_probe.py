@@ -21,6 +21,7 @@ from gesso.data.io import as_paths, atomic_path, atomic_text, read_pixels
 from gesso.data.layouts import LooksLikePairsError, NoPairsError, find_pairs, find_photos, find_splits
 from gesso.data.training_data import draw_photos
 from gesso.degradations import Degradation, parse_degradation
+from gesso.degradations._function import FromFunction
 from gesso.degradations.compose import Mix
 from gesso.formats import PixelFormat, check_channels
 from gesso.functional.random import generator_for, seed_for
@@ -208,8 +209,10 @@ def check_samples(samples: Samples, neighbours: int) -> None:
 
 def class_name(spoil: Degradation) -> str:
     """What a class is called in a picture: a mix of one kind, such as noise of several strengths, after that kind."""
-    kinds = {choice.name for choice in spoil.choices} if isinstance(spoil, Mix) else {spoil.name}
-    return kinds.pop() if len(kinds) == 1 else spoil.name
+    kinds = {class_name(choice) for choice in spoil.choices} if isinstance(spoil, Mix) else set[str]()
+    if len(kinds) == 1:
+        return kinds.pop()
+    return str(spoil) if isinstance(spoil, FromFunction) else spoil.name
 
 
 def published(accuracy: Accuracy, backbone: BackboneSpec | None) -> str:
