@@ -192,7 +192,7 @@ def read_options(command: type[Command[Any]], words: Sequence[str]) -> dict[str,
         words = spell_out(command, parser, words)
         options = vars(parser.parse_args(words))
     except ArgumentError as error:
-        raise ValueError(explain(error, parser)) from None
+        raise ValueError(explain(error, command)) from None
     _discovery.code_is_allowed.set(options.pop("allow_code"))
     del options["config"], options[PRINT.removeprefix("--")]
     given = {re.split(r"[=.]", word.removeprefix("--"), maxsplit=1)[0] for word in words if word.startswith("--")}

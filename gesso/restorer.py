@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from gesso._specs import Blend
 from gesso._specs import TrainingPrecision as Precision
 from gesso._values import takes
 from gesso.backbones import Backbone
+from gesso.backbones._base import Features
 from gesso.functional import tiles
 from gesso.functional.checks import check_choice
 from gesso.functional.dihedral import dihedral, undo_dihedral
@@ -347,16 +349,28 @@ def in_bf16(backbone: Backbone, device: torch.device) -> Backbone:
         sums = factors is not None and (own != name or within is network) and id(tensor) not in factors
         if network.is_head(name) or within.is_head(own) or sums:
             tensor.data = state[name].to(device, torch.float32)
-    body = within.features
-
-    def features(image: Tensor) -> list[Tensor]:
-        if factors is None:
-            return [body(image.bfloat16())[-1].float()]
-        with torch.autocast(device.type, torch.bfloat16):
-            return [body(image)[-1].float()]
-
-    within.features = features
+    within.feature_hook = LastInBf16(device.type, autocast=factors is not None)
     return network
+
+
+@dataclasses.dataclass(frozen=True)
+class LastInBf16:
+    """Has a network compute in bf16, and gives its last feature map back in float32, see `Backbone.feature_hook`.
+
+    Attributes:
+        device: where it computes.
+        autocast: whether its weights of sums between layers are in float32, which autocast keeps so.
+    """
+
+    device: str
+    autocast: bool
+
+    def __call__(self, features: Features, image: Tensor) -> list[Tensor]:
+        """The last of the features of an image, alone."""
+        if not self.autocast:
+            return [features(image.bfloat16())[-1].float()]
+        with torch.autocast(self.device, torch.bfloat16):
+            return [features(image)[-1].float()]
 
 
 def _factors(network: Backbone) -> Iterator[Tensor]:

@@ -1,8 +1,10 @@
 """The one seam of gesso: a backbone is `features(image)` and `reconstruct(feature, image)`."""
 
 import contextlib
+import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import MethodType
 from typing import Any, ClassVar, NamedTuple, Self, TypeGuard
 
 import torch
@@ -14,6 +16,10 @@ from gesso.functional.mimetic import AttentionWeights, draw_attention, draw_dept
 from gesso.functional.padding import pad, round_up
 
 DEPTHWISE_STD = (0.5, 1.0)  # pixels, of the first and the last depthwise kernels that are drawn mimetically
+
+
+Features = Callable[[Tensor], list[Tensor]]
+FeatureHook = Callable[[Features, Tensor], list[Tensor]]
 
 
 class Embeddings(NamedTuple):
@@ -60,6 +66,8 @@ class Backbone(nn.Module):
             module.
         encoder_channels: output channels where IFP and DegAE take the whole network for an encoder.
         options: constructor options of this very network; `type(net)(**net.options)` builds its twin.
+        feature_hook: computes what `features` and `stage_features` return, in another precision or compiled; it is
+            given the function and the image. None: the function does.
     """
 
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -82,11 +90,15 @@ class Backbone(nn.Module):
     channels: list[int]
     image_residual: bool
     options: dict[str, Any]
+    feature_hook: "FeatureHook | None" = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Records the constructor's arguments as `options`, so that no network has to declare them twice."""
+        """Has the class keep its constructor's arguments as `options`, and ask `feature_hook` for its features."""
         super().__init_subclass__(**kwargs)
         record_options(cls)
+        for name in ("features", "stage_features"):
+            if name in cls.__dict__:
+                setattr(cls, name, with_hook(cls.__dict__[name]))
 
     @classmethod
     def spell_class(cls) -> str:
@@ -258,6 +270,19 @@ class Backbone(nn.Module):
     def twin(self, **changes: Any) -> Self:
         """A freshly initialised network with the same options but for `changes`."""
         return type(self)(**{**self.options, **changes})
+
+
+def with_hook(function: Callable[[Any, Tensor], list[Tensor]]) -> Callable[[Any, Tensor], list[Tensor]]:
+    """A method that returns features, so that the `feature_hook` of a network computes them where there is one."""
+
+    @functools.wraps(function)
+    def compute(self: Any, image: Tensor) -> list[Tensor]:
+        hook = self.feature_hook
+        if hook is None or getattr(type(self), function.__name__) is not compute:  # called by that of a subclass
+            return function(self, image)
+        return hook(MethodType(function, self), image)
+
+    return compute
 
 
 def attention_weights(module: nn.Module) -> AttentionWeights | None:

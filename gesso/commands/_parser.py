@@ -1,8 +1,11 @@
 """The options of a command on the command line: a parser made from its fields, its help, and its errors in words."""
 
+import argparse
 import importlib
 import json
 import re
+import shutil
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_origin
 
 from gesso import _discovery
@@ -11,6 +14,10 @@ from gesso.options import Command, Option, options_of
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+
+
+OF_A_LINE = ("config", "allow_code", "print_config", "help")
+"""What a command line has beside the options of its command."""
 
 
 def parser_for(command: type[Command[Any]]) -> "ArgumentParser":
@@ -22,12 +29,13 @@ def parser_for(command: type[Command[Any]]) -> "ArgumentParser":
         import_path_denylist=["*"],
     )
     first_line = (importlib.import_module(command.__module__).__doc__ or "").split("\n")[0]
+    width = shutil.get_terminal_size().columns - 2
     parser = ArgumentParser(
         prog=f"gesso {command.verb()}",
         usage=usage(command),
-        description=f"{first_line}\n\nexample: {command.example}",
+        description=f"{textwrap.fill(first_line, width)}\n\nexample: {command.example}",
         exit_on_error=False,
-        formatter_class=help_in_words(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # the example stands alone
     )
     parser.add_argument("--config", metavar="RECIPE|FILE", help="a recipe by name, or a YAML file of these options")
     trust = "let --config name classes of your own (MODULE:CLASS), whose code then runs; of a file that you trust"
@@ -37,10 +45,10 @@ def parser_for(command: type[Command[Any]]) -> "ArgumentParser":
     groups = {title: parser.add_argument_group(title) for title in titles}
     for option in sorted(options_of(command).values(), key=lambda option: titles.index(option.group)):
         given = {"required": True} if option.is_needed else {"default": option.default}
-        groups[option.group].add_argument(f"--{option.name}", type=plain(option.kind), help=option.text, **given)
-    for action in parser._actions:
+        action = groups[option.group].add_argument(f"--{option.name}", type=plain(option.kind), **given)
         if isinstance(action.metavar, str):  # {true,false,null}, in words of people who do not write Python
             action.metavar = action.metavar.replace(",null}", ",none}")
+        action.help = in_help(option, action.metavar).replace("%", "%%")
     return parser
 
 
@@ -65,25 +73,13 @@ def plain(kind: Any) -> Any:
     return cast(Any, origin)[tuple(map(plain, parts))] if origin in (list, tuple, dict) else kind
 
 
-def help_in_words() -> Any:
-    """The parser's help, with types and defaults in the words of people who do not write Python."""
-    from jsonargparse import DefaultHelpFormatter
-
-    class Help(DefaultHelpFormatter):
-        def _get_help_string(self, action: Any) -> str:
-            kind = getattr(action, "_typehint", None)
-            if kind is None:
-                return str(action.help)
-            told = action.metavar or Any in (kind, *get_args(kind))  # by {its,choices}, or by the sentence before
-            kinds = [] if told else [expected(kind).removesuffix(" or null")]
-            default = "required" if action.required else f"default: {shown(action.default)}"
-            return f"{action.help or ''} ({', '.join([*kinds, default])})"
-
-        def _fill_text(self, text: str, width: int, indent: str) -> str:
-            """The description line by line: the example stands alone."""
-            return "\n".join(super(Help, self)._fill_text(line, width, indent) for line in text.split("\n"))
-
-    return Help
+def in_help(option: Option, metavar: Any) -> str:
+    """What the help says of an option: its sentence, then type and default in words of who does not write Python."""
+    kind = plain(option.kind)
+    told = metavar or Any in (kind, *get_args(kind))  # by {its,choices}, or by the sentence before
+    kinds = [] if told else [expected(kind).removesuffix(" or null")]
+    default = "required" if option.is_needed else f"default: {shown(option.default)}"
+    return f"{option.text} ({', '.join([*kinds, default])})"
 
 
 def shown(default: Any) -> str:
@@ -112,21 +108,22 @@ def in_usage(option: Option) -> str:
     return f"--{option.name} {value}" if option.is_needed else ""
 
 
-def explain(error: Exception, parser: "ArgumentParser") -> str:
+def explain(error: Exception, command: type[Command[Any]]) -> str:
     """What is wrong with a command line: what an option expects and what it got, or the nearest option to a word."""
-    text = str(error).strip()
-    options = {action.dest: action for action in parser._actions}
+    text, verb = str(error).strip(), f"gesso {command.verb()}"
+    options = options_of(command)
     wrong = re.match(r'Parser key "([\w.]+)":', text)
     values = re.findall(r"(?:Got|Given) value: (.*)", text)  # of a list first its items, and then all of it
-    if wrong and values and (kind := getattr(options.get(wrong[1]), "_typehint", None)) is not None:
+    if wrong and values and wrong[1] in options:
         got = re.sub(r"NestedArg\(key=(.*), val=(.*)\)", r"{\1: \2}", values[-1])
-        return f"--{wrong[1]}: expected {expected(kind)}, got {got}"
+        return f"--{wrong[1]}: expected {expected(plain(options[wrong[1]].kind))}, got {got}"
     stray = re.search(r"unrecognized arguments: ([^-\s].*)", text)
     if stray:
-        return f"{stray[1]}: expected --option value; {parser.prog} --help lists the options"
+        return f"{stray[1]}: expected --option value; {verb} --help lists the options"
     if "arguments are required" in text:
-        return f"{text}; {parser.prog} --help explains them"
+        return f"{text}; {verb} --help explains them"
     unknown = re.search(r"(?:unrecognized arguments: -*|Option ')([\w.-]+)", text)
-    if unknown and unknown[1].split(".")[0] not in options:
-        return f"--{unknown[1]}: there is no such option; {_discovery.suggest(unknown[1], options)}"
+    known = [*options, *OF_A_LINE]
+    if unknown and unknown[1].split(".")[0] not in known:
+        return f"--{unknown[1]}: there is no such option; {_discovery.suggest(unknown[1], known)}"
     return text

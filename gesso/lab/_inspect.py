@@ -121,8 +121,8 @@ class View:
         self.other = None
         if command.against is not None:
             other = open_origin(command.against, {}, self.seed + 1, channels=self.channels, named=named)
-            taken = other.label in self.networks
-            self.other = f"{spelled(command.against)} (the other)" if taken else other.label
+            names = (other.label, spelled(command.against), f"{spelled(command.against)} (the other)")
+            self.other = next(name for name in names if name not in self.networks)
             self.networks[self.other] = other.network
         multiple = math.lcm(*(network.size_multiple for network in self.networks.values()))
         self.side, self.count = round_up(command.crop_size, multiple), command.count

@@ -32,6 +32,7 @@ from gesso.report.console import say, show_table, track
 from gesso.sources import SourceSpec, draw_image, is_source, open_source
 from gesso.tasks import ALL_IN_ONE
 
+CLEAN = "leaves"  # images where nobody names any
 SPLITS = (0, 223, 929, 1234, 10086)  # seeds of the released script
 
 
@@ -87,7 +88,7 @@ def run(command: Probe) -> list[Accuracy]:
     networks = starts(command.backbone, command.backbone_args or {}, files, command.seed, command.pixels)
     channels = networks[-1][1].in_channels
     if command.classes is not None:
-        if command.degradations is not None or command.own_images or command.images is not None:
+        if command.degradations is not None or command.own_images or command.images not in (None, CLEAN):
             raise ValueError(
                 "classes: their images are degraded already, so images, degradations and own_images have no effect"
             )

@@ -1,12 +1,13 @@
 """A command is a frozen value: its fields are the Python signature, the flags, the keys of recipes and the record."""
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeVar, cast, dataclass_transform
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar, cast, dataclass_transform
 
 from gesso import _discovery, _values
 from gesso.options._fields import Option, options_of
@@ -22,11 +23,25 @@ began: ContextVar[float | None] = ContextVar("began", default=None)
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,))
 def options(kind: type[Made]) -> type[Made]:
-    """Makes a class of options a frozen, keyword-only dataclass, whose fields are documented by the text below them."""
-    return dataclasses.dataclass(frozen=True, kw_only=True)(kind)
+    """Makes a class of options a frozen, keyword-only dataclass, whose fields are documented by the text below them.
+
+    A command checks what it is made of before Python does, whose own errors do not say which option was meant.
+    """
+    made = dataclasses.dataclass(frozen=True, kw_only=True)(kind)
+    if not issubclass(made, Command):
+        return made
+    build = made.__init__
+
+    @functools.wraps(build)
+    def checked(self: Any, *args: Any, **given: Any) -> None:
+        check_call(type(self), args, given)
+        build(self, *args, **given)
+
+    made.__init__ = checked
+    return made
 
 
-@options
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Command(Generic[Result]):
     """Something to do, with everything that it depends on. What does it lies beside it, and is imported when it runs.
 
@@ -46,13 +61,6 @@ class Command(Generic[Result]):
 
     former_values: ClassVar[Mapping[str, Mapping[Any, Any]]] = {}
     """What the values of such options are called now, where that changed, too."""
-
-    if not TYPE_CHECKING:
-
-        def __new__(cls, *args: Any, **given: Any) -> Self:
-            """A value whose options are right; Python's own errors do not say which was meant."""
-            check_call(cls, args, given)
-            return super().__new__(cls)
 
     def run(self) -> Result:
         """Does it."""

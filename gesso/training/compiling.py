@@ -10,25 +10,30 @@ from torch import Tensor
 
 from gesso._specs import CompileMode as Mode
 from gesso.backbones import Backbone
+from gesso.backbones._base import Features
 
 
 class CompiledFeatures:
-    """`features` or `stage_features` of a network under `torch.compile`, in its place.
+    """Features of a network under `torch.compile`, see `Backbone.feature_hook`.
 
     Only while gradients are recorded: images to measure on have many sizes, each of which would be compiled anew.
     Copies of the network are as they were without.
     """
 
-    def __init__(self, network: Backbone, name: str, mode: Mode) -> None:
-        self.network, self.name, self.plain = network, name, getattr(network, name)
-        self.compiled = torch.compile(self.plain, mode=mode, dynamic=False)
+    def __init__(self, mode: Mode | None) -> None:
+        self.mode, self.compiled = mode, dict[str, Features]()
 
-    def __call__(self, image: Tensor) -> list[Tensor]:
+    def __call__(self, features: Features, image: Tensor) -> list[Tensor]:
         """What the method returns."""
-        return (self.compiled if torch.is_grad_enabled() else self.plain)(image)
+        if not torch.is_grad_enabled():
+            return features(image)
+        name = getattr(features, "__name__", "features")
+        if name not in self.compiled:
+            self.compiled[name] = torch.compile(features, mode=self.mode, dynamic=False)
+        return self.compiled[name](image)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return getattr(type(self.network), self.name).__get__(memo[id(self.network)])
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        return None
 
 
 def compile_features(network: Backbone, mode: Mode, device: torch.device) -> None:
@@ -47,6 +52,4 @@ def compile_features(network: Backbone, mode: Mode, device: torch.device) -> Non
             raise ValueError("compile: needs triton to compile for a GPU, found none; install it, or leave compile out")
     elif not any(shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name):
         raise ValueError("compile: needs a C++ compiler, found none; install g++ or clang, or leave compile out")
-    if type(network).stage_features is not Backbone.stage_features:  # which calls `features`
-        network.stage_features = CompiledFeatures(network, "stage_features", mode)
-    network.features = CompiledFeatures(network, "features", mode)
+    network.feature_hook = CompiledFeatures(mode)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from gesso._discovery import UnknownNameError, suggest
@@ -66,12 +66,10 @@ def open_loggers(out: Path, step: int, spec: str | list[str] | None, options: Ma
     Raises:
         ValueError: if a service cannot be reached.
     """
-    table = CSVLogger(out, name="", version="")
-    table._experiment = Table(out / "metrics.csv", step)
     names = logger_names(spec)
     if spec is None and "tensorboard" not in names:
         say("no events for TensorBoard, which is not installed (pip install 'gesso[tensorboard]'); metrics.csv has all")
-    found: list[Logger] = [table]
+    found: list[Logger] = [Table(out / "metrics.csv", step)]
     if "tensorboard" in names:
         found.append(TensorBoardLogger(out, name="", version=""))
     return found + [open_tracker(name, out, options) for name in names if name in ("wandb", "mlflow")]
@@ -85,7 +83,7 @@ def open_tracker(name: str, out: Path, options: Mapping[str, Any]) -> "Tracker":
     """
     known = _identities(out).get(name)
     try:
-        tracker = Tracker(_wandb(out, known) if name == "wandb" else _mlflow(out, known), name)
+        tracker = Tracker(_wandb(out, known), name) if name == "wandb" else _mlflow(out, known)
         if rank_info().rank == 0:
             identity = tracker.identify()
             if identity != known:
@@ -110,11 +108,12 @@ def _wandb(out: Path, known: str | None) -> WandbLogger:
     return WandbLogger(name=out.name, save_dir=out, project=project, id=run)
 
 
-def _mlflow(out: Path, known: str | None) -> MLFlowLogger:
+def _mlflow(out: Path, known: str | None) -> "Tracker":
     where = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{out.parent / 'mlflow.db'}"
     uri, _, run = (known or "").rpartition("#")
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-    return MLFlowLogger(experiment, out.name, tracking_uri=where, run_id=run if uri == where else None)
+    inner = MLFlowLogger(experiment, out.name, tracking_uri=where, run_id=run if uri == where else None)
+    return Tracker(inner, "mlflow", where)
 
 
 class Tracker(Logger):
@@ -123,11 +122,12 @@ class Tracker(Logger):
     Args:
         inner: Lightning's logger.
         called: what it is called in messages.
+        uri: where MLflow keeps the run.
     """
 
-    def __init__(self, inner: WandbLogger | MLFlowLogger, called: str) -> None:
+    def __init__(self, inner: WandbLogger | MLFlowLogger, called: str, uri: str = "") -> None:
         super().__init__()
-        self.inner, self.called, self.is_lost = inner, called, False
+        self.inner, self.called, self.uri, self.is_lost = inner, called, uri, False
 
     @property
     def name(self) -> str | None:
@@ -142,7 +142,7 @@ class Tracker(Logger):
     def identify(self) -> str:
         """What the service calls this run, which begins it there."""
         if isinstance(self.inner, MLFlowLogger):
-            return f"{self.inner._tracking_uri}#{self.inner.run_id}"
+            return f"{self.uri}#{self.inner.run_id}"
         return str(self.inner.experiment.id)
 
     @rank_zero_only

@@ -67,7 +67,7 @@ def choose_for(module: Any) -> Chosen:
     network, stages = module.backbone, module.sampler.stages
     if not computes_in_bf16(module.device):
         return "float32"
-    if module.device.type != "cpu" or PARALLEL_RUNS in os.environ or isinstance(network.features, CompiledFeatures):
+    if module.device.type != "cpu" or PARALLEL_RUNS in os.environ or isinstance(network.feature_hook, CompiledFeatures):
         return "bf16"
     stage = max(stages, key=lambda one: one.batch_size * one.crop_size**2)
     pixels = stage.batch_size * stage.crop_size**2 * (module.sampler.batches - module.batches_done)

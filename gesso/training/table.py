@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from gesso.data.io import atomic_path, atomic_text
 
+RECENT = 3  # rows back in which one of the same step may stand: what a step writes, it writes in a few rows
 
-class Table(ExperimentWriter):
-    """Lightning's writer, but that every save replaces the file at once, and that beginning does not remove it.
+
+class Table(Logger):
+    """`metrics.csv`: every save replaces the file at once; columns come as they are first written.
 
     Args:
         path: the file, in a folder that exists.
@@ -23,38 +26,57 @@ class Table(ExperimentWriter):
     """
 
     def __init__(self, path: Path, step: int) -> None:
-        super().__init__(str(path.parent))
-        self.path, self.is_saved = path, False
+        super().__init__()
+        self.path, self.is_saved, self.metrics = path, False, list[dict[str, Any]]()
         if path.exists():
             with path.open(newline="") as file:
                 rows = list(csv.DictReader(file))  # words, which are written again as they are
-            kept: list[Any] = [{k: v for k, v in row.items() if v} for row in rows if int(row["step"]) <= step]
-            self.metrics = kept
+            self.metrics = [{k: v for k, v in row.items() if v} for row in rows if int(row["step"]) <= step]
 
-    def log_metrics(self, metrics_dict: dict[str, float], step: int | None = None) -> None:
+    @property
+    def name(self) -> str:
+        """None: it stands in the folder of the run itself."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """None likewise."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The folder of the run."""
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Adds a row; one of the same step with one of its numbers gives way."""
-        super().log_metrics(metrics_dict, step)
-        new = self.metrics[-1]
-        self.metrics[-4:-1] = [
-            row
-            for row in self.metrics[-4:-1]
-            if int(row["step"]) != int(new["step"]) or row.keys() & new.keys() == {"step"}
+        new = {**metrics, "step": step}
+        shared = {"step"}
+        self.metrics[-RECENT:] = [
+            row for row in self.metrics[-RECENT:] if int(row["step"]) != step or row.keys() & new.keys() == shared
         ]
+        self.metrics.append(new)
         self.is_saved = False
 
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Lightning's, and empty: `config.yaml` has the options."""
+
+    @rank_zero_only
     def save(self) -> None:
         """Writes all rows, if there are new ones."""
         if self.is_saved or not self.metrics:
             return
-        self._record_new_keys()
+        columns = sorted({name: None for row in self.metrics for name in row})
         with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.metrics_keys)
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.metrics)
         self.is_saved = True
 
-    def _check_log_dir_exists(self) -> None:
-        """Leaves alone what lies in the folder."""
+    def finalize(self, status: str) -> None:
+        """Writes what there is at the end."""
+        self.save()
 
 
 def record_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]], step: int) -> None:

@@ -98,7 +98,7 @@ def check_memory(module: TrainingModule, data: Batches, run: TrainingRun) -> Non
     Raises:
         ValueError: if they do not, and a batch cannot be cut; it says what would fit.
     """
-    if isinstance(module.backbone.features, CompiledFeatures):
+    if isinstance(module.backbone.feature_hook, CompiledFeatures):
         return
     free = free_bytes(module.device) - still_to_come(module)
     with in_precision(module, run), unchanged(module):

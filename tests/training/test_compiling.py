@@ -23,7 +23,7 @@ def compiled(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     network = convolutional()
-    network.features = CompiledFeatures(network, "features", mode=None)
+    network.feature_hook = CompiledFeatures(mode=None)
     return network, traced
 
 
