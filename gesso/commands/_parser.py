@@ -45,7 +45,7 @@ def parser_for(command: type[Command[Any]]) -> "ArgumentParser":
     groups = {title: parser.add_argument_group(title) for title in titles}
     for option in sorted(options_of(command).values(), key=lambda option: titles.index(option.group)):
         given = {"required": True} if option.is_needed else {"default": option.default}
-        action = groups[option.group].add_argument(f"--{option.name}", type=plain(option.kind), **given)
+        action: Any = groups[option.group].add_argument(f"--{option.name}", type=plain(option.kind), **given)
         if isinstance(action.metavar, str):  # {true,false,null}, in words of people who do not write Python
             action.metavar = action.metavar.replace(",null}", ",none}")
         action.help = in_help(option, action.metavar).replace("%", "%%")
