@@ -63,6 +63,6 @@ def test_the_core_alone_imports_lists_and_restores(tmp_path):
     assert (tmp_path / "out.png").is_file()
 
 
-@pytest.mark.parametrize("name", ["matplotlib", "onnx", "onnxruntime", "sklearn", "tensorboard", "tifffile", "wandb"])
+@pytest.mark.parametrize("name", ["onnx", "onnxruntime", "sklearn", "tensorboard", "tifffile", "wandb"])
 def test_the_extras_are_known_by_their_modules(name):
     assert name in name_extras()

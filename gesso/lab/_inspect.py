@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gesso._discovery import find_code
-from gesso._extras import check_extra
 from gesso.backbones import Backbone, BackboneSpec, backbone_classes, spell_backbone
 from gesso.checkpoint.files import description
 from gesso.commands._compare import listed
@@ -23,7 +22,15 @@ from gesso.functional.padding import round_up
 from gesso.functional.random import generator_for
 from gesso.functional.spectrum import amplitude, apply_mask, draw_rings, ring_mask
 from gesso.lab import charts
-from gesso.lab._probe import class_name, clean_images, degraded, embed, neighbour_accuracies, squared_distances
+from gesso.lab._probe import (
+    class_name,
+    clean_images,
+    degraded,
+    embed,
+    neighbour_accuracies,
+    neighbour_map,
+    squared_distances,
+)
 from gesso.lab.diagnosis import (
     alignments,
     direction_kept,
@@ -42,7 +49,6 @@ from gesso.lab.sweeps import read_sweep
 from gesso.metrics import ALL_OF, psnr
 from gesso.options import plain_options
 from gesso.pretext._base import unit_range
-from gesso.report import figures
 from gesso.report.console import say, show_table, warn
 from gesso.report.sheets import write_sheet
 from gesso.report.viewers import DARK_TO_LIGHT, coloured
@@ -184,9 +190,9 @@ class View:
             ours = maps.pop(self.origin.label)
             if maps:
                 aligned[kind] = {name: alignments(ours, theirs) for name, theirs in maps.items()}
-        write_svg(folder / "features.svg", charts.feature_charts(statistics))
+        charts.write(folder / "features.svg", charts.feature_charts(statistics))
         if aligned:
-            write_svg(folder / "alignment.svg", charts.alignment_tables(aligned, self.origin.label))
+            charts.write(folder / "alignment.svg", charts.alignment_tables(aligned, self.origin.label))
         self.show_features(statistics[self.natural], aligned.get(self.natural, {}))
         return {"features": statistics, "alignment": aligned}
 
@@ -220,7 +226,7 @@ class View:
             if kept < ANOTHER_START:
                 warn(f"weights barely correlate with this beginning (mean cosine {kept:.2f}); wrong seed?")
         distances = {name: {k: c.relative for k, c in parts.items()} for name, parts in by_part.items()}
-        write_svg(folder / "weights.svg", charts.weight_chart(distances))
+        charts.write(folder / "weights.svg", charts.weight_chart(distances))
         first = next(iter(by_part))
         rows = [
             [part, f"{c.distance:.3g}", *("–" if n is None else f"{n:.3f}" for n in (c.relative, c.cosine))]
@@ -242,10 +248,10 @@ class View:
             }
             for kind in kinds
         })  # fmt: skip
-        write_svg(folder / "rings.svg", charts.ring_charts(fitted))
+        charts.write(folder / "rings.svg", charts.ring_charts(fitted))
         own = {} if self.own is None else shortened(self.own_responses(self.own))
         if own:
-            write_svg(folder / "rings-by-itself.svg", charts.own_chart(own, self.origin.label))
+            charts.write(folder / "rings-by-itself.svg", charts.own_chart(own, self.origin.label))
         self.show_rings(fitted[self.natural], own.get(self.natural))
         return {"rings": {"best last convolution": fitted, "by itself": own, "words": self.own_words}}
 
@@ -292,7 +298,7 @@ class View:
         places = neighbour_map(squared_distances(torch.cat(rows)))
         title = f"t-SNE of the log-amplitude spectra of {len(clean)} images in {len(names)} degradations"
         heading = {"log-amplitude spectra (t-SNE)": places}
-        write_svg(folder / "spectra.svg", charts.class_maps(title, heading, labels, names))
+        charts.write(folder / "spectra.svg", charts.class_maps(title, heading, labels, names))
         return {"places": places, "labels": labels, "classes": names} | self.masked_rings(folder, mask_ratio)
 
     def masked_rings(self, folder: Path, mask_ratio: float) -> dict[str, Any]:
@@ -356,7 +362,7 @@ class View:
             maps[f"{name}: {NEIGHBOURS} neighbours are right in {right:.0%}"] = places
             results[name] = {"accuracies": accuracies, "places": places}
         title = f"t-SNE of the features of {len(clean)} images in {len(names)} degradations"
-        write_svg(folder / "embeddings.svg", charts.class_maps(title, maps, labels, names))
+        charts.write(folder / "embeddings.svg", charts.class_maps(title, maps, labels, names))
         show_table(
             ["features of", "accuracy of the neighbours"],
             [[name, f"{np.mean(one['accuracies']):.1%}"] for name, one in results.items()],
@@ -382,7 +388,7 @@ class View:
         embeddings = self.origin.network.embeddings()
         assert embeddings is not None
         position = cosine_similarities(embeddings.positions)
-        write_svg(folder / "positions.svg", charts.position_picture(position))
+        charts.write(folder / "positions.svg", charts.position_picture(position))
         if embeddings.tasks is None:
             say("tokens: one task alone has nothing to be compared with; position embeddings only")
             return {"positions": position}
@@ -391,7 +397,7 @@ class View:
         names = task_names(self.origin) or embeddings.names
         table = charts.heatmap("Similarities of task embeddings", task.tolist(), names, names,
                                   "mean cosine of the embeddings of a token", "task")  # fmt: skip
-        write_svg(folder / "tasks.svg", table)
+        charts.write(folder / "tasks.svg", table)
         return {"positions": position, "tasks": task, "names": names}
 
 
@@ -407,16 +413,6 @@ def task_names(origin: Origin) -> list[str]:
     """What the tasks are called that a network was pre-trained for; [] if nobody says."""
     tasks = origin.recipe.get("pretext_args", {}).get("tasks") or []
     return [str(task["name"] if isinstance(task, dict) else task) for task in tasks]
-
-
-def neighbour_map(distances: np.ndarray) -> np.ndarray:
-    """Places (N, 2) that keep near what is near, by t-SNE of squared distances (N, N)."""
-    check_extra("sklearn", "lab", "a map of neighbours")
-    from sklearn.manifold import TSNE
-
-    perplexity = min(30, len(distances) // 4)
-    tsne = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=0)
-    return tsne.fit_transform(np.sqrt(distances))
 
 
 def enlarged(picture: Tensor) -> Tensor:
@@ -439,7 +435,7 @@ def draw_sweep(folder: Path, places: Sequence[Path]) -> dict[str, Any]:
         name = option.removeprefix("pretext_args.").removeprefix("finetune.").replace(".", "-")
         label = f"{name} of {'fine-tuning' if option.startswith('finetune.') else 'pre-training'}"
         drawing = charts.sweep_chart(label, lines, found.y_label, baseline=found.baseline)
-        write_svg(folder / f"sweep-{name}.svg", drawing)
+        charts.write(folder / f"sweep-{name}.svg", drawing)
         rows = [
             [f"{name} {value}", line, f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"]
             for line, values in lines.items()
@@ -450,9 +446,3 @@ def draw_sweep(folder: Path, places: Sequence[Path]) -> dict[str, Any]:
             line: {str(value): numbers for value, numbers in values.items()} for line, values in lines.items()
         }
     return {"values": found.y_label, "random": found.baseline, "options": drawn}
-
-
-def write_svg(path: Path, drawing: str) -> None:
-    """Writes a drawing as a file of its own."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(figures.standalone(drawing), encoding="utf-8", errors="backslashreplace")

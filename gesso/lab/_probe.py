@@ -17,7 +17,7 @@ from gesso.commands._written import check_results
 from gesso.data.datasets import Window, cut
 from gesso.data.folders import find_images, natural
 from gesso.data.image_ref import ImageRef
-from gesso.data.io import as_paths, atomic_path, atomic_text, read_pixels
+from gesso.data.io import as_paths, atomic_text, read_pixels
 from gesso.data.layouts import LooksLikePairsError, NoPairsError, find_pairs, find_photos, find_splits
 from gesso.data.training_data import draw_photos
 from gesso.degradations import Degradation, parse_degradation
@@ -25,6 +25,7 @@ from gesso.degradations._function import FromFunction
 from gesso.degradations.compose import Mix
 from gesso.formats import PixelFormat, check_channels
 from gesso.functional.random import generator_for, seed_for
+from gesso.lab import charts
 from gesso.lab.probe import Probe
 from gesso.lab.provenance import open_file
 from gesso.published import published_probe
@@ -76,8 +77,7 @@ class Samples:
 
 def run(command: Probe) -> list[Accuracy]:
     """Does what `gesso.lab.probe.Probe` describes."""
-    for package in ("sklearn", *(() if command.out is None else ("matplotlib",))):
-        check_extra(package, "lab", "gesso probe")
+    check_extra("sklearn", "lab", "gesso probe")
     (folder,) = as_paths(command.out)
     given = [command.checkpoint] if isinstance(command.checkpoint, str | Path) else command.checkpoint or []
     files = [file for one in given for file in found_in(str(one))]
@@ -334,25 +334,20 @@ def divided(labels: np.ndarray, split: int) -> tuple[np.ndarray, np.ndarray]:
 def write(
     folder: Path, found: Sequence[Accuracy], distances: dict[str, np.ndarray], labels: np.ndarray, names: Sequence[str]
 ) -> None:
-    """Writes the accuracies as `probe.csv` and a t-SNE of each start's features as `probe.png`."""
-    from matplotlib.figure import Figure
-    from sklearn.manifold import TSNE
-
+    """Writes the accuracies as `probe.csv` and a t-SNE of each start's features as `probe.svg`."""
     with atomic_text(folder / "probe.csv") as file:
         table = csv.writer(file)
         table.writerow(["start", *(f"split {split}" for split in SPLITS), "mean", "spread"])
         table.writerows([a.start, *a.accuracies, a.mean, a.spread] for a in found)
-    figure = Figure(figsize=(4.2 * len(found), 4.2), layout="constrained")
-    for axes, accuracy in zip(np.atleast_1d(np.asarray(figure.subplots(1, len(found)))), found, strict=True):
-        near = np.sqrt(distances[accuracy.start])
-        perplexity = min(30, len(labels) // 4)
-        places = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=0).fit_transform(near)
-        for label, name in enumerate(names):
-            axes.scatter(*places[labels == label].T, s=8, label=name)
-        axes.set_title(f"{Path(accuracy.start).name}: {100 * accuracy.mean:.0f} %", fontsize=10)
-        axes.set_xticks([])
-        axes.set_yticks([])
-    handles = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    with atomic_path(folder / "probe.png") as path:
-        figure.savefig(path, dpi=130)
+    maps = {f"{Path(a.start).name}: {100 * a.mean:.0f} %": neighbour_map(distances[a.start]) for a in found}
+    charts.write(folder / "probe.svg", charts.class_maps("t-SNE of the features", maps, labels, names))
+
+
+def neighbour_map(distances: np.ndarray) -> np.ndarray:
+    """Places (N, 2) that keep near what is near, by t-SNE of squared distances (N, N)."""
+    check_extra("sklearn", "lab", "a map of neighbours")
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30, len(distances) // 4)
+    tsne = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=0)
+    return tsne.fit_transform(np.sqrt(distances))

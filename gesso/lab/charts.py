@@ -4,6 +4,7 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gesso.data.io import atomic_path
 from gesso.report import figures
 from gesso.report.figures import RIGHT, WIDTH, Series, chart, number, panels, style_of, svg
 from gesso.report.viewers import WORSE_TO_BETTER, coloured
@@ -26,6 +28,12 @@ SHAPES = (
     "M0 4.6L4.4-3.4H-4.4Z",  # triangle upside down
     "M-4.6-1.6h9.2v3.2h-9.2Z",  # bar
 )
+
+
+def write(path: Path, drawing: str) -> None:
+    """Writes a drawing as a file of its own."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(figures.standalone(drawing), encoding="utf-8", errors="backslashreplace")
 
 
 # ------------------------------------------------------------------------------------------------------- features

@@ -76,7 +76,7 @@ class Probe(Command["list[Accuracy]"]):
     """random weights and degradations follow from it."""
 
     out: FilePath | None = None
-    """folder for `probe.csv` and `probe.png` (t-SNE of the features); none: nothing is written."""
+    """folder for `probe.csv` and `probe.svg` (t-SNE of the features); none: nothing is written."""
 
     overwrite: bool = False
     """replace results that `out` already contains."""

@@ -7,8 +7,8 @@ resumes from it makes up for what is missing before its first step. So a kill at
 Lightning's callbacks of these kinds do something else. `OnExceptionCheckpoint` writes without a temporary name, also in
 the middle of an accumulated step, and takes its file away when a run ends well. `EarlyStopping` reads what Lightning's
 own validation loop logs, whose order with saving is not ours. Its progress bars count the batches of an epoch and print
-nothing where there is no terminal. `WeightAveraging` (from 2.6 on; we run with 2.5) also averages what is not part of the
-network, and after a step that was skipped; the average itself is torch's `AveragedModel` here as there.
+nothing where there is no terminal. `WeightAveraging` (from 2.6 on; we run with 2.5) averages what is not part of the
+network as well, and after a step that was skipped; the average itself is torch's `AveragedModel` here as there.
 """
 
 import contextlib

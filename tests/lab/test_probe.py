@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -40,7 +41,10 @@ def test_the_same_seed_gives_the_same_accuracies_and_files_hold_them(tmp_path, c
     with (tmp_path / "probe.csv").open(newline="") as file:
         row = next(csv.DictReader(file))
     assert float(row["mean"]) == pytest.approx(first[0].mean)
-    assert (tmp_path / "probe.png").stat().st_size > 5_000
+    drawing = ElementTree.parse(tmp_path / "probe.svg").getroot()
+    assert "random" in "".join(drawing.itertext())
+    classes = [one for one in drawing.iter() if one.get("class", "").startswith("tone-")]
+    assert len(classes) > len(first[0].accuracies)
     with pytest.raises(FileExistsError, match="overwrite"):
         gesso.probe(**SMALL, out=tmp_path)
 
