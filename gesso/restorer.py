@@ -17,8 +17,7 @@ from gesso import checkpoint
 from gesso._specs import Blend
 from gesso._specs import TrainingPrecision as Precision
 from gesso._values import takes
-from gesso.backbones import Backbone
-from gesso.backbones._base import Features
+from gesso.backbones import Backbone, Features
 from gesso.functional import tiles
 from gesso.functional.checks import check_choice
 from gesso.functional.dihedral import dihedral, undo_dihedral

@@ -7,13 +7,13 @@ from torch import nn
 
 from gesso import _discovery
 from gesso._specs import BackboneSpec
-from gesso.backbones._base import Backbone
+from gesso.backbones._base import Backbone, Features
 from gesso.backbones._blocks import part_of_batch
 from gesso.backbones._transfer import PaperTransfer
 from gesso.functional.building import building
 
 __all__ = ["Backbone", "BackboneSpec", "backbone_classes", "create_backbone", "list_backbones", "open_backbone"]
-__all__ += ["PaperTransfer", "network_class", "part_of_batch", "spell_backbone", "spell_object"]
+__all__ += ["Features", "PaperTransfer", "network_class", "part_of_batch", "spell_backbone", "spell_object"]
 
 OBJECT = "an object of"  # begins what records say of a network that was no name
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from gesso._specs import CompileMode as Mode
-from gesso.backbones import Backbone
-from gesso.backbones._base import Features
+from gesso.backbones import Backbone, Features
 
 
 class CompiledFeatures:
