@@ -22,6 +22,8 @@ SQUARES = ((2, 2, 2), (1, 3, 3), (1, 1, 1))
 COARSER = (8, 16, 32, 64)
 """What sides may have to be multiples of where a module of the user's pads or rounds them within."""
 LEAST = 4
+IS_OLD = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 13)
+"""Whether PyTorch is older than that with which every network here is known to export; with 2.6 some do not to ONNX."""
 FACTS = "facts.json"
 
 
@@ -81,10 +83,16 @@ def capture(backbone: Backbone, to: str, least: int = 1) -> Captured:
             return capture_for(backbone, network, multiple, least)
         except Exception as error:  # torch.export has no class of errors
             reasons.append(error)
-    reason = str(reasons[0].__cause__ or reasons[0]).strip().splitlines()[0]
-    raise CheckpointError(
-        f"{type(backbone).__name__} does not export to {to} for images of any size; torch.export says: {reason[:300]}"
-    ) from reasons[0]
+    raise no_graph(backbone, to, reasons[0]) from reasons[0]
+
+
+def no_graph(backbone: Backbone, to: str, error: Exception) -> CheckpointError:
+    """What to say where PyTorch makes no graph of a network for images of any size."""
+    reason = str(error.__cause__ or error).strip().splitlines()[0][:300]
+    newer = f"; it may with a PyTorch newer than {torch.__version__}" if IS_OLD else ""
+    return CheckpointError(
+        f"{type(backbone).__name__} does not export to {to} for images of any size{newer}; PyTorch says: {reason}"
+    )
 
 
 def capture_for(backbone: Backbone, network: nn.Module, multiple: int, least: int) -> Captured:

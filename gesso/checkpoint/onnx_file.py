@@ -14,7 +14,7 @@ from torch.fx import Graph
 
 from gesso.backbones import Backbone
 from gesso.checkpoint.files import CheckpointError
-from gesso.checkpoint.graph import Captured, capture, check_equal
+from gesso.checkpoint.graph import Captured, capture, check_equal, no_graph
 from gesso.data.io import atomic_path
 
 
@@ -36,10 +36,7 @@ def save_onnx(backbone: Backbone, path: Path) -> None:
         try:
             program = translate(graph.program)
         except Exception as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
-            raise CheckpointError(
-                f"{name} does not export to ONNX for images of any size; torch.onnx says: {reason[:300]}"
-            ) from error
+            raise no_graph(backbone, "ONNX", error) from error
     assert program is not None
     program.model.metadata_props.update({key: str(value).lower() for key, value in graph.facts.items()})
     with atomic_path(path) as temporary:

@@ -22,7 +22,7 @@ from gesso.data.metadata import (
     is_standard,
     profile_name,
 )
-from gesso.data.rasters import encode_pnm
+from gesso.data.rasters import encode_bmp, encode_pnm
 
 Kind = Literal["png", "jpeg", "tiff", "bmp", "webp", "pnm"]
 KINDS: dict[str, Kind] = {
@@ -99,7 +99,8 @@ def encode(path: Path, array: np.ndarray, header: Header, about: Metadata, peak:
     if kind == "pnm":
         return encode_pnm(array, suffix, peak or 2**header.bits - 1)
     if kind == "bmp":
-        data = bytearray(_by_opencv(array, ".bmp"))
+        rgba = array.ndim == 3 and array.shape[2] == 4
+        data = bytearray(encode_bmp(array) if rgba else _by_opencv(array, ".bmp"))
         if about.dpi:
             struct.pack_into("<ii", data, 38, *(round(dpi / INCH) for dpi in about.dpi))
         return bytes(data)

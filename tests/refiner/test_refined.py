@@ -6,6 +6,7 @@ import torch
 from gesso import checkpoint
 from gesso.backbones import create_backbone
 from gesso.backbones._transfer import PaperTransfer
+from gesso.checkpoint.graph import IS_OLD
 from gesso.refiner import Prior, Refined, open_prior
 from gesso.refiner.ptg_rm import ABLATIONS
 from gesso.restorer import Restorer
@@ -264,6 +265,7 @@ def test_formats_of_pretraining_are_refused(file, tmp_path, format):
         checkpoint.export(file, tmp_path / "out.pth", format)
 
 
+@pytest.mark.skipif(IS_OLD, reason="PyTorch 2.6 captures the mean of the prior for no batch of any size")
 def test_onnx_takes_the_mean_for_the_prior(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     net = refined(convolutional(), Prior(Brightness(), BRIGHTNESS), width=2)
