@@ -37,7 +37,8 @@ from gesso.functional.random import generator_for
 from gesso.training.finetune_module import FinetuneModule
 from tests._processes import wait_for_child
 
-NETWORK = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}}
+SMALL = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
+NETWORK = {"backbone": "nafnet_tiny", "backbone_args": SMALL}
 COMMON = Common(NETWORK, {}, "derain")
 TINY = {
     "task": "derain", "steps": 4, "val_every": 2, "crop_size": 16, "batch_size": 1, "lr": 1e-3, "folds": 2, **NETWORK,
@@ -143,7 +144,7 @@ def test_all_starts_get_the_same_new_last_layer(weights, transfer):
     relearned = [key for key in random if networks[0].is_head(key)]
     assert relearned
     assert all(torch.equal(random[key], primed[key]) for key in relearned)
-    body = next(key for key in random if key.endswith("patch_embed.proj.weight"))
+    body = next(key for key in random if key.endswith("intro.weight"))
     assert not torch.equal(random[body], primed[body])
 
 
@@ -373,7 +374,7 @@ def test_arms_change_anything_of_fine_tuning_and_the_first_is_the_reference(tmp_
         "ours", "warm", "pretrained, 2 of 30,000 steps",
     ]  # fmt: skip
     page = outcome.page.read_text()
-    assert "What helps restormer_tiny to" in page
+    assert "What helps nafnet_tiny to" in page
     assert "Gain over plain" in page
     assert "random weights" not in page
     assert "warmup_steps 2, loss mse" in page
@@ -664,7 +665,7 @@ def test_a_start_may_name_its_images():
     assert split_name("mfm@x") == (None, "mfm@x", None)
     start = find_start("leaves-ifp", {"steps": 7}, COMMON)
     assert start.pretraining["images"] == "leaves"
-    assert (start.pretraining["steps"], start.pretraining["backbone"]) == (7, "restormer_tiny")
+    assert (start.pretraining["steps"], start.pretraining["backbone"]) == (7, "nafnet_tiny")
     assert start.pretraining["pretext_args"]["mask_ratio"] == 0.75  # from the recipe of IFP
 
 

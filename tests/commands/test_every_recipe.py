@@ -56,7 +56,7 @@ TINY = {  # options that make a network tiny, by the beginning of its name
     "restormer": {"dim": 8, "num_blocks": [1, 1, 1, 1], "num_refinement_blocks": 1},
     "nafnet": {"width": 4, "middle_blk_num": 1, "enc_blk_nums": [1, 1], "dec_blk_nums": [1, 1]},
     "swinir": {"embed_dim": 8, "depths": [1], "num_heads": [2], "img_size": 16},
-    "uformer": {"embed_dim": 4, "depths": [1] * 9, "img_size": 128},
+    "uformer": {"embed_dim": 4, "depths": [1] * 9, "img_size": 128, "win_size": 2},
     "ipt": {"n_feats": 4, "patch_size": 12, "patch_dim": 3, "num_heads": 3, "num_layers": 1},
 }
 PRETEXTS = {
