@@ -740,9 +740,8 @@ def test_a_table_of_ifp_runs_by_one_command(tmp_path):
             for side, path in (("low", pair.lq), ("high", pair.gt)):
                 (tmp_path / f"LOL/{split}/{side}").mkdir(parents=True, exist_ok=True)
                 path.rename(tmp_path / f"LOL/{split}/{side}/{path.name}")
-    small = (
-        "--backbone restormer_tiny --backbone_args.dim 8 --backbone_args.num_blocks 1,1,1,1 --starts random,ifp@0,ifp@3"
-    )
+    small = "--backbone nafnet_tiny --backbone_args.width 4 --starts random,ifp@0,ifp@3"
+    small += "".join(f" --backbone_args.{name} 1" for name in ("enc_blk_nums", "dec_blk_nums", "middle_blk_num"))
     tiny = "--steps 2 --val_every 2 --crop_size 16 --batch_size 1 --finetune_args.precision float32"
     first = "--pretrain_args.steps 2 --pretrain_args.crop_size 16"
     words = f"compare --config ifp_table3 {small} {tiny} {first}".split()

@@ -1,6 +1,9 @@
 """`gesso refine`, from a restorer and a prior to a file that evaluate, restore and export take."""
 
+import contextlib
 import importlib
+import io
+import shutil
 
 import pytest
 import torch
@@ -15,21 +18,37 @@ from gesso.refiner import open_prior
 from gesso.training.refine_module import RefineModule
 from tests._networks import photo_like
 
-SMALL = {"dim": 8, "num_blocks": (1, 1, 1, 1)}
+SMALL = {"width": 4, "enc_blk_nums": (1,), "middle_blk_num": 1, "dec_blk_nums": (1,)}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A folder with eight pairs, a restorer and a prior, which no test changes."""
+    folder = tmp_path_factory.mktemp("shared")
+    for i in range(8):
+        photo = photo_like(3, 40, 48, seed=i)
+        for side, image in (("input", photo / 2), ("target", photo)):
+            gesso.write_image(folder / "data" / side / f"{i}.png", image)
+    networks = {"restorer": ("nafnet_tiny", SMALL), "prior": ("restormer_tiny", {"dim": 8, "num_blocks": (1,) * 4})}
+    for seed, (name, (backbone, options)) in enumerate(networks.items()):
+        torch.manual_seed(seed)
+        checkpoint.save(create_backbone(backbone, **options), folder / f"{name}.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def refined(shared):
+    """What a refinement leaves, which no test changes, and what it has said."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        path = run(shared, lr=1e-2)
+    return path, said.getvalue()
 
 
 @pytest.fixture
-def place(tmp_path):
-    """A folder with eight pairs, a restorer and a prior."""
-    for i in range(8):
-        photo = photo_like(3, 40, 48, seed=i)
-        for folder, image in (("input", photo / 2), ("target", photo)):
-            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
-            gesso.write_image(tmp_path / "data" / folder / f"{i}.png", image)
-    for seed, name in enumerate(("restorer", "prior")):
-        torch.manual_seed(seed)
-        checkpoint.save(create_backbone("restormer_tiny", **SMALL), tmp_path / f"{name}.safetensors")
-    return tmp_path
+def place(shared, tmp_path):
+    """A folder as `shared`, of the test's own."""
+    return shutil.copytree(shared, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("run"))
 
 
 def run(place, out="run", **options):
@@ -50,30 +69,29 @@ def equal(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_restorer_and_refiner_are_trained_together_and_evaluated(place, capsys):
-    path = run(place, lr=1e-2)
-    said = capsys.readouterr().out
+def test_restorer_and_refiner_are_trained_together_and_evaluated(shared, refined):
+    path, said = refined
     assert "refiner:" in said
-    before = {f"backbone.{key}": value for key, value in load_file(place / "restorer.safetensors").items()}
+    before = {f"backbone.{key}": value for key, value in load_file(shared / "restorer.safetensors").items()}
     after = restorer_of(path)
     assert after.keys() == before.keys()
     assert not equal(after, before)
     header = checkpoint.read_header(path)
     assert (header["task"], header["backbone"]) == ("derain", "Refined")
     assert refiner_of(path)["refiner.conv_last3.weight"].any()
-    assert (place / "run/samples/000004.png").exists()
-    assert (place / "run/best.safetensors").exists()
+    assert (shared / "run/samples/000004.png").exists()
+    assert (shared / "run/best.safetensors").exists()
     with_prior, with_mean = (
-        gesso.evaluate(checkpoint=path, task="derain", data=place / "data", device="cpu", backbone_args=args)
+        gesso.evaluate(checkpoint=path, task="derain", data=shared / "data", device="cpu", backbone_args=args)
         for args in (None, {"prior": "mean"})
     )
     assert with_prior.psnr > 12
     assert with_prior.psnr != with_mean.psnr
 
 
-def test_evaluation_says_what_doing_without_the_prior_costs(place, capsys):
-    path = run(place, lr=1e-2)
-    options = {"checkpoint": path, "task": "derain", "data": place / "data", "device": "cpu"}
+def test_evaluation_says_what_doing_without_the_prior_costs(shared, refined, capsys):
+    path, _ = refined
+    options = {"checkpoint": path, "task": "derain", "data": shared / "data", "device": "cpu"}
     scores = gesso.evaluate(**options, prior_cost=True)
     mean, alone = scores.instead.values()
     assert mean.psnr == gesso.evaluate(**options, backbone_args={"prior": "mean"}).psnr
@@ -82,13 +100,13 @@ def test_evaluation_says_what_doing_without_the_prior_costs(place, capsys):
     assert f"{mean.psnr - scores.psnr:+.2f}" in printed
     assert "nothing, the restorer alone" in printed
     with pytest.raises(ValueError, match="prior_cost: expected a refined network that has its prior"):
-        gesso.evaluate(**options | {"checkpoint": place / "restorer.safetensors"}, prior_cost=True)
+        gesso.evaluate(**options | {"checkpoint": shared / "restorer.safetensors"}, prior_cost=True)
 
 
-def test_the_mean_feature_is_that_of_training_crops(place):
-    mean = load_file(run(place))["refiner.mean_prior"]
-    prior = open_prior(str(place / "prior.safetensors"), checkpoint.load)
-    images = torch.stack([gesso.read_image(place / f"data/input/{i}.png") for i in range(8)])
+def test_the_mean_feature_is_that_of_training_crops(shared, refined):
+    mean = load_file(refined[0])["refiner.mean_prior"]
+    prior = open_prior(str(shared / "prior.safetensors"), checkpoint.load)
+    images = torch.stack([gesso.read_image(shared / f"data/input/{i}.png") for i in range(8)])
     crops = images.unfold(2, 16, 4).unfold(3, 16, 4).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
     turned = torch.cat([crops, crops.flip(2), crops.flip(3), crops.flip(2, 3)])
     assert mean.norm().item() == pytest.approx(1, abs=1e-5)
@@ -140,8 +158,8 @@ def test_an_interrupted_run_resumed_ends_with_the_same_bits(place, monkeypatch):
     assert equal(load_file(run(place, "part", ema_decay=0.9, save_every=2, resume=True)), load_file(whole))
 
 
-def test_a_refined_file_is_trained_further_with_its_prior_or_with_the_mean(place):
-    path = run(place)
+def test_a_refined_file_is_trained_further_with_its_prior_or_with_the_mean(place, refined):
+    path, _ = refined
     for prior in (str(place / "prior.safetensors"), "mean"):
         further = run(place, f"further_{prior == 'mean'}", checkpoint=path, prior=prior)
         assert not equal(refiner_of(further), refiner_of(path))
@@ -190,7 +208,7 @@ def test_a_larger_refiner_without_prior_by_its_recipe(place):
         ({"ablation": "larger"}, "guided by nothing; pass the prior none"),
         ({"refiner_args": {"prior_dim": 512}}, "prior_dim: 512, but the prior says 80 numbers"),
         ({"checkpoint": "nowhere.safetensors"}, "nowhere.safetensors"),
-        ({"prior_view": "image", "degradation": "gaussian_noise"}, "degrades photos anew in every step"),
+        ({"prior_view": "image", "degradation": "gaussian_noise"}, "makes degraded images anew in every step"),
     ],
     ids=lambda value: str(value)[:40],
 )
