@@ -17,8 +17,7 @@ from gesso.backbones.external import wrap
 from gesso.checkpoint import CheckpointError, export, graph
 from gesso.checkpoint.graph import IS_OLD
 from tests._networks import convolutional
-
-SMALL = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
+from tests._runs import NAFNET
 
 
 class UNet(nn.Module):
@@ -75,7 +74,7 @@ NETWORKS = {
     "unet that pads within": lambda: wrapped(UNet, pads=True),
     "enlarging": lambda: wrapped(Shuffled),
     "in place": lambda: wrapped(InPlace),
-    "ours": lambda: create_backbone("nafnet_tiny", **SMALL).eval(),
+    "ours": lambda: create_backbone("nafnet_tiny", **NAFNET).eval(),
     "small": convolutional,
 }
 
@@ -165,6 +164,6 @@ def test_a_wrapped_network_goes_back_to_its_own_code(format, tmp_path):
 def test_a_suffix_is_not_belied(tmp_path):
     with pytest.raises(ValueError, match=r"named as pt2, and format onnx does not use this suffix"):
         export(convolutional(), tmp_path / "net.pt2", "onnx")
-    gesso.save(create_backbone("nafnet_tiny", **SMALL), tmp_path / "net.safetensors")
+    gesso.save(create_backbone("nafnet_tiny", **NAFNET), tmp_path / "net.safetensors")
     with pytest.raises(ValueError, match="format: expected"):
         export(tmp_path / "net.safetensors", tmp_path / "net.pth", "torchscript")

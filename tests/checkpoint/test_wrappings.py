@@ -34,19 +34,18 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from gesso import cli
 from gesso.backbones import Backbone, create_backbone
 from gesso.checkpoint import CheckpointError, load, load_features, read_state, recognise
+from tests._runs import NAFNET
 
 from .conftest import same, small_restormer
 from .test_files import WEIGHTS
 from .test_loading import wrapped
-
-SMALL_NAFNET = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
 
 
 @pytest.fixture(scope="module")
 def net() -> Backbone:
     """A network of few tensors."""
     torch.manual_seed(0)
-    return create_backbone("nafnet_tiny", **SMALL_NAFNET)
+    return create_backbone("nafnet_tiny", **NAFNET)
 
 
 class Discriminator(nn.Sequential):

@@ -36,9 +36,9 @@ from gesso.functional.processes import local_processes
 from gesso.functional.random import generator_for
 from gesso.training.finetune_module import FinetuneModule
 from tests._processes import wait_for_child
+from tests._runs import SMALL_NETWORK
 
-SMALL = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
-NETWORK = {"backbone": "nafnet_tiny", "backbone_args": SMALL}
+NETWORK = SMALL_NETWORK
 COMMON = Common(NETWORK, {}, "derain")
 TINY = {
     "task": "derain", "steps": 4, "val_every": 2, "crop_size": 16, "batch_size": 1, "lr": 1e-3, "folds": 2, **NETWORK,

@@ -8,6 +8,7 @@ import yaml
 from gesso import _discovery, checkpoint
 from gesso.backbones import create_backbone
 from gesso.commands.export import export
+from tests._runs import NAFNET
 
 
 def test_a_file_is_written_in_the_form_of_the_authors(tmp_path, capsys):
@@ -44,7 +45,6 @@ def test_a_file_in_the_way_stays(tmp_path):
     assert (tmp_path / "out.pth").read_bytes() != b"precious"
 
 
-TINY = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
 ENTRY = {"name", "author", "license", "tags", "description", "date", "architecture", "size", "scale", "inputChannels"}
 ENTRY |= {"outputChannels", "resources", "images"}
 
@@ -52,7 +52,7 @@ ENTRY |= {"outputChannels", "resources", "images"}
 def test_a_card_and_an_entry_say_what_is_known(tmp_path):
     """The form of OpenModelDB: its required fields, its identifiers, the sum of the file."""
     facts = {"task": "denoise", "init": "random", "step": 300, "validation_psnr": 31.5}
-    checkpoint.save(create_backbone("nafnet_tiny", **TINY), tmp_path / "run/best.safetensors", **facts)
+    checkpoint.save(create_backbone("nafnet_tiny", **NAFNET), tmp_path / "run/best.safetensors", **facts)
     (tmp_path / "run/config.yaml").write_text("task: denoise\nbatch_size: 4\ncrop_size: 64\ndata: my_pairs\n")
     told = {"license": "MIT", "author": "ada", "name": "grain_off v2"}
     files = export(tmp_path / "run/best.safetensors", tmp_path / "net.pth", card=tmp_path / "cards", card_facts=told)
@@ -80,7 +80,7 @@ def test_a_card_and_an_entry_say_what_is_known(tmp_path):
 
 
 def test_cards_are_written_of_foreign_files_and_never_over_others(tmp_path):
-    torch.save(create_backbone("nafnet_tiny", **TINY).state_dict(), tmp_path / "in.pth")
+    torch.save(create_backbone("nafnet_tiny", **NAFNET).state_dict(), tmp_path / "in.pth")
     (tmp_path / "README.md").write_text("precious")
     with pytest.raises(FileExistsError, match=r"README\.md"):
         export(tmp_path / "in.pth", tmp_path / "out.pth", card=tmp_path)

@@ -17,19 +17,15 @@ from gesso.losses import VGG19
 from gesso.refiner import open_prior
 from gesso.training.refine_module import RefineModule
 from tests._networks import photo_like
-
-SMALL = {"width": 4, "enc_blk_nums": (1,), "middle_blk_num": 1, "dec_blk_nums": (1,)}
+from tests._runs import NAFNET, write_pairs
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     """A folder with eight pairs, a restorer and a prior, which no test changes."""
     folder = tmp_path_factory.mktemp("shared")
-    for i in range(8):
-        photo = photo_like(3, 40, 48, seed=i)
-        for side, image in (("input", photo / 2), ("target", photo)):
-            gesso.write_image(folder / "data" / side / f"{i}.png", image)
-    networks = {"restorer": ("nafnet_tiny", SMALL), "prior": ("restormer_tiny", {"dim": 8, "num_blocks": (1,) * 4})}
+    write_pairs(folder / "data", 8, 40, 48)
+    networks = {"restorer": ("nafnet_tiny", NAFNET), "prior": ("restormer_tiny", {"dim": 8, "num_blocks": (1,) * 4})}
     for seed, (name, (backbone, options)) in enumerate(networks.items()):
         torch.manual_seed(seed)
         checkpoint.save(create_backbone(backbone, **options), folder / f"{name}.safetensors")

@@ -16,9 +16,8 @@ from gesso.commands.restore import restore
 from gesso.data import integrity
 from gesso.data.integrity import DamagedWarning, IntegrityCheck, find_broken_jpegs
 from gesso.data.layouts import Pair, find_pairs
+from tests._runs import NAFNET, SMALL_NETWORK
 
-NETWORK = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
-SMALL = {"backbone": "nafnet_tiny", "backbone_args": NETWORK}
 RUN = {"steps": 1, "crop_size": 16, "batch_size": 1, "precision": "float32", "accelerator": "cpu"}
 
 
@@ -123,28 +122,28 @@ def test_of_many_only_some_are_listed(tmp_path):
 
 
 def finetune(out, data, **more):
-    gesso.finetune(out=out, task="derain", data=data, holdout=2, **SMALL, **RUN, **more)
+    gesso.finetune(out=out, task="derain", data=data, holdout=2, **SMALL_NETWORK, **RUN, **more)
 
 
 def refine_shortly(out, data, **more):
-    gesso.save(gesso.create_backbone("nafnet_tiny", **NETWORK), out.parent / "net.safetensors")
+    gesso.save(gesso.create_backbone("nafnet_tiny", **NAFNET), out.parent / "net.safetensors")
     refine(out=out, checkpoint=out.parent / "net.safetensors", prior="none", task="derain", data=data, **RUN, **more)
 
 
 def pretrain(out, data, **more):
-    gesso.pretrain(out=out, images=str(data / "input"), layout="photos", **SMALL, **RUN, **more)
+    gesso.pretrain(out=out, images=str(data / "input"), layout="photos", **SMALL_NETWORK, **RUN, **more)
 
 
 def pretrain_on_classes(out, data, **more):
     images = [{"task": "derain", "data": str(data)}, {"task": "dehaze", "data": str(data)}]
     options = {"pretext": "dcpt", "pretext_args": {"degradations": ["rain", "haze"]}}
-    gesso.pretrain(out=out, images=images, **options, **SMALL, **RUN | {"batch_size": 2}, **more)
+    gesso.pretrain(out=out, images=images, **options, **SMALL_NETWORK, **RUN | {"batch_size": 2}, **more)
 
 
 def compare_shortly(out, data, **more):
     once = {"steps": 1, "crop_size": 16, "batch_size": 1}
     options = {"folds": 2, "seeds": "0", "starts": "restore", "pretrain_args": once}
-    compare(out=out, task="derain", data=data, **once, **options, **SMALL, **more)
+    compare(out=out, task="derain", data=data, **once, **options, **SMALL_NETWORK, **more)
 
 
 @pytest.mark.parametrize("verb", [finetune, refine_shortly, pretrain, pretrain_on_classes, compare_shortly])
@@ -166,7 +165,7 @@ def test_validation_images_are_checked_too(tmp_path, data):
 
 def test_a_run_whose_file_is_damaged_on_the_way_goes_on_without_it(tmp_path, data, capsys):
     words = ["finetune", "--task", "derain", "--data", str(data), "--out", str(tmp_path / "run"), "--holdout", "0"]
-    words += ["--backbone", "nafnet_tiny", "--backbone_args", str(NETWORK), "--schedule", "constant", "--steps"]
+    words += ["--backbone", "nafnet_tiny", "--backbone_args", str(NAFNET), "--schedule", "constant", "--steps"]
     assert cli.main([*words, "1", "--crop_size", "16"]) == 0
     blot(data / "input/3.png")
     more = [*words, "2", "--crop_size", "16", "--resume"]
@@ -210,7 +209,7 @@ def test_a_broken_jpeg_is_neither_restored_nor_measured(tmp_path):
     scores = gesso.evaluate(task="derain", data=tmp_path / "data")
     assert [row.name for row in scores.rows] == ["0"]
     assert "1.jpg: the JPEG file is damaged (Corrupt JPEG data" in scores.failed[0]
-    gesso.save(gesso.create_backbone("nafnet_tiny", **NETWORK), tmp_path / "net.safetensors")
+    gesso.save(gesso.create_backbone("nafnet_tiny", **NAFNET), tmp_path / "net.safetensors")
     written = restore(tmp_path / "data/input", tmp_path / "out", checkpoint=tmp_path / "net.safetensors")
     assert [path.name for path in written.failed] == ["1.jpg"]
     assert not (tmp_path / "out/1.jpg").exists()

@@ -5,38 +5,25 @@ import math
 import os
 
 import pytest
-import torch
 
 import gesso
 from gesso import checkpoint, cli
 from gesso.perceptual import Perceptual
 from gesso.training import callbacks
 from gesso.training.best import Best
-from tests._networks import photo_like
+from tests._runs import SMALL_NETWORK, write_pairs
 
-NETWORK = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
-RUN = {"backbone": "nafnet_tiny", "backbone_args": NETWORK, "crop_size": 16, "batch_size": 2, "precision": "float32"}
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+RUN = {**SMALL_NETWORK, "crop_size": 16, "batch_size": 2, "precision": "float32"}
 RUN |= {"task": "derain", "holdout": 2, "steps": 14, "val_every": 1, "sample_every": 0, "save_every": 1, "lr": 0.03}
 RUN |= {"schedule": "constant", "accelerator": "cpu"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Six pairs."""
-    folder = tmp_path_factory.mktemp("data")
-    for i in range(6):
-        photo = photo_like(3, 24, 32, seed=i)
-        for name, image in (("input", photo / 2), ("target", photo)):
-            gesso.write_image(folder / name / f"{i}.png", image)
-    return folder
+    return write_pairs(tmp_path_factory.mktemp("data"), 6)
 
 
 @pytest.fixture(scope="module")

@@ -21,40 +21,27 @@ from gesso.commands.refine import refine
 from gesso.training import callbacks, finetune_module, table
 from gesso.training.callbacks import Samples, SaveCheckpoint
 from gesso.training.launch import stop_signals
-from tests._networks import photo_like
 from tests._processes import wait_for_child
+from tests._runs import NAFNET, SMALL_NETWORK, write_pairs
 
-NETWORK = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
-SMALL = {"backbone": "nafnet_tiny", "backbone_args": NETWORK}
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RUN = {"steps": 4, "crop_size": 16, "batch_size": 2, "precision": "float32", "accelerator": "cpu"}
 EVERY = {"save_every": 1, "sample_every": 2, "log_every": 3}
 MEASURED = EVERY | {"val_every": 2, "val_images": 1}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """A killed run is a fork of this process, where other threads do not come along."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Six pairs, and a restorer."""
-    folder = tmp_path_factory.mktemp("data")
-    for i in range(6):
-        photo = photo_like(3, 24, 32, seed=i)
-        for name, image in (("input", photo / 2), ("target", photo)):
-            gesso.write_image(folder / name / f"{i}.png", image)
+    folder = write_pairs(tmp_path_factory.mktemp("data"), 6)
     torch.manual_seed(0)
-    checkpoint.save(create_backbone("nafnet_tiny", **NETWORK), folder / "net.safetensors")
+    checkpoint.save(create_backbone("nafnet_tiny", **NAFNET), folder / "net.safetensors")
     return folder
 
 
 def finetune(out: Path, data: Path, **more: Any) -> None:
-    options = {"task": "derain", "data": data, "holdout": 2, **SMALL, **RUN, **MEASURED, **more}
+    options = {"task": "derain", "data": data, "holdout": 2, **SMALL_NETWORK, **RUN, **MEASURED, **more}
     gesso.finetune(out=out, **options)
 
 
@@ -64,7 +51,7 @@ def refine_shortly(out: Path, data: Path, **more: Any) -> None:
 
 
 def pretrain(out: Path, data: Path, **more: Any) -> None:
-    options = {"pretext": "ifp", "images": str(data / "target"), **SMALL, **RUN, **EVERY, **more}
+    options = {"pretext": "ifp", "images": str(data / "target"), **SMALL_NETWORK, **RUN, **EVERY, **more}
     gesso.pretrain(out=out, **options)
 
 

@@ -10,10 +10,10 @@ import pytest
 import gesso
 from gesso.report import console
 from gesso.report.console import Pulse, track
+from tests._runs import SMALL_NETWORK
 
-NETWORK = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
 RUN = {"task": "denoise", "data": "leaves", "holdout": 3, "crop_size": 16, "batch_size": 1, "steps": 9, "val_every": 6}
-RUN |= {"backbone": "nafnet_tiny", "backbone_args": NETWORK, "precision": "float32", "accelerator": "cpu"}
+RUN |= {**SMALL_NETWORK, "precision": "float32", "accelerator": "cpu"}
 
 
 @pytest.fixture

@@ -11,34 +11,28 @@ from safetensors.torch import load_file
 from torch.utils.data import get_worker_info
 
 import gesso
-from gesso.backbones.restormer import Restormer
+from gesso.backbones.nafnet import NAFNet
 from gesso.data.datasets import PairDataset
 from gesso.training._module import TrainingError
-from tests._networks import photo_like
+from tests._runs import SMALL_NETWORK, write_pairs
 
-SMALL = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}}
 RUN = {"steps": 4, "sample_every": 0, "save_every": 0, "log_every": 2, "accelerator": "cpu", "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Eight pairs, `input` darker than `target`."""
-    folder = tmp_path_factory.mktemp("pairs")
-    for i in range(8):
-        photo = photo_like(3, 24, 32, seed=i)
-        for name, image in (("input", photo / 2), ("target", photo)):
-            gesso.write_image(folder / name / f"{i}.png", image)
-    return folder
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
 
 
 def finetune(out, data, **options):
     small = {"task": "derain", "holdout": 0, "crop_size": 16, "batch_size": 4}
-    return gesso.finetune(**{"out": out, "data": data, **small, **RUN, **SMALL, **options})
+    return gesso.finetune(**{"out": out, "data": data, **small, **RUN, **SMALL_NETWORK, **options})
 
 
 def pretrain(out, pretext, **options):
     small = {"crop_size": 24, "batch_size": 4, "images": "noise"}
-    return gesso.pretrain(**{"out": out, "pretext": pretext, **small, **RUN, **SMALL, **options})
+    return gesso.pretrain(**{"out": out, "pretext": pretext, **small, **RUN, **SMALL_NETWORK, **options})
 
 
 def distance(one, other):
@@ -46,28 +40,42 @@ def distance(one, other):
     return max((a[key] - b[key]).abs().max().item() for key in a)
 
 
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """Runs with all the memory that they ask for, each once."""
+    done = {}
+
+    def run(**options):
+        key = str(options)
+        if key not in done:
+            done[key] = finetune(tmp_path_factory.mktemp("whole"), data, precision="float64", **options)
+        return done[key]
+
+    return run
+
+
 def memory_for(images, monkeypatch, *, calls=0):
     """Lets the network ask for more memory than there is where it sees more than so many images, after some calls."""
-    features, seen = Restormer.features, itertools.count()
+    features, seen = NAFNet.features, itertools.count()
 
     def greedy(self, image):
         if next(seen) >= calls and len(image) > images:
             torch.empty(2**50)
         return features(self, image)
 
-    monkeypatch.setattr(Restormer, "features", greedy)
+    monkeypatch.setattr(NAFNet, "features", greedy)
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate": 3, "clip_norm": 0.01, "steps": 2}])
 @pytest.mark.parametrize("calls", [0, 4])  # at the rehearsal, or in the middle of the run
 def test_a_batch_that_memory_does_not_hold_is_cut_and_changes_nothing(
-    tmp_path, data, monkeypatch, capsys, options, calls
+    tmp_path, data, whole, monkeypatch, capsys, options, calls
 ):
-    whole = finetune(tmp_path / "whole", data, precision="float64", **options)
+    unbroken = whole(**options)
     capsys.readouterr()
     memory_for(1, monkeypatch, calls=calls)
-    cut = finetune(tmp_path / "cut", data, precision="float64", **options)
-    assert distance(whole, cut) < 1e-12
+    cut = finetune(tmp_path, data, precision="float64", **options)
+    assert distance(unbroken, cut) < 1e-12
     said = " ".join(capsys.readouterr().out.split())
     assert said.count("out of memory with") == 2, "once for each time that the parts are made smaller"
     assert "out of memory with 4 images at a time; from here on 2 at a time" in said
