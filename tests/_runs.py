@@ -1,5 +1,6 @@
 """What the runs of tests are made of: a network and pairs so small that a run takes a fraction of a second."""
 
+import json
 from pathlib import Path
 
 import gesso
@@ -7,6 +8,7 @@ from tests._networks import photo_like
 
 NAFNET = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
 SMALL_NETWORK = {"backbone": "nafnet_tiny", "backbone_args": NAFNET}
+SMALL_WORDS = ["--backbone", "nafnet_tiny", "--backbone_args", json.dumps(NAFNET)]
 
 
 def write_pairs(folder: Path, count: int = 8, height: int = 24, width: int = 32) -> Path:

@@ -23,8 +23,10 @@ from gesso.formats import PixelFormat
 from gesso.functional.processes import rank_info
 from gesso.training.callbacks import Samples
 from tests._networks import photo_like
+from tests._runs import NAFNET, SMALL_NETWORK
 
-SMALL = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}}
+NARROW = {"decoder_width": 4, "feature_channels": 8}
+DROPPING = {"embed_dim": 8, "depths": [2], "num_heads": [2], "drop_path_rate": 0.5}
 RUN = {"steps": 2, "log_every": 2, "precision": "float64", "accelerator": "cpu", "workers": 0}
 
 
@@ -35,14 +37,14 @@ def prepare(folder: Path) -> None:
         for name, image in (("input", photo / 2), ("target", photo)):
             gesso.write_image(folder / "data" / name / f"{i}.png", image)
     torch.manual_seed(0)
-    checkpoint.save(create_backbone("restormer_tiny", dim=8, num_blocks=(1, 1, 1, 1)), folder / "net.safetensors")
+    checkpoint.save(create_backbone("nafnet_tiny", **NAFNET), folder / "net.safetensors")
 
 
 Job = Callable[..., Any]  # of the data, the folder of the run, and what else the run is told
 
 
 def pretrain(**options: Any) -> Job:
-    common = {"crop_size": 24, "batch_size": 4, **RUN, **SMALL}
+    common = {"crop_size": 24, "batch_size": 4, **RUN, **SMALL_NETWORK}
     return lambda data, out, **more: gesso.pretrain(**{"out": out, **common, **options, **more})
 
 
@@ -66,10 +68,10 @@ def refine_by_images(data: Path, out: Path, **more: Any) -> None:
 
 
 TRAININGS: dict[str, Job] = {
-    "ifp": pretrain(pretext="ifp", ema_decay=0.9, clip_norm=0.1),
-    "mfm": pretrain(pretext="mfm", accumulate=2),
+    "ifp": pretrain(pretext="ifp", pretext_args=NARROW, ema_decay=0.9, clip_norm=0.1),
+    "mfm": pretrain(pretext="mfm", pretext_args=NARROW, accumulate=2),
     # SwinIR leaves branches out at random.
-    "restore": pretrain(pretext="restore", backbone="swinir_tiny", backbone_args={"drop_path_rate": 0.5}),
+    "restore": pretrain(pretext="restore", backbone="swinir_tiny", backbone_args=DROPPING),
     "dcpt": pretrain(pretext="dcpt", pretext_args={"mode": "alternate"}),
     "degae": pretrain(
         pretext="degae", pretext_args={"representor_width": 8, "representor_blocks": 4, "decoder_width": 16}
@@ -77,7 +79,7 @@ TRAININGS: dict[str, Job] = {
     "ipt": pretrain(pretext="ipt", pretext_args={"contrastive_weight": 0.0}, accumulate=2),
     "finetune": lambda data, out, **more: gesso.finetune(
         out=out, task="derain", data=data / "data", holdout=3, val_every=1, crop_size=16, batch_size=2,
-        clip_norm=0.1, ema_decay=0.9, sample_every=1, **{**RUN, **SMALL, "log_every": 1}, **more,
+        clip_norm=0.1, ema_decay=0.9, sample_every=1, **{**RUN, **SMALL_NETWORK, "log_every": 1}, **more,
     ),
     "refine": refine_shortly,
     "refine_by_images": refine_by_images,

@@ -1,7 +1,6 @@
 """One process or several: the same weights, the same numbers, and one error if one of them fails."""
 
 import csv
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from gesso import checkpoint, cli
-from tests._processes import HANGS, owned_processes, wait_until
+from tests._processes import HANGS, forked, owned_processes, wait_until
+from tests._runs import SMALL_WORDS
 from tests.training._shared_jobs import TRAININGS, begin, prepare, run_all
 
 # Gradients are sums in another order, so that weights differ by the rounding of 64-bit numbers: by 1e-15 to 3e-12 here.
@@ -78,7 +78,7 @@ def test_two_processes_leave_the_files_of_one(runs):
     assert distance(one / "best.safetensors", two / "best.safetensors") < TOLERANCE
     assert {path.name for path in (two / "samples").iterdir()} == {"000001.png", "000002.png"}
     headers = [checkpoint.read_header(out / "backbone.safetensors") for out in (one, two)]
-    assert headers[0]["backbone"] == headers[1]["backbone"] == "Restormer"
+    assert headers[0]["backbone"] == headers[1]["backbone"] == "NAFNet"
     states = [torch.load(out / "last.ckpt", weights_only=True) for out in (one, two)]
     assert states[0].keys() == states[1].keys()
     assert all(type(tensor) is torch.Tensor for tensor in states[1]["state_dict"].values())
@@ -96,18 +96,26 @@ def test_two_processes_restore_every_image(runs):
     assert one == two
 
 
-def test_a_run_on_two_devices_that_one_leaves_goes_on_with_one(tmp_path, start):
-    words = ["pretrain", "--backbone", "restormer_tiny", "--backbone_args", "{dim: 8, num_blocks: [1, 1, 1, 1]}"]
-    words += ["--precision", "float64", "--accelerator", "cpu", "--crop_size", "24", "--batch_size", "2"]
+def test_a_run_on_two_devices_that_one_leaves_goes_on_with_one(tmp_path, one_thread):
+    words = [
+        "pretrain",
+        *SMALL_WORDS,
+        "--precision",
+        "float64",
+        "--accelerator",
+        "cpu",
+        "--crop_size",
+        "24",
+        "--batch_size",
+        "2",
+    ]
     words += ["--steps", "12", "--save_every", "2", "--log_every", "1"]
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "gesso", *words, "--out", str(out), "--devices", "2"]
-    process = start(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    wait_until((out / "last.ckpt").exists, process)
-    psutil.Process(process.pid).children()[-1].kill()
-    _, said = process.communicate(timeout=HANGS)
-    assert process.returncode == 1
-    assert "gesso pretrain: the process of device 1 was killed by signal 9 (SIGKILL)" in said
+    with forked(lambda: cli.main([*words, "--out", str(out), "--devices", "2"]), tmp_path) as process:
+        wait_until((out / "last.ckpt").exists, process)
+        psutil.Process(process.pid).children()[-1].kill()
+        assert process.wait() == 1
+    assert "gesso pretrain: the process of device 1 was killed by signal 9 (SIGKILL)" in process.said("stderr")
     assert cli.main([*words, "--out", str(out), "--resume"]) == 0
     assert cli.main([*words, "--out", str(tmp_path / "unbroken")]) == 0
     assert distance(out / "backbone.safetensors", tmp_path / "unbroken/backbone.safetensors") < TOLERANCE

@@ -3,8 +3,6 @@
 import csv
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,21 +17,37 @@ from gesso.functional.random import generator_for
 from gesso.training._module import TrainingError
 from gesso.training.callbacks import Samples
 from gesso.training.finetune_module import FinetuneModule
-from tests._processes import HANGS, wait_until
+from gesso.training.run import claimed
+from tests._processes import forked, wait_until
+from tests._runs import SMALL_NETWORK, SMALL_WORDS
 
-SMALL = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}, "precision": "float32"}
-SMALL_WORDS = ["--backbone", "restormer_tiny", "--backbone_args", "{dim: 8, num_blocks: [1, 1, 1, 1]}"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = {**SMALL_NETWORK, "precision": "float32"}
+HEAD = ("ending.weight", "ending.bias")  # of the network
 
 
-@pytest.fixture
-def pairs(tmp_path):
-    """Eight pairs of 40 x 48 noise pictures, `input` darker than `target`."""
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Eight pairs of 40 x 48 noise pictures, `input` darker than `target`; no test changes them."""
+    folder = tmp_path_factory.mktemp("pairs")
     for i in range(8):
         picture = torch.rand(3, 40, 48, generator=torch.Generator().manual_seed(i))
-        for folder, image in (("input", picture / 2), ("target", picture)):
-            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
-            gesso.write_image(tmp_path / "data" / folder / f"{i}.png", image)
-    return tmp_path / "data"
+        for side, image in (("input", picture / 2), ("target", picture)):
+            gesso.write_image(folder / side / f"{i}.png", image)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def primed(tmp_path_factory):
+    """What two steps of IFP leave to start from."""
+    return pretrain(tmp_path_factory.mktemp("primed"), steps=2)
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory, pairs):
+    """What six steps of fine-tuning leave, which no test changes."""
+    return finetune(tmp_path_factory.mktemp("tuned"), pairs)
 
 
 def equal(one: Path, other: Path) -> bool:
@@ -84,32 +98,31 @@ def test_a_config_repeats_its_run(tmp_path):
     assert equal(first, tmp_path / "again/backbone.safetensors")
 
 
-def test_workers_change_nothing(tmp_path, pairs):
-    assert equal(finetune(tmp_path / "none", pairs), finetune(tmp_path / "two", pairs, workers=2))
+def test_workers_change_nothing(tmp_path, pairs, tuned):
+    assert equal(tuned, finetune(tmp_path / "two", pairs, workers=2))
 
 
-def test_killed_at_any_moment_and_resumed_a_run_ends_with_the_same_bits(tmp_path, pairs, start):
+def test_killed_at_any_moment_and_resumed_a_run_ends_with_the_same_bits(tmp_path, pairs):
     words = ["finetune", "--task", "derain", "--data", str(pairs), *SMALL_WORDS, "--precision", "float32"]
     words += ["--crop_size", "16", "--batch_size", "2", "--steps", "40", "--save_every", "3", "--ema_decay", "0.9"]
     assert cli.main([*words, "--out", str(tmp_path / "unbroken")]) == 0
     out = tmp_path / "killed"
-    process = start([sys.executable, "-m", "gesso", *words, "--out", str(out)], stdout=subprocess.DEVNULL)
-    wait_until((out / "last.ckpt").exists, process)
-    process.kill()
-    process.wait()
+    with forked(lambda: cli.main([*words, "--out", str(out)]), tmp_path) as process:
+        wait_until((out / "last.ckpt").exists, process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
     assert cli.main([*words, "--out", str(out), "--resume"]) == 0
     assert equal(tmp_path / "unbroken/backbone.safetensors", out / "backbone.safetensors")
     assert [row["step"] for row in rows(out)] == [row["step"] for row in rows(tmp_path / "unbroken")]
 
 
-def test_ctrl_c_saves_the_state_and_exits_with_130(tmp_path, start):
+def test_ctrl_c_saves_the_state_and_exits_with_130(tmp_path):
     words = ["pretrain", *SMALL_WORDS, "--crop_size", "32", "--steps", "100000", "--save_every", "2"]
-    process = start([sys.executable, "-m", "gesso", *words, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE)
-    wait_until((tmp_path / "run/last.ckpt").exists, process)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=HANGS)
-    assert process.returncode == cli.INTERRUPTED
-    assert b"give the same command again with --resume to continue" in said
+    with forked(lambda: cli.main([*words, "--out", str(tmp_path / "run")]), tmp_path) as process:
+        wait_until((tmp_path / "run/last.ckpt").exists, process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == cli.INTERRUPTED
+    assert "give the same command again with --resume to continue" in " ".join(process.said().split())
     assert checkpoint.read_header(tmp_path / "run/backbone.safetensors")["step"] > 0
 
 
@@ -146,21 +159,19 @@ def test_a_finished_run_is_neither_overwritten_nor_resumed_with_another_recipe(t
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path):
-    from gesso.training.run import claimed
+    def second() -> int:
+        with claimed(tmp_path):
+            return 0
 
-    code = f"""
-import sys
-from pathlib import Path
-from gesso.training.run import claimed
-try:
-    with claimed(Path({str(tmp_path)!r})):
-        pass
-except ValueError as error:
-    sys.exit(str(error))
-"""
-    with claimed(tmp_path):
-        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "another run is writing here" in second.stderr
+    def refused() -> int:
+        with pytest.raises(ValueError, match="another run is writing here"):
+            second()
+        return 3
+
+    with claimed(tmp_path), forked(refused, tmp_path) as process:
+        assert process.wait() == 3
+    with forked(second, tmp_path) as process:
+        assert process.wait() == 0
 
 
 def test_accumulated_small_batches_equal_one_large_batch(tmp_path, pairs):
@@ -170,32 +181,29 @@ def test_accumulated_small_batches_equal_one_large_batch(tmp_path, pairs):
     assert max((whole[key] - parts[key]).abs().max().item() for key in whole) < 1e-6
 
 
-def test_finetuning_starts_from_the_identity_and_reports_what_it_loaded(tmp_path, pairs, capsys):
-    primed = pretrain(tmp_path / "ifp", steps=2)
+def test_finetuning_starts_from_the_identity_and_reports_what_it_loaded(tmp_path, pairs, primed, capsys):
     finetune(tmp_path / "run", pairs, init=str(primed), lr=1e-12, steps=1)
     said = capsys.readouterr().out
-    assert "relearned 1: output.weight" in said
+    assert "relearned 2: ending.weight, ending.bias" in said
     assert "the unrestored validation input has" in said
     restored = gesso.Restorer.load(tmp_path / "run/backbone.safetensors", precision="float32")
     image = torch.rand(3, 40, 48)
     assert torch.allclose(restored(image), image, atol=1e-5)
 
 
-def test_the_papers_transfer_keeps_64_channels_and_no_residual(tmp_path, pairs):
-    primed = pretrain(tmp_path / "ifp", steps=2)
+def test_the_papers_transfer_keeps_64_channels_and_no_residual(tmp_path, pairs, primed):
     path = finetune(tmp_path / "run", pairs, init=str(primed), transfer="paper", lr=1e-12, steps=1)
     before, after = load_file(primed), load_file(path)
-    assert torch.allclose(after["backbone.output.weight"], before["output.weight"])
+    assert torch.allclose(after["backbone.ending.weight"], before["ending.weight"])
     assert after["conv_last.weight"].shape == (3, 64, 3, 3)
     assert gesso.load(path).image_residual is False
 
 
-def test_frozen_features_stay_as_they_are(tmp_path, pairs):
-    primed = pretrain(tmp_path / "ifp", steps=2)
+def test_frozen_features_stay_as_they_are(tmp_path, pairs, primed):
     path = finetune(tmp_path / "run", pairs, init=str(primed), freeze_features=True, lr=1e-2)
     before, after = load_file(primed), load_file(path)
-    assert all(torch.equal(before[key], after[key]) for key in before if key != "output.weight")
-    assert after["output.weight"].abs().max() > 0
+    assert all(torch.equal(before[key], after[key]) for key in before if key not in HEAD)
+    assert after["ending.weight"].abs().max() > 0
 
 
 def test_frozen_features_are_seen_as_they_are(tmp_path):
@@ -210,12 +218,11 @@ def test_frozen_features_are_seen_as_they_are(tmp_path):
     assert len(losses) == 1
 
 
-def test_features_may_learn_more_slowly_than_the_head(tmp_path, pairs):
-    primed = pretrain(tmp_path / "ifp", steps=2)
+def test_features_may_learn_more_slowly_than_the_head(tmp_path, pairs, primed):
     path = finetune(tmp_path / "run", pairs, init=str(primed), features_lr=1e-9, lr=1e-2, weight_decay=0.0)
     before, after = load_file(primed), load_file(path)
-    assert all(torch.allclose(before[key], after[key], atol=1e-8) for key in before if key != "output.weight")
-    assert after["output.weight"].abs().max() > 1e-3
+    assert all(torch.allclose(before[key], after[key], atol=1e-8) for key in before if key not in HEAD)
+    assert after["ending.weight"].abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("decay_norm_bias", [True, False])
@@ -228,7 +235,7 @@ def test_biases_and_norms_decay_unless_they_are_spared(tmp_path, pairs, decay_no
         "decay_norm_bias": decay_norm_bias,
     }  # halves weights
     before, after = load_file(primed), load_file(pretrain(tmp_path / "run", steps=1, init=primed, **options))
-    for key in before.keys() - {"output.weight"}:
+    for key in before.keys() - set(HEAD):
         expected = before[key] / 2 if decay_norm_bias or before[key].ndim > 1 else before[key]
         assert torch.allclose(after[key], expected, atol=1.1e-3), key
 
@@ -324,9 +331,9 @@ def test_dcpt_trains_on_class_folders(tmp_path, pairs):
         pretrain(tmp_path / "other", pretext="dcpt", pretext_args={}, images=[*images, images[0] | {"name": "third"}])
 
 
-def test_a_network_goes_on_learning_under_a_critic(tmp_path, pairs, capsys):
+def test_a_network_goes_on_learning_under_a_critic(tmp_path, pairs, tuned):
     """DC-guided training: a classifier of a frozen network's features, then a second loss for that network."""
-    source = finetune(tmp_path / "source", pairs)
+    source = tuned
     options = {"freeze_backbone": True, "degradations": ["rain", "gaussian_noise", "haze"]}
     probed = pretrain(tmp_path / "critic", pretext="dcpt", pretext_args=options, init=source, steps=3)
     before, after = load_file(source), load_file(probed)
