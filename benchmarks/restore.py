@@ -2,7 +2,7 @@
 
     python benchmarks/restore.py restormer_tiny nafnet_tiny --megapixels 1 4 12 48 --tiles auto 256    cost
     python benchmarks/restore.py --checkpoint FILE --task derain --data FOLDER                         quality
-    python benchmarks/restore.py --checkpoint FILE --data FOLDER --seams 192                           overlaps
+    python benchmarks/restore.py --checkpoint FILE --data FOLDER --seams 192 256 --overlaps 8 16       tiles, overlaps
     python benchmarks/restore.py restormer_tiny --sides 1x256 4x256 1x512                              cost of a pixel
 
 Every row of the costs is a process of its own, Python and torch included. "beyond" is its peak resident memory without
@@ -12,12 +12,12 @@ machine stretches less than the time on the clock, for each megapixel of the inp
 
 import argparse
 import contextlib
+import itertools
 import math
 import resource
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -94,30 +94,34 @@ def quality(checkpoint: str, task: str, data: str, count: int) -> None:
         print(f"| {name} | {fmean(to_gt):.3f} dB | {fmean(to_whole):.1f} dB |", flush=True)
 
 
-def seams(checkpoint: str, data: str, count: int, side: int) -> None:
-    """What tiles of a side lose against the whole image by their overlap: near seams, where it shows, and in all.
+def seams(checkpoint: str, data: str, count: int, sides: list[int], overlaps: list[int]) -> None:
+    """What tiles lose against the whole image by their side and overlap: near seams, where it shows, and in all.
 
-    The smallest overlap whose seams lose at most 0.05 dB is a network's `tile_overlap`.
+    The smallest overlap whose seams lose at most 0.05 dB is a network's `tile_overlap`. What stays at any overlap is
+    not lost at seams: a network with statistics of the whole image (channel attention, means) has those of a tile.
     """
     net, samples = load(checkpoint), WholePairs(find_pairs(Path(data), "test")[:count])
     pairs = [samples[i] for i in range(len(samples))]
     whole = [Restorer(net, None, precision="float32")(pair["lq"]) for pair in pairs]
-    print(f"\n{checkpoint}, {len(pairs)} images, tiles of {side}; dB lost near seams | in all\n")
-    for overlap in (0, 4, 8, 12, 16, 24, 32):
-        restorer, near_seams, in_all = Restorer(net, side, overlap, precision="float32"), [], []
+    print(f"\n{checkpoint}, {len(pairs)} images; dB lost against the whole image\n")
+    print("| side | overlap | near seams | in all | PSNR to the whole |")
+    for side, overlap in itertools.product(sides, overlaps):
+        restorer, near_seams, in_all, apart = Restorer(net, side, overlap, precision="float32"), [], [], []
         for pair, reference in zip(pairs, whole, strict=True):
             gt, restored = pair["gt"], restorer(pair["lq"])
             near = near_seam(restorer, gt.shape[-2:], side)
             near_seams.append(db(reference[:, near], gt[:, near]) - db(restored[:, near], gt[:, near]))
             in_all.append(db(reference, gt) - db(restored, gt))
-        print(f"| {overlap} | {fmean(near_seams):+.3f} | {fmean(in_all):+.3f} |", flush=True)
+            apart.append(psnr(restored, reference, quantise=False))
+        lost = f"{fmean(near_seams):+.3f} | {fmean(in_all):+.3f}"
+        print(f"| {side} | {overlap} | {lost} | {fmean(apart):.1f} dB |", flush=True)
 
 
 def near_seam(restorer: Restorer, size: Any, side: int) -> torch.Tensor:
     """Which pixels lie up to 8 pixels from the middle of an overlap, (H, W)."""
     near = torch.zeros(*size, dtype=torch.bool)
     for axis, spans in enumerate(restorer._cut(size, (side, side))):
-        for (_, stop), (start, _) in pairwise(spans):
+        for (_, stop), (start, _) in itertools.pairwise(spans):
             middle = (start + stop) // 2
             near.narrow(axis, middle - 8, 16).fill_(True)
     return near
@@ -159,7 +163,8 @@ def main() -> None:
     parser.add_argument("--tiles", nargs="+", default=["auto"], help="auto, none, or sides in pixels")
     parser.add_argument("--megapixels", nargs="+", type=float, default=[1.0, 12.0, 48.0])
     parser.add_argument("--sides", nargs="+", help="BATCHxSIDE, such as 4x256: what a pixel costs")
-    parser.add_argument("--seams", type=int, help="side of tiles: what their overlap costs")
+    parser.add_argument("--seams", nargs="+", type=int, help="sides of tiles: what they lose against the whole image")
+    parser.add_argument("--overlaps", nargs="+", type=int, default=[0, 4, 8, 12, 16, 24, 32], help="of --seams")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--checkpoint")
     parser.add_argument("--task", default="derain")
@@ -174,7 +179,7 @@ def main() -> None:
             for precision in options.precisions:
                 sides(network, precision, options.sides)
     elif options.checkpoint and options.seams:
-        seams(options.checkpoint, options.data, options.count, options.seams)
+        seams(options.checkpoint, options.data, options.count, options.seams, options.overlaps)
     elif options.checkpoint:
         quality(options.checkpoint, options.task, options.data, options.count)
     else:
