@@ -1,12 +1,14 @@
 """The benchmarks that nobody can run every day run at all."""
 
 import json
+import re
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from benchmarks import gpu, official, pretexts
+from benchmarks import gpu, official, operations, pretexts
 from gesso.functional.random import generator_for, poisson, rand
 from tests._pretend_gpu import pretended_gpu
 
@@ -84,6 +86,36 @@ def test_authors_code_that_takes_one_object_and_images_to_255(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "official float32" in printed
     assert "textbook" not in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "kind"),
+    [
+        ("aten::addmm", [[64], [9, 32], [32, 64]], "products"),
+        ("aten::mkldnn_convolution", [[1, 64, 8, 8], [64, 1, 3, 3], [64]], "depthwise convolutions"),
+        ("aten::mkldnn_convolution", [[1, 64, 8, 8], [32, 64, 1, 1], []], "1 x 1 convolutions"),
+        ("aten::convolution_backward", [[1, 64, 8, 8], [1, 32, 8, 8], [64, 32, 3, 3]], "other convolutions"),
+        ("aten::convolution_backward", [[1, 64, 8, 8], [1, 64, 8, 8], [64, 1, 3, 3]], "depthwise convolutions"),
+        ("aten::_scaled_dot_product_flash_attention_for_cpu", [[4, 6, 64, 30]], "attention"),
+        ("aten::native_layer_norm_backward", [[1, 8, 8, 32]], "norms"),
+        ("aten::copy_", [[8, 8], [8, 8]], "copies"),
+        ("aten::gelu", [[8, 8]], "arithmetic"),
+        ("aten::empty_strided", [[]], "new memory"),
+    ],
+)
+def test_operations_are_told_apart(name, shapes, kind):
+    event = SimpleNamespace(key=name, input_shapes=shapes, self_cpu_time_total=1)
+    assert operations.kind_of(event) == kind
+
+
+def test_what_a_network_spends_its_time_on(capsys):
+    operations.main(["nafnet_tiny", "--size", "16", "--rounds", "1", "--precisions", "float32", "--names", "2"])
+    printed = capsys.readouterr().out
+    for name in ("forward", "step"):
+        (line,) = (line for line in printed.splitlines() if line.startswith(f"{name}, float32: "))
+        shares = [int(share) for share in re.findall(r"(\d+) %", line)]
+        assert shares == sorted(shares, reverse=True)
+        assert 90 <= sum(shares) <= 105
 
 
 def test_a_row_of_the_pretexts_says_that_the_run_resumes_and_can_be_fine_tuned():
