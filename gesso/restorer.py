@@ -30,7 +30,6 @@ Watch = Callable[[Sequence[Any]], Iterable[Any]]
 SMALLEST = 64  # side of the smallest tile, to be rounded up to what a network divides by
 PROBE = 96  # side of the image on which a network's hunger for memory is measured
 WHOLE = 2**18  # pixels up to which an image is restored whole where memory allows, as published protocols measure
-CPU_TILE = 192  # least side of automatic tiles on a CPU where memory allows: smaller ones would be mostly overlap
 CPU_BYTES = 2**28  # what the tensors of tiles that go through a network together may take on a CPU
 CPU_MOST = 2**30  # what those of one tile may, where a smaller one would compute far more
 SLOWER = 0.15  # by how much a pixel takes longer on a CPU where tensors take that, and less in proportion
@@ -241,7 +240,8 @@ class Restorer:
         assert self._bytes_per_pixel is not None
         slower = SLOWER * self._bytes_per_pixel / CPU_MOST if on_cpu else 0
         most = max(min(most, CPU_MOST / self._bytes_per_pixel) if on_cpu else most, round_up(PROBE, multiple) ** 2)
-        least = max(SMALLEST, 2 * overlap, CPU_TILE if most >= CPU_TILE**2 else round_up(PROBE, multiple))
+        least = self.network.tile_least
+        least = max(SMALLEST, 2 * overlap, least if most >= least**2 else round_up(PROBE, multiple))
         sides = [tiles.even_sides(length, overlap, least, multiple, grid) for length in size]
         rows, columns = (
             {side: len(tiles.spans(length, side, overlap, grid)) for side in of_axis}

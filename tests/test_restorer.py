@@ -318,6 +318,14 @@ def test_automatic_tiles_compute_little_more_than_the_image(name, precision, siz
     assert total <= 1.08 * size[0] * size[1]
 
 
+@pytest.mark.parametrize("name", ["restormer_tiny", "promptir_tiny"])
+def test_no_tile_is_small_where_the_statistics_of_a_tile_are_not_those_of_the_image(name, monkeypatch):
+    monkeypatch.setattr("gesso.restorer.free_bytes", lambda device: 2.0**31)
+    restorer = Restorer(create_backbone(name), precision="float32", device="cpu")
+    for size in [(400, 2000), (2161, 3233), (720, 1280), (700, 700), (440, 4000)]:
+        assert min(restorer._first_tile(*size)) >= 256
+
+
 def test_small_tiles_go_through_the_network_together():
     net, image, seen = convolutional(), photo_like(3, 300, 410), []
     expected = whole(net, image)

@@ -54,6 +54,8 @@ class Backbone(nn.Module):
         pad_mode: how the authors pad to `size_multiple` (see `gesso.functional.padding.pad`).
         tile_overlap: pixels that neighbouring tiles of an image share, so that no seam is more than 0.05 dB worse than
             the whole image (`benchmarks/restore.py --seams`).
+        tile_least: least side of the tiles that are chosen where memory allows: smaller ones would be mostly overlap,
+            and a network with statistics of the whole image would restore them otherwise by 0.05 dB.
         float32_sums: whether sums between layers stay in float32 where all else is restored in bf16: for networks in
             which their rounding adds up to more than 50 dB allow.
         scale: output side / input side; 1 but for super-resolution.
@@ -82,6 +84,7 @@ class Backbone(nn.Module):
     size_multiple: int = 1
     pad_mode: str = "reflect"
     tile_overlap: int = 32
+    tile_least: int = 192
     float32_sums: bool = False
     scale: int = 1
     encoder_channels: int = 64

@@ -71,7 +71,7 @@ class PaperTransfer(Backbone):
         self.stem_keys = tuple(f"backbone.{key}" for key in backbone.stem_keys)
         self.constant_keys = tuple(f"backbone.{key}" for key in backbone.constant_keys)
         self.size_multiple, self.pad_mode = backbone.size_multiple, backbone.pad_mode
-        self.tile_overlap = backbone.tile_overlap
+        self.tile_overlap, self.tile_least = backbone.tile_overlap, backbone.tile_least
         self.find_unused_parameters = backbone.find_unused_parameters
         self.scale = backbone.scale * enlarge
 

@@ -67,7 +67,7 @@ class Restormer(Backbone):
     input_option = "inp_channels"
     stem_keys = ("patch_embed.proj.",)
     head_keys = ("output.",)
-    tile_overlap = 8
+    tile_overlap, tile_least = 8, 256
     stages = (0, 1, 2)
     size_multiple = 8
 

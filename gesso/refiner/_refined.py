@@ -122,7 +122,7 @@ class Refined(Backbone):
         self.in_channels, self.out_channels = backbone.in_channels, backbone.out_channels
         self.channels, self.stages, self.image_residual = backbone.channels, backbone.stages, backbone.image_residual
         self.size_multiple, self.pad_mode = math.lcm(backbone.size_multiple, refiner.size_multiple), backbone.pad_mode
-        self.tile_overlap = backbone.tile_overlap
+        self.tile_overlap, self.tile_least = backbone.tile_overlap, backbone.tile_least
         self.find_unused_parameters = backbone.find_unused_parameters
         self.head_keys = (*(f"backbone.{key}" for key in backbone.head_keys), "refiner.")
 
