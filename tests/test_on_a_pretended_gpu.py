@@ -18,7 +18,7 @@ from gesso.restorer import Restorer
 from tests import _pretend_gpu
 from tests._pretend_gpu import pretended_gpu
 from tests._streaks import rainy_pairs
-from tests.test_contract_pretexts import build, make_batch
+from tests.pretext.test_contract import build, make_batch
 from tests.training._shared_jobs import SMALL, prepare
 
 MIX = {"choices": ["gaussian_noise", "rain", ["gaussian_blur", "jpeg"]], "weights": [1, 1, 2]}

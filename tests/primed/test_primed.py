@@ -278,7 +278,7 @@ def test_a_card_says_what_there_is_to_know(there, tmp_path):
 def test_the_page_of_the_documentation_is_that_of_the_package(monkeypatch):
     monkeypatch.delenv(primed.FOLDER, raising=False)
     ours = [one for one in list_primed().values() if one.path.is_relative_to(Path(primed.__file__).parent)]
-    assert (Path(__file__).parents[1] / PAGE).read_text() == cards(ours)
+    assert (Path(__file__).parents[2] / PAGE).read_text() == cards(ours)
 
 
 # ------------------------------------------------------------------------------------------ those of the package

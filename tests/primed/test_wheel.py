@@ -13,7 +13,7 @@ import pytest
 import gesso
 from gesso import cli, primed
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOURCE = Path(primed.__file__).parent / "derain/nafnet_tiny.safetensors"
 spec = importlib.util.spec_from_file_location("primed_wheel", ROOT / "research/primed_wheel.py")
 assert spec
