@@ -19,9 +19,9 @@ from gesso.degradations import create_degradation, list_degradations
 from gesso.functional.random import ImageGenerators, generator_for
 from gesso.pretext import list_pretexts
 from gesso.restorer import Restorer
-from tests.backbones import test_contract as networks
 from tests._networks import photo_like
 from tests._streaks import rainy_pairs
+from tests.backbones import test_contract as networks
 from tests.pretext.test_contract import build, make_batch
 from tests.training._shared_jobs import prepare
 

@@ -17,9 +17,10 @@ from gesso.pretext import list_pretexts
 from gesso.restorer import Restorer
 from tests import _pretend_gpu
 from tests._pretend_gpu import pretended_gpu
+from tests._runs import SMALL_NETWORK
 from tests._streaks import rainy_pairs
 from tests.pretext.test_contract import build, make_batch
-from tests.training._shared_jobs import SMALL, prepare
+from tests.training._shared_jobs import prepare
 
 MIX = {"choices": ["gaussian_noise", "rain", ["gaussian_blur", "jpeg"]], "weights": [1, 1, 2]}
 OPTIONS = {
@@ -118,8 +119,8 @@ def runs(tmp_path_factory):
         with device:
             out, run = folder / accelerator, RUN | {"accelerator": accelerator}
             for name, size in (("ifp", 1), ("dcpt", 2)):
-                gesso.pretrain(out=out / name, pretext=name, batch_size=size, crop_size=24, **run, **SMALL)
-            once = run | SMALL | pairs | {"init": str(out / "ifp/backbone.safetensors")}
+                gesso.pretrain(out=out / name, pretext=name, batch_size=size, crop_size=24, **run, **SMALL_NETWORK)
+            once = run | SMALL_NETWORK | pairs | {"init": str(out / "ifp/backbone.safetensors")}
             gesso.finetune(out=out / "tuned", val_every=1, ema_decay=0.9, clip_norm=0.1, **once)
             gesso.finetune(out=out / "guided", critic=out / "dcpt/classifier.safetensors", **once)
             net = {"checkpoint": folder / "net.safetensors", "prior": str(folder / "net.safetensors")}
@@ -157,7 +158,7 @@ def test_losses_wait_for_what_was_drawn_and_no_more(name, count, gpu):
 def test_a_step_waits_for_one_number(name, gpu, tmp_path):
     """Whether the gradient is finite, see docs/performance.md."""
     prepare(tmp_path)
-    run = SMALL | RUN | {"log_every": 100, "save_every": 0, "crop_size": 16, "batch_size": 2}
+    run = SMALL_NETWORK | RUN | {"log_every": 100, "save_every": 0, "crop_size": 16, "batch_size": 2}
 
     def waited(steps):
         _pretend_gpu.waits.clear()
