@@ -20,7 +20,7 @@ from tests._pretend_gpu import pretended_gpu
 from tests._runs import SMALL_NETWORK
 from tests._streaks import rainy_pairs
 from tests.pretext.test_contract import build, make_batch
-from tests.training._shared_jobs import prepare
+from tests.training._shared_jobs import NARROW, prepare
 
 MIX = {"choices": ["gaussian_noise", "rain", ["gaussian_blur", "jpeg"]], "weights": [1, 1, 2]}
 OPTIONS = {
@@ -118,8 +118,9 @@ def runs(tmp_path_factory):
     for accelerator, device in (("cpu", contextlib.nullcontext()), ("gpu", pretended_gpu())):
         with device:
             out, run = folder / accelerator, RUN | {"accelerator": accelerator}
-            for name, size in (("ifp", 1), ("dcpt", 2)):
-                gesso.pretrain(out=out / name, pretext=name, batch_size=size, crop_size=24, **run, **SMALL_NETWORK)
+            first = {"crop_size": 24, **run, **SMALL_NETWORK}
+            gesso.pretrain(out=out / "ifp", pretext="ifp", pretext_args=NARROW, batch_size=1, **first)
+            gesso.pretrain(out=out / "dcpt", pretext="dcpt", batch_size=2, **first)
             once = run | SMALL_NETWORK | pairs | {"init": str(out / "ifp/backbone.safetensors")}
             gesso.finetune(out=out / "tuned", val_every=1, ema_decay=0.9, clip_norm=0.1, **once)
             gesso.finetune(out=out / "guided", critic=out / "dcpt/classifier.safetensors", **once)
@@ -166,7 +167,7 @@ def test_a_step_waits_for_one_number(name, gpu, tmp_path):
         if name == "finetune":
             gesso.finetune(task="derain", data=tmp_path / "data", holdout=1, val_every=0, **options)
         else:
-            gesso.pretrain(pretext=name, **options)
+            gesso.pretrain(pretext=name, pretext_args=NARROW, **options)
         return list(_pretend_gpu.waits)
 
     assert len(waited(3)) - len(waited(1)) == 2

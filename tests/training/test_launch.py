@@ -1,7 +1,6 @@
 """Processes for several devices: who they are, and how they end."""
 
 import signal
-import sys
 import threading
 
 import psutil
@@ -10,8 +9,8 @@ import pytest
 import gesso
 from gesso.functional.processes import RankInfo, rank_info, shard
 from gesso.training.launch import ProcessError, has_to_launch, launch, portable
-from tests._processes import HANGS, end, is_alive, wait_until
-from tests.training._launched import fail_on_the_second, vanish_on_the_second
+from tests._processes import end, forked, is_alive, wait_until
+from tests.training._launched import fail_on_the_second, save_when_asked, vanish_on_the_second, wait_for_ever
 
 TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
 SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}
@@ -76,42 +75,30 @@ def test_the_error_of_one_process_ends_all_and_is_the_error_of_the_run(function,
         assert any("fail_on_the_second" in note for note in raised.value.__notes__), "where it happened"
 
 
-def test_processes_do_not_outlive_the_one_that_started_them(tmp_path, start):
-    code = f"""
-from pathlib import Path
-from gesso.training.launch import launch
-from tests._processes import HANGS, end, is_alive, wait_until
-from tests.training._launched import wait_for_ever
-launch(wait_for_ever, {{"devices": 2, "folder": Path({str(tmp_path)!r})}})
-"""
-    parent = start([sys.executable, "-c", code])
+def test_processes_do_not_outlive_the_one_that_started_them(tmp_path, one_thread):
     files = [tmp_path / f"{rank}.pid" for rank in range(2)]
-    wait_until(lambda: all(file.exists() and file.read_text() for file in files), parent)
-    children = [psutil.Process(int(file.read_text())) for file in files]
-    parent.kill()
-    parent.wait()
-    wait_until(lambda: not any(is_alive(child) for child in children))
+    with forked(lambda: launch(wait_for_ever, {"devices": 2, "folder": tmp_path}), tmp_path) as parent:
+        wait_until(lambda: all(file.exists() and file.read_text() for file in files), parent)
+        children = [psutil.Process(int(file.read_text())) for file in files]
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        wait_until(lambda: not any(is_alive(child) for child in children))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_request_to_stop_reaches_every_process_and_all_are_waited_for(tmp_path, start, number):
-    code = f"""
-import signal
-from pathlib import Path
-from gesso.training.launch import launch
-from tests.training._launched import save_when_asked
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)]
-try:
-    launch(save_when_asked, {{"devices": 2, "folder": Path({str(tmp_path)!r})}})
-except KeyboardInterrupt:
-    after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)]
-    raise SystemExit(130 if after == before else "the signals are not given back")
-"""
-    parent = start([sys.executable, "-c", code])
-    wait_until(lambda: all((tmp_path / f"{rank}.pid").exists() for rank in range(2)), parent)
-    parent.send_signal(number)
-    assert parent.wait(timeout=HANGS) == 130
+def test_a_request_to_stop_reaches_every_process_and_all_are_waited_for(tmp_path, one_thread, number):
+    def ends_with_its_signals_given_back() -> int:
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        before = [signal.getsignal(number) for number in numbers]
+        with pytest.raises(KeyboardInterrupt):
+            launch(save_when_asked, {"devices": 2, "folder": tmp_path})
+        return 130 if [signal.getsignal(number) for number in numbers] == before else 1
+
+    with forked(ends_with_its_signals_given_back, tmp_path) as parent:
+        wait_until(lambda: all((tmp_path / f"{rank}.pid").exists() for rank in range(2)), parent)
+        parent.send_signal(number)
+        assert parent.wait() == 130
     assert all((tmp_path / f"{rank}.saved").exists() for rank in range(2))
 
 
