@@ -23,11 +23,10 @@ from gesso.data.metadata import (
     find_orientation,
     jpeg_segments,
     png_chunks,
-    turn_upright,
     webp_chunks,
 )
 from gesso.data.rasters import bmp_is_complete, decode_bmp, decode_pnm, read_bmp_header, read_pnm_header
-from gesso.data.tiff import decode_tiff, inflates, pixels_in_tiff, read_tiff_header, tiff_is_complete
+from gesso.data.tiff import decode_tiff, inflates, pixels_in_tiff, read_tiff_header, tiff_is_complete, tiff_orientation
 from gesso.functional.memory import free_memory
 
 BEGINNING = 1 << 17  # bytes of a file in which nearly every header ends
@@ -51,6 +50,7 @@ class Format:
         decode: the pixels as stored, (H, W), (H, W, 3) RGB or (H, W, 4) RGBA.
         is_complete: whether the structure is whole, without decoding a pixel.
         most_pixels: how many pixels a file of this size can hold.
+        orientation: which way is up, 1 to 8, in the numbers of EXIF.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Format:
     decode: Callable[[bytes, Header], np.ndarray]
     is_complete: Callable[[bytes, Header], bool] = lambda data, header: True
     most_pixels: Callable[[bytes, Header], float] = lambda data, header: math.inf
+    orientation: Callable[[bytes, Header], int] = lambda data, header: 1
 
 
 def read_header(path: Path, page: int = 0) -> Header:
@@ -112,7 +113,7 @@ def check_complete(data: bytes, path: Path) -> tuple[int, int]:
     _check_complete(kind, data, header, path)
     if kind.decode is decode_pnm:  # it has no structure, and decoding costs no more than reading
         _named(path, DAMAGED.format(kind.name), lambda: decode_pnm(data, header))
-    turned = find_orientation(data, header) >= 5
+    turned = kind.orientation(data, header) >= 5
     return (header.width, header.height) if turned else (header.height, header.width)
 
 
@@ -143,7 +144,16 @@ def decode(
         raise ImageError(f"{path}: the header declares {header.width}x{header.height} pixels, but there are {seen}")
     if array.dtype == np.float32:
         _check_floats(array, path)
-    return turn_upright(array, find_orientation(data, header)), header
+    return turn_upright(array, kind.orientation(data, header)), header
+
+
+def turn_upright(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels (H, W, ...) as EXIF's orientation, 1 to 8, wants them shown; what is no orientation changes nothing."""
+    if not 2 <= orientation <= 8:
+        return array
+    array = array.swapaxes(0, 1) if orientation >= 5 else array
+    down, right = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}[orientation]
+    return np.ascontiguousarray(array[::down, ::right])
 
 
 def _named(path: Path, otherwise: str, read: Callable[[], T]) -> T:
@@ -358,10 +368,19 @@ def _by_opencv(data: bytes, *, alpha: bool = False) -> np.ndarray:
 
 
 FORMATS = (
-    Format("PNG", rb"\x89PNG\r\n\x1a\n....IHDR", _read_png_header, _decode_png, _png_is_complete, _pixels_in_png),
-    Format("JPEG", rb"\xff\xd8\xff", _read_jpeg_header, _decode_jpeg, _jpeg_is_complete, _pixels_in_jpeg),
-    Format("TIFF", rb"II[*+]\x00|MM\x00[*+]", read_tiff_header, decode_tiff, tiff_is_complete, pixels_in_tiff),
+    Format(
+        "PNG", rb"\x89PNG\r\n\x1a\n....IHDR", _read_png_header, _decode_png, _png_is_complete, _pixels_in_png,
+        find_orientation,
+    ),
+    Format(
+        "JPEG", rb"\xff\xd8\xff", _read_jpeg_header, _decode_jpeg, _jpeg_is_complete, _pixels_in_jpeg,
+        find_orientation,
+    ),
+    Format(
+        "TIFF", rb"II[*+]\x00|MM\x00[*+]", read_tiff_header, decode_tiff, tiff_is_complete, pixels_in_tiff,
+        tiff_orientation,
+    ),
     Format("BMP", rb"BM", read_bmp_header, decode_bmp, bmp_is_complete),
-    Format("WebP", rb"RIFF....WEBP", _read_webp_header, _decode_webp, _webp_is_complete),
+    Format("WebP", rb"RIFF....WEBP", _read_webp_header, _decode_webp, _webp_is_complete, orientation=find_orientation),
     Format("PNM", rb"P[1-7fF]\s", read_pnm_header, decode_pnm),
-)
+)  # fmt: skip

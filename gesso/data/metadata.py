@@ -104,22 +104,12 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
         position = start + int.from_bytes(data[start : start + 2], "big")
 
 
-def turn_upright(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels (H, W, ...) as EXIF's orientation, 1 to 8, wants them shown; what is no orientation changes nothing."""
-    if not 2 <= orientation <= 8:
-        return array
-    array = array.swapaxes(0, 1) if orientation >= 5 else array
-    down, right = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}[orientation]
-    return np.ascontiguousarray(array[::down, ::right])
-
-
 def find_orientation(data: bytes, header: Header) -> int:
-    """The orientation that a file asks for, 1 to 8, by EXIF or else XMP, as Pillow reads them; 1 where it does not."""
-    if header.page is None and not _may_be_turned(data):
+    """The orientation that a PNG, JPEG or WebP asks for, 1 to 8, by EXIF or else XMP, as Pillow reads them; else 1."""
+    if not _may_be_turned(data):
         return 1
     try:
-        tag = header.page and header.page.tags.get(ORIENTATION)
-        value = tag.value if tag else 1 if header.page else _opened(data).getexif().get(ORIENTATION, 1)
+        value = _opened(data).getexif().get(ORIENTATION, 1)
     except Exception:  # Pillow raises whatever damaged EXIF leads it to; viewers pass over it
         return 1
     return int(value) if isinstance(value, int) else 1

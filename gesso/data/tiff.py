@@ -150,6 +150,15 @@ def pixels_in_tiff(data: bytes, header: Header) -> float:
     return ratio * 8 * sum(page.databytecounts or [len(data)]) / (value_of(page, 258) * value_of(page, 277))
 
 
+def tiff_orientation(data: bytes, header: Header) -> int:
+    """The orientation that a page asks for, 1 to 8 if it is one; 1 where it does not."""
+    try:
+        value = header.page.tags[274].value if 274 in header.page.tags else 1
+    except Exception:  # tifffile raises whatever a damaged tag leads it to; viewers pass over it
+        return 1
+    return value if isinstance(value, int) else 1
+
+
 def _segments(data: bytes, page: Any) -> list[bytes]:
     """Strips or tiles as stored.
 

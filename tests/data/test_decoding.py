@@ -1,8 +1,10 @@
 import os
 import struct
+import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,9 +13,10 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from gesso.data import decoding
 from gesso.data.decoding import read_header
-from gesso.data.io import ImageError, read_array, read_picture
+from gesso.data.io import ImageError, read_array, read_picture, read_tensor
 from tests.faults._images import chunks, encoded, from_chunks, photo, png, tiff
 
+DATA = Path(decoding.__file__).parent
 PHOTO = photo()
 
 
@@ -21,6 +24,26 @@ def refused(path, data: bytes, message: str) -> None:
     path.write_bytes(data)
     with pytest.raises(ImageError, match=message):
         read_array(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp", "ppm"])
+def test_three_files_lie_between_a_path_and_a_tensor(tmp_path, suffix):
+    """`io.py`, `decoding.py` and what knows the format; CONTRIBUTING has the walk from there to the loss."""
+    Image.fromarray(PHOTO).save(tmp_path / f"x.{suffix}")
+    seen = set()
+
+    def note(frame, event, argument):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(DATA) and not frame.f_code.co_name.startswith("__"):
+            seen.add(path.name)
+
+    sys.setprofile(note)
+    try:
+        read_tensor(tmp_path / f"x.{suffix}")
+    finally:
+        sys.setprofile(None)
+    assert {"io.py", "decoding.py"} < seen
+    assert len(seen) <= 3
 
 
 # ------------------------------------------------------------------------------------------------ silent mistakes
