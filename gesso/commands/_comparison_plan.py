@@ -2,28 +2,34 @@
 
 import contextlib
 import dataclasses
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gesso._discovery import UnknownNameError
 from gesso._values import seconds_in
 from gesso.commands import _finetune, _pretrain
+from gesso.commands._comparison_runs import Design, Run, fine_tuning, link_data
 from gesso.commands._defaults import fill, reason_to_be_small, tell_choice, values_of
 from gesso.commands.compare import Compare
 from gesso.commands.finetune import Finetune
 from gesso.commands.pretrain import Pretrain
 from gesso.comparison.arms import Arm
-from gesso.comparison.jobs import mark_as_comparison
-from gesso.comparison.price import Pretraining, Prices, Size, fit_into, lay_out
+from gesso.comparison.jobs import Job, mark_as_comparison
+from gesso.comparison.price import Item, Plan, Size, fit_into, lay_out
 from gesso.comparison.side_by_side import share_of_cores
+from gesso.comparison.splits import DegradedPhoto
+from gesso.comparison.tuning import choose
 from gesso.options import began, options_of
 from gesso.primed import find_primed
 from gesso.report.console import console, say, warn
+from gesso.report.statistics import BASELINE
 from gesso.tasks import spell_task
-from gesso.training.price import LONG, Cost, seconds_of, show_plan
+from gesso.training.price import LONG, Cost, Length, seconds_of, show_plan
 from gesso.training.recipe import Recipe
 from gesso.training.run import price_of
 
@@ -51,6 +57,8 @@ def settle(command: Compare) -> Compare:
         chosen["steps"] = options_of(Compare)["steps"].usual
     if "steps" in (command.pretrain_args or {}) and "pretrain_steps" in chosen:
         chosen["pretrain_steps"] = None
+    if "lr" not in chosen and "restoring_lr" in chosen:
+        chosen["restoring_lr"] = None
     if why and own_starts:
         chosen |= primed_too(spell_task(command.task), chosen["backbone"], command)
     command = dataclasses.replace(command, **chosen)
@@ -71,21 +79,6 @@ def primed_too(task: str, network: str, command: Compare) -> dict[str, Any]:
     return {"starts": f"random,ifp,primed:{primed.task}"}
 
 
-def shorten(arms: Sequence[Arm], most: int | None) -> list[Arm]:
-    """The arms with no pre-training of more steps than `most`; None: as they are."""
-    return [
-        dataclasses.replace(arm, pretraining={**arm.pretraining, "steps": min(own_steps(arm), most)})
-        if arm.pretraining and most is not None and own_steps(arm) > most
-        else arm
-        for arm in arms
-    ]
-
-
-def own_steps(arm: Arm) -> int:
-    """The steps of an arm's pre-training."""
-    return (arm.pretraining or {}).get("steps") or options_of(Pretrain)["steps"].usual
-
-
 @contextmanager
 def silence() -> Iterator[None]:
     """Prints nothing meanwhile."""
@@ -96,52 +89,184 @@ def silence() -> Iterator[None]:
         console.quiet = before
 
 
-def measure(arms: Sequence[Arm], finetuning: Finetune, runs: int, pictures: int, devices: int) -> Prices:
-    """What the parts of a comparison take here; nothing is written."""
-    with silence(), mark_as_comparison(), share_of_cores(devices):
-        pretrainings = {}
-        for arm in arms:
-            if arm.pretraining:
-                options = {"sample_every": 0, **arm.pretraining}
-                with contextlib.suppress(
-                    ValueError, OSError, RuntimeError
-                ):  # it fails alone, and says why, when it is run
-                    command = fill(Pretrain(out="unwritten", **options), {})
-                    pretrainings[arm.pretraining_folder] = Pretraining(price(command), command.steps)
-        run = price(fill(finetuning, {}))
-    since = began.get()
-    spent = time.monotonic() - since if since else 0.0
-    return Prices(spent, run, runs, pictures, list(pretrainings.values()), devices)
+# ------------------------------------------------------------------------------------------------------- what is left
 
 
-def price(command: Pretrain | Finetune) -> Cost:
+@dataclass(frozen=True)
+class Left:
+    """What a comparison has not done yet.
+
+    Attributes:
+        pretrainings: jobs of pre-training, once each.
+        trials: runs that choose what arms choose for themselves.
+        runs: of fine-tuning.
+        count: runs of the whole comparison, of any kind.
+    """
+
+    pretrainings: Sequence[Job]
+    trials: Sequence[Job]
+    runs: Sequence[Run]
+    count: int
+
+    @property
+    def number(self) -> int:
+        """How many runs are left."""
+        return len(self.pretrainings) + len(self.trials) + len(self.runs)
+
+
+def find_left(design: Design) -> Left:
+    """What a comparison has not done yet; what runs depend on that is still to be chosen has not been."""
+    pretrainings = {job.name: job for job in design.pretrainings.values()}
+    runs = design.runs(choose(design.trials))
+    return Left(
+        [job for job in pretrainings.values() if not job.done],
+        [trial.job for trial in design.trials if not trial.job.done],
+        [run for run in runs if not run.job.done],
+        len(pretrainings) + len(design.trials) + len(runs),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- measuring
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the parts of runs take here.
+
+    Attributes:
+        pretrainings: of each arm that has one which can be measured, by its name.
+        run: of fine-tuning.
+    """
+
+    pretrainings: dict[str, Cost]
+    run: Cost
+
+
+def measure(design: Design, left: Left) -> Costs:
+    """What the parts of the runs that are left take here; nothing is written beside a temporary folder.
+
+    Raises:
+        ValueError: if runs of fine-tuning cannot be measured; OSError and RuntimeError likewise.
+    """
+    found: dict[str, Cost] = {}
+    by_job: dict[str, Cost] = {}
+    names = {job.name for job in left.pretrainings}
+    with silence(), mark_as_comparison(), share_of_cores(design.command.devices or 1):
+        for arm, job in design.pretrainings.items():
+            if job.name not in names:
+                continue
+            with contextlib.suppress(ValueError, OSError, RuntimeError):  # it fails alone, and says why, when it is run
+                if job.name not in by_job:
+                    by_job[job.name] = price(dataclasses.replace(job.command, out="unwritten"))
+                found[arm] = by_job[job.name]
+        with tempfile.TemporaryDirectory(prefix="gesso-") as name:
+            run = price(fill(run_to_measure(design, Path(name)), {}))
+    return Costs(found, run)
+
+
+def run_to_measure(design: Design, folder: Path) -> Finetune:
+    """A run of fine-tuning with data of its own in a folder."""
+    first = design.folds[0].test
+    if isinstance(first[0], DegradedPhoto):  # whose test images are made later
+        given = {"data": str(design.command.data), "holdout": len(first)}
+        return fine_tuning(folder, Arm(BASELINE), None, design.options, given)
+    there = dataclasses.replace(design, command=dataclasses.replace(design.command, out=folder))
+    run = there.run(Arm(BASELINE), design.seeds[0], 0, design.counts[-1])
+    link_data([run], design.folds)
+    return run.command
+
+
+def price(command: Any) -> Cost:
     """What the parts of a run take."""
     since = time.monotonic()
     training = _pretrain.prepare(command) if isinstance(command, Pretrain) else _finetune.prepare(command)
     return price_of(training, command, since)
 
 
-def plan(command: Compare, prices: Prices, seeds: Sequence[int]) -> Compare:
-    """Prints what a comparison takes, and returns the command as large as its budget has room for; says what it chose.
+# ----------------------------------------------------------------------------------------------------------- planning
+
+
+def plan_with(design: Design, left: Left) -> tuple[Design, Plan | None]:
+    """The comparison as large as its budget has room for, and what is left of it, once this was measured and printed.
+
+    Raises:
+        ValueError: if the budget is too small, or if what has a budget, or shall only be planned, cannot be measured.
+    """
+    command = design.command
+    try:
+        costs = measure(design, left)
+    except (ValueError, OSError, RuntimeError):
+        if command.budget is not None or command.dry_run:
+            raise
+        return design, None  # the runs fail by themselves, and the page says why
+    plan = lay_out_runs(design, left, costs)
+    if command.budget is not None:
+        design = keep_to_budget(design, plan)
+        plan = lay_out_runs(design, find_left(design), costs)
+    show(plan, design, costs, left)
+    return design, plan
+
+
+def lay_out_runs(design: Design, left: Left, costs: Costs) -> Plan:
+    """The plan of what is left."""
+    items = []
+    by_job = {design.pretrainings[arm].name: cost for arm, cost in costs.pretrainings.items()}
+    for job in left.pretrainings:
+        if job.name in by_job:
+            items.append(Item(job.name, "pre-training", by_job[job.name], length_of(job)))
+    tested = len(design.folds[0].test)
+    shares = {inner.folder: len(inner.pairs.test) / tested for inner in design.inner}
+    for job in left.trials:
+        measured = costs.run.measurement * shares[job.folder.parent]
+        cost = dataclasses.replace(costs.run, measurement=measured)
+        items.append(Item(job.name, "tuning runs", cost, length_of(job)))
+    seeds = design.seeds
+    for run in left.runs:
+        is_shown = run.seed == seeds[0] and run.count == design.counts[-1]
+        item = Item(run.job.name, "fine-tuning runs", costs.run, length_of(run.job), seeds.index(run.seed), is_shown)
+        items.append(item)
+    since = began.get()
+    return Plan(time.monotonic() - since if since else 0.0, items, design.command.devices or 1)
+
+
+def length_of(job: Job) -> Length:
+    """The length of a job, and how much of it is done."""
+    return Length.of(fill(job.command, {}), job.steps_done)
+
+
+def keep_to_budget(design: Design, plan: Plan) -> Design:
+    """The comparison as large as its budget has room for; says what it chose.
 
     Raises:
         ValueError: if the budget is too small.
     """
-    usual = command.val_every or max(1, command.steps // 10)
-    size = Size(command.steps, len(seeds), usual, command.pretrain_steps)
-    if command.budget is not None:
-        size = fit_into(seconds_in(command.budget), prices, size, choose_measuring=command.val_every is None)
-        chosen: dict[str, Any] = {"steps": size.steps, "val_every": size.val_every}
-        chosen |= {"seeds": list(seeds[: size.seeds])}
-        chosen |= {"pretrain_steps": size.pretrain_steps} if prices.pretrainings else {}
-        command = dataclasses.replace(command, **chosen)
-        told = {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in chosen.items()}
-        say(f"budget {command.budget}: " + ", ".join(f"--{name} {value}" for name, value in told.items()))
-    parts = lay_out(prices, size)
-    saved = prices.run.disk * prices.runs * size.seeds + sum(one.cost.disk for one in prices.pretrainings)
-    show_plan("plan", parts, prices.run, saved)
-    if (seconds := seconds_of(parts)) > LONG:
-        steps = max(1, int(command.steps * LONG / seconds))
-        smaller = "" if command.backbone == "nafnet_tiny" else " or --backbone nafnet_tiny"
-        warn(f"longer than an hour; shorter: --budget 1h or --seeds {seeds[0]} or --steps {steps}{smaller}")
-    return command
+    command, seeds = design.command, design.seeds
+    assert command.budget is not None
+    most = Size(command.steps, len(seeds), design.options["val_every"], command.pretrain_steps)
+    size = fit_into(seconds_in(command.budget), plan, most, choose_measuring=command.val_every is None)
+    chosen: dict[str, Any] = {"steps": size.steps, "val_every": size.val_every, "seeds": seeds[: size.seeds]}
+    chosen |= {"pretrain_steps": size.pretrain_steps} if design.pretrainings else {}
+    told = {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in chosen.items()}
+    say(f"budget {command.budget}: " + ", ".join(f"--{name} {value}" for name, value in told.items()))
+    return dataclasses.replace(design, command=dataclasses.replace(command, **chosen))
+
+
+def show(plan: Plan, design: Design, costs: Costs, left: Left) -> None:
+    """Prints what is left of a comparison and what it takes, and beyond an hour how it could be shorter."""
+    parts, command, side_by_side = lay_out(plan), design.command, max(1, plan.devices)
+    largest = max([costs.run, *costs.pretrainings.values()], key=lambda cost: cost.peak)
+    together = dataclasses.replace(largest, state=largest.state * side_by_side, peak=largest.peak * side_by_side)
+    if left.number < left.count:
+        say(f"{left.count - left.number} of {left.count} runs are done already")
+    show_plan("plan" if left.number == left.count else "what is left", parts, together, disk_of(plan))
+    if left.number < left.count or seconds_of(parts) <= LONG:
+        return
+    advice = ["--budget 1h"] + ([f"--seeds {design.seeds[0]}"] if len(design.seeds) > 1 else [])
+    advice.append(f"--steps {max(1, int(command.steps * LONG / seconds_of(parts)))}")
+    advice += ["--backbone nafnet_tiny"] if command.backbone != "nafnet_tiny" else []
+    warn(f"longer than an hour; shorter: {' or '.join(advice)}")
+
+
+def disk_of(plan: Plan) -> int:
+    """Bytes that the runs of a plan leave, when what they need to be resumed is gone."""
+    return sum(item.cost.disk for item in plan.items)

@@ -100,6 +100,11 @@ class Compare(TaskPairs, Network, Measuring, Budget, Command["Outcome"]):
     lr: Annotated[LearningRate, IfUnnamed(3e-4, small=1e-3)] = UNNAMED
     """peak learning rate of fine-tuning."""
 
+    restoring_lr: Annotated[LearningRate | None, IfUnnamed(None, small=1e-4)] = UNNAMED
+    """peak learning rate of arms that restore the task already, whose last layer is kept, where they name, or choose,
+    none of their own: a rate that is right for random weights makes a network forget. Where `lr` is named, it is for
+    all."""
+
     schedule: Literal["constant", "cosine", "two_phase"] = "cosine"
     """learning rate over a fine-tuning run: "constant", "cosine", or Restormer's "two_phase"."""
 

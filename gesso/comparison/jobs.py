@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import functools
 import importlib
 import json
 import os
@@ -13,17 +14,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from gesso._recipes import read_recipe
+from gesso.checkpoint.files import read_pickle
+from gesso.comparison.time_left import TimeLeft
 from gesso.data.io import atomic_path
 from gesso.functional.processes import PARALLEL_RUNS
 from gesso.options import command_of, options_of
 from gesso.options.run import SupervisedRun, TrainingRun
-from gesso.report.console import Pulse, say, warn
+from gesso.report.console import MINUTE, part_of, say, warn
 from gesso.training.launch import stop_signals
 from gesso.training.recipe import Recipe, change
 
@@ -62,6 +65,17 @@ class Job:
             return False
         with images.open(newline="") as file:
             return any(int(row["step"]) == self.command.steps for row in csv.DictReader(file))
+
+    @property
+    def steps_done(self) -> int:
+        """The steps that are done of one that was stopped, by its saved state."""
+        state = self.folder / "last.ckpt"
+        if not state.exists():
+            return 0
+        try:
+            return read_pickle(state)["gesso"]["batches_done"] // self.command.accumulate
+        except (ValueError, OSError, KeyError):  # it fails by itself, and says why, when it is run
+            return 0
 
     @property
     def seconds(self) -> float:
@@ -118,13 +132,18 @@ class Job:
             (self.folder / name).unlink(missing_ok=True)
 
 
-def run_jobs(jobs: Sequence[Job], devices: int = 1) -> dict[str, str]:
-    """Runs what is not done yet; returns why jobs failed, by name. One failure does not stop the others."""
-    todo = [job for job in jobs if not job.done]
-    if len(todo) < len(jobs):
-        say(f"{len(jobs) - len(todo)} of {len(jobs)} runs are done already")
+def run_jobs(jobs: Sequence[Job], devices: int = 1, left: TimeLeft | None = None) -> dict[str, str]:
+    """Runs what is not done yet; returns why jobs failed, by name. One failure does not stop the others.
+
+    Args:
+        jobs: of one kind.
+        devices: how many are run side by side.
+        left: knows, and is told, how long the whole takes.
+    """
+    todo, left = [job for job in jobs if not job.done], left or TimeLeft(None)
+    left.expect(job.name for job in todo)
     try:
-        failures = run_parallel(todo, devices) if devices > 1 else run_in_turn(todo)
+        failures = run_parallel(todo, devices, left) if devices > 1 else run_in_turn(todo, left)
     except KeyboardInterrupt:
         say("stopped; give the same command again, and the comparison goes on where it was", "bold")
         raise
@@ -133,18 +152,20 @@ def run_jobs(jobs: Sequence[Job], devices: int = 1) -> dict[str, str]:
     return failures
 
 
-def run_in_turn(jobs: Sequence[Job]) -> dict[str, str]:
+def run_in_turn(jobs: Sequence[Job], left: TimeLeft) -> dict[str, str]:
     """Runs jobs in this process, one after another."""
     failures = {}
-    pulse = Pulse()
     with mark_as_comparison():
         for number, job in enumerate(jobs, start=1):
-            left = f"; {pulse.left(number - 1, len(jobs))} for all of them" if number > 1 else ""
-            say(f"\nrun {number} of {len(jobs)}: {job.name}{left}", "bold")
+            left.begin(job.name)
+            say(f"\nrun {number} of {len(jobs)}: {job.name}", "bold")
+            tell_left(left, "")
             try:
-                job.run()
+                with part_of(functools.partial(left.after, job.name)):
+                    job.run()
             except Exception as error:
                 failures[job.name] = f"{error}" or type(error).__name__
+            left.end(job.name, well=job.name not in failures)
     return failures
 
 
@@ -160,7 +181,7 @@ def mark_as_comparison() -> Iterator[None]:
             del os.environ[PARALLEL_RUNS]
 
 
-def run_parallel(jobs: Sequence[Job], devices: int) -> dict[str, str]:
+def run_parallel(jobs: Sequence[Job], devices: int, left: TimeLeft) -> dict[str, str]:
     """Runs as many jobs at a time as there are devices, each in a process and with a device of its own.
 
     What a job prints goes to `log.txt` in its folder. When this process is told to stop, or is no more, the jobs save
@@ -172,10 +193,12 @@ def run_parallel(jobs: Sequence[Job], devices: int) -> dict[str, str]:
     running: set[subprocess.Popen[bytes]] = set()
     stopping = threading.Event()
     failures: dict[str, str] = {}
+    ended: list[str] = []
 
     def run(job: Job) -> None:
         job.write()
         device = free.get()
+        left.begin(job.name)
         with (job.folder / "log.txt").open("wb") as log:
             words = [sys.executable, "-m", __spec__.name, str(job.folder)]
             process = subprocess.Popen(
@@ -189,15 +212,25 @@ def run_parallel(jobs: Sequence[Job], devices: int) -> dict[str, str]:
             process.stdin.close()
             running.discard(process)
         free.put(device)
+        left.end(job.name, well=job.done)
+        ended.append(job.name)
         say(f"{'done' if job.done else 'stopped'}: {job.name}")
+        tell_left(left, f"{len(ended)} of {len(jobs)} runs; ")
         if not job.done:
             failures[job.name] = last_line(job.folder / "log.txt") or f"ended with exit status {code}"
 
     before = {number: signal.signal(number, signal.default_int_handler) for number in stop_signals()}
     pool = ThreadPoolExecutor(devices)
+    if jobs:
+        tell_left(left, f"{min(devices, len(jobs))} of {len(jobs)} runs side by side; ")
     try:
-        for future in [pool.submit(run, job) for job in jobs]:
-            future.result()
+        under_way = {pool.submit(run, job) for job in jobs}
+        while under_way:
+            done, under_way = wait(under_way, timeout=MINUTE, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+            if not done:
+                tell_left(left, f"{len(ended)} of {len(jobs)} runs; ")
     finally:
         stopping.set()
         pool.shutdown(wait=False, cancel_futures=True)
@@ -207,6 +240,12 @@ def run_parallel(jobs: Sequence[Job], devices: int) -> dict[str, str]:
         for number, handler in before.items():
             signal.signal(number, handler)
     return failures
+
+
+def tell_left(left: TimeLeft, how_far: str) -> None:
+    """Prints how far a comparison is, and how long all of it still takes, where that is known."""
+    if words := str(left):
+        say(f"{how_far}the whole comparison: {words}")
 
 
 def environment(device: int, devices: int) -> dict[str, str]:

@@ -11,7 +11,7 @@ from gesso.commands.compare import Compare
 from gesso.commands.finetune import Finetune
 from gesso.options import options_of
 from gesso.options.data import TaskPairs
-from gesso.primed import is_primed
+from gesso.primed import spell_file
 from gesso.training.recipe import Recipe
 
 OF_A_COMPARISON = ("val", "val_every", "val_at_start", "sample_every", "metrics", "metric_weights", "tile")
@@ -39,20 +39,18 @@ def spell_value(value: Any) -> str:
     return ",".join(str(part) for part in parts)
 
 
-def train_on_all(run: Finetune, arm: str, comparison: Compare, *, holds_out: bool) -> str:
+def train_on_all(run: Finetune, comparison: Compare, *, seed: int, holds_out: bool) -> str:
     """The `gesso finetune` line that does what a run of a comparison did, with all of its pairs.
 
     Args:
-        run: one of the first seed.
-        arm: the name of its arm.
+        run: that is like it.
         comparison: which says where the pairs are.
+        seed: of the line.
         holds_out: whether pairs would be held out for validation, which then are none; else the data have others.
     """
     own = {name: getattr(comparison, name) for name in (*options_of(TaskPairs), "skip_damaged")}
     default = {name: options_of(Finetune)[name].default for name in OF_A_COMPARISON}
-    if is_primed(arm):
-        own["init"] = arm
-    own["backbone_args"] = run.backbone_args or None
+    own |= {"init": spell_file(str(run.init)), "seed": seed, "backbone_args": run.backbone_args or None}
     whole = dataclasses.replace(run, **default | own, holdout=0 if holds_out else None)
     out = Path(comparison.out)
     return command_line("finetune", Recipe.of(whole).given, out.with_name(f"{out.name}-best"))

@@ -1,11 +1,18 @@
 """What a comparison takes, and how many steps and seeds a budget has room for: arithmetic over measured seconds."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from gesso.report.console import duration
-from gesso.training.price import RESERVE, Cost, Part, seconds_of, spell_budget
+from gesso.training import price
+from gesso.training.price import RESERVE, Cost, Length, Part, seconds_of, spell_budget
+
+Kind = Literal["pre-training", "tuning runs", "fine-tuning runs"]
+
+KINDS: tuple[Kind, ...] = ("pre-training", "tuning runs", "fine-tuning runs")
+"""What a comparison runs, in this order."""
 
 PAGE = 30.0  # seconds for charts and the page
 PRETRAINING_SHARE = 0.3  # of the time for runs that pre-training may take
@@ -15,32 +22,49 @@ MEASUREMENTS = 10  # in a run, where nobody says how many
 
 
 @dataclass(frozen=True)
-class Pretraining:
-    """A pre-training: what it takes, and its own number of steps."""
+class Item:
+    """A run that is to come.
 
+    Attributes:
+        name: of its job.
+        kind: of run.
+        cost: what the parts of one take.
+        length: of it; what is done of it costs nothing.
+        seed: which seed of the comparison it is of, counted from 0; pre-training and tuning are done for the first.
+        has_pictures: whether what it makes of the test images is kept.
+    """
+
+    name: str
+    kind: Kind
     cost: Cost
-    steps: int
+    length: Length
+    seed: int = 0
+    has_pictures: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes."""
+        return seconds_of(price.lay_out(self.cost, self.length))
 
 
 @dataclass(frozen=True)
-class Prices:
-    """What the parts of a comparison take.
+class Plan:
+    """What a comparison still has to do.
 
     Attributes:
         spent: seconds that are behind.
-        run: a run of fine-tuning.
-        runs: of them for each seed: arms times folds times numbers of pairs.
-        pictures: measurements whose pictures are kept: arms times folds.
-        pretrainings: of the arms that have one.
+        items: the runs to come.
         devices: runs side by side.
     """
 
     spent: float
-    run: Cost
-    runs: int
-    pictures: int
-    pretrainings: Sequence[Pretraining] = ()
+    items: Sequence[Item]
     devices: int = 1
+
+    @property
+    def pictures(self) -> float:
+        """Seconds for pictures and page."""
+        return PAGE + sum(item.cost.measurement for item in self.items if item.has_pictures)
 
 
 @dataclass(frozen=True)
@@ -60,55 +84,83 @@ class Size:
     pretrain_steps: int | None = None
 
 
-def lay_out(prices: Prices, size: Size) -> list[Part]:
+def makespan(seconds: Iterable[float], devices: int) -> float:
+    """How long runs take that are begun in this order, as many at a time as there are devices.
+
+    Example:
+        >>> makespan([5, 1, 1, 1], 1), makespan([5, 1, 1, 1], 2), makespan([], 2)
+        (8.0, 5.0, 0.0)
+    """
+    free = [0.0] * max(1, devices)
+    for each in seconds:
+        free[free.index(min(free))] += each
+    return max(free)
+
+
+def lay_out(plan: Plan) -> list[Part]:
     """The parts of a comparison.
 
     Example:
-        >>> prices = Prices(5, Cost(once=1, step=0.1, measurement=2), 8, 4, [Pretraining(Cost(once=1, step=0.1), 300)])
-        >>> parts = lay_out(prices, Size(100, seeds=2, val_every=50, pretrain_steps=90))
-        >>> [(part.what, part.times, part.seconds) for part in parts][1:3]
-        [('pre-training', 1, 10.0), ('fine-tuning runs', 16, 272.0)]
+        >>> run = Item("a", "fine-tuning runs", Cost(once=1, step=0.1), Length(100))
+        >>> parts = lay_out(Plan(5, [run, run, run], devices=2))
+        >>> [(part.what, part.times, part.seconds) for part in parts]
+        [('data and network', 1, 5), ('fine-tuning runs', 3, 22.0), ('pictures and page', 1, 30.0)]
     """
-    run, side_by_side = prices.run, max(1, prices.devices)
-    pretraining = sum(one.cost.once + one.cost.step * capped(one.steps, size) for one in prices.pretrainings)
-    count = len(prices.pretrainings)
-    one_run = run.once + run.step * size.steps + run.measurement * (1 + math.ceil(size.steps / size.val_every))
-    parts = [
-        Part("data and network", 1, prices.spent),
-        Part("pre-training", count, pretraining / count / side_by_side if count else 0.0),
-        Part("fine-tuning runs", prices.runs * size.seeds, one_run / side_by_side),
-        Part("pictures and page", 1, PAGE + prices.pictures * run.measurement),
-    ]
-    return [part for part in parts if part.times]
+    parts = [Part("data and network", 1, plan.spent)]
+    for kind in KINDS:
+        seconds = [item.seconds for item in plan.items if item.kind == kind]
+        if seconds:
+            parts.append(Part(kind, len(seconds), makespan(seconds, plan.devices) / len(seconds)))
+    return [*parts, Part("pictures and page", 1, plan.pictures)]
 
 
-def capped(steps: int, size: Size) -> int:
-    """The steps of a pre-training in a comparison of a size."""
-    return steps if size.pretrain_steps is None else min(steps, size.pretrain_steps)
+def resize(plan: Plan, size: Size) -> Plan:
+    """The plan of a comparison of another size, none of whose runs has begun."""
+
+    def sized(item: Item) -> Item:
+        if item.kind == "pre-training":
+            most = item.length.steps if size.pretrain_steps is None else size.pretrain_steps
+            return replace(item, length=replace(item.length, steps=min(item.length.steps, most)))
+        every = size.val_every if item.kind == "fine-tuning runs" else 0
+        return replace(item, length=replace(item.length, steps=size.steps, val_every=every))
+
+    return replace(plan, items=[sized(item) for item in plan.items if item.seed < size.seeds])
 
 
-def fit_into(seconds: float, prices: Prices, most: Size, *, choose_measuring: bool) -> Size:
+def fit_into(seconds: float, plan: Plan, most: Size, *, choose_measuring: bool) -> Size:
     """The size of a comparison that takes so many seconds at most: all seeds if runs are long enough, else fewer.
 
     Args:
         seconds: for all of it.
-        prices: of its parts.
-        most: the size that it may have at most.
+        plan: of the comparison as large as it may be.
+        most: this size.
         choose_measuring: whether to choose how often runs are measured.
 
     Raises:
         ValueError: if there is no room for one seed; it says the least that is sensible.
     """
     room = (1 - RESERVE) * seconds
+    longest = max((item.length.steps for item in plan.items if item.kind == "pre-training"), default=0)
+    longest = min(longest, longest if most.pretrain_steps is None else most.pretrain_steps)
 
     def total(size: Size) -> float:
-        return seconds_of(lay_out(prices, size))
+        return seconds_of(lay_out(resize(plan, size)))
 
     def sized(steps: int, seeds: int, times: int, pretrain: int | None) -> Size:
         val_every = max(1, math.ceil(steps / times)) if choose_measuring else most.val_every
         return Size(steps, seeds, val_every, pretrain)
 
-    longest = max((capped(one.steps, most) for one in prices.pretrainings), default=0)
+    def longest_run(seeds: int, times: int) -> Size | None:
+        base = sized(least.steps, seeds, times, least.pretrain_steps)
+        spare = room - total(base)
+        if spare < 0:
+            return None
+        limit = room - (1 - PRETRAINING_SHARE) * spare
+        short = least.pretrain_steps or 0
+        pretrain = largest(short, longest, lambda n: total(replace(base, pretrain_steps=n)) <= limit) or None
+        steps = largest(least.steps, most.steps, lambda n: total(sized(n, seeds, times, pretrain)) <= room)
+        return sized(steps, seeds, times, pretrain)
+
     least = sized(min(LEAST_STEPS, most.steps), 1, 1, min(LEAST_STEPS, longest) or None)
     if total(least) > room:
         needed = total(least) / (1 - RESERVE)
@@ -117,29 +169,19 @@ def fit_into(seconds: float, prices: Prices, most: Size, *, choose_measuring: bo
             f"here, so the least that is sensible is --budget {spell_budget(needed)}"
         )
     for seeds in range(most.seeds, 0, -1):
-        for times in range(MEASUREMENTS, 0, -1):
-            each = room / (prices.runs * seeds) * prices.devices
-            if times > 1 and choose_measuring and prices.run.measurement * (times + 1) > MEASURING_SHARE * each:
-                continue
-            base = sized(least.steps, seeds, times, least.pretrain_steps)
-            if total(base) > room:
-                continue
-            spare = room - total(base)
-            limit = total(base) + PRETRAINING_SHARE * spare
-            pretrain = (
-                largest(
-                    least.pretrain_steps or 0,
-                    longest,
-                    lambda n, base=base, limit=limit: total(replace(base, pretrain_steps=n)) <= limit,
-                )
-                or None
-            )
-            steps = largest(
-                least.steps, most.steps, lambda n, s=seeds, t=times, p=pretrain: total(sized(n, s, t, p)) <= room
-            )
-            if steps >= min(GOOD_STEPS, most.steps) or seeds == 1:
-                return sized(steps, seeds, times, pretrain)
+        for times in measuring_times(plan, room, seeds) if choose_measuring else [1]:
+            size = longest_run(seeds, times)
+            if size and (size.steps >= min(GOOD_STEPS, most.steps) or seeds == 1):
+                return size
     return least
+
+
+def measuring_times(plan: Plan, room: float, seeds: int) -> list[int]:
+    """How often a run may be measured, the most first: within its share of the time of a run, or once."""
+    items = [item for item in plan.items if item.seed < seeds and item.kind != "pre-training"]
+    measured = [item.cost.measurement for item in items if item.kind == "fine-tuning runs"]
+    each = MEASURING_SHARE * room / max(1, len(items)) * plan.devices
+    return [n for n in range(MEASUREMENTS, 1, -1) if max(measured, default=0.0) * (n + 1) <= each] + [1]
 
 
 def largest(low: int, high: int, fits: Callable[[int], bool]) -> int:

@@ -241,20 +241,25 @@ def write_tests(folds: Sequence[Fold], task: Task, degradation: Degradation) -> 
                 write_picture(side, Picture(image, bits=bits, white_level=white), overwrite=True)
 
 
-def link_training(pairs: Sequence[Pair], folder: Path) -> dict[str, str]:
-    """Makes `folder` a data set of just these pairs, or clean photos; returns the options of `finetune` that open it.
+def training_source(pairs: Sequence[Pair], folder: Path) -> dict[str, str]:
+    """The options of `finetune` that open the data set of these pairs, or clean photos, in a folder."""
+    if any(isinstance(pair, DegradedPhoto) for pair in pairs):
+        return {"data": str(folder)}
+    return {"lq": str(folder / "input"), "gt": str(folder / "target")}
+
+
+def link_training(pairs: Sequence[Pair], folder: Path) -> None:
+    """Makes `folder` a data set of just these pairs, or clean photos, as `training_source` opens it.
 
     Clean photos are degraded anew whenever a run reads them.
     """
     photos = [pair.photo for pair in pairs if isinstance(pair, DegradedPhoto)]
     if not photos:
-        link(pairs, folder)
-        return {"lq": str(folder / "input"), "gt": str(folder / "target")}
+        return link(pairs, folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for number, photo in enumerate(photos):
         (folder / f"{number:04d}{photo.suffix}").symlink_to(photo.resolve())
-    return {"data": str(folder)}
 
 
 def link(pairs: Sequence[Pair], folder: Path) -> None:

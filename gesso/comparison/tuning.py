@@ -19,11 +19,9 @@ from gesso._recipes import Loader
 from gesso.commands.finetune import Finetune
 from gesso.comparison.arms import SAME_FOR_ALL, Arm, check_decided
 from gesso.comparison.jobs import Job
-from gesso.comparison.splits import Fold, divided, drawn, link, link_training, write_tests
-from gesso.degradations import Degradation
+from gesso.comparison.splits import Fold, divided, drawn, training_source
 from gesso.metrics import mean_psnr
 from gesso.options import check_options
-from gesso.tasks import Task
 
 TuneSpec = str | Mapping[str, Sequence[Any]]
 Values = dict[str, Any]
@@ -137,7 +135,8 @@ class Inner:
         fold: of the comparison.
         count: training pairs of the comparison's runs.
         seed: of the runs that try values.
-        source: options of `gesso finetune` that open the pairs to train on.
+        pairs: the part that is left out is what they test on.
+        train: folder of the pairs to train on.
         val: folder of the pairs that are left out.
         folder: of the runs.
     """
@@ -145,33 +144,33 @@ class Inner:
     fold: int
     count: int
     seed: int
-    source: dict[str, str]
+    pairs: Fold
+    train: Path
     val: Path
     folder: Path
 
+    @property
+    def source(self) -> dict[str, str]:
+        """Options of `gesso finetune` that open the pairs to train on."""
+        return training_source(self.pairs.train, self.train)
 
-def divide_training(
-    out: Path, fold: Fold, place: tuple[int, int, int], parts: int, made_by: tuple[Task, Degradation]
-) -> list[Inner]:
-    """Divides the training pairs of the runs of a fold, and links each part into data sets of its own.
+
+def divide_training(out: Path, fold: Fold, place: tuple[int, int, int], parts: int) -> list[Inner]:
+    """Divides the training pairs of the runs of a fold.
 
     Args:
         out: folder of the comparison.
         fold: whose training pairs these are; its test pairs are not looked at.
         place: number of the fold, of training pairs, and the seed that draws these.
         parts: how many; as many as there are pairs, at most.
-        made_by: what makes the pairs of clean photos, which are measured on here.
     """
     number, count, seed = place
     pairs = drawn(fold.train, count, seed)
-    inner = divided(pairs, None, "training pairs", most=parts)
-    write_tests(inner, *made_by)
     found = []
-    for part, each in enumerate(inner):
+    for part, each in enumerate(divided(pairs, None, "training pairs", most=parts)):
         below = f"{count:04d}-pairs/tuning-{number}-{part}"
-        link(each.test, out / "data" / below / "test")
-        source = link_training(each.train, out / "data" / below / "train")
-        found.append(Inner(number, count, seed, source, out / "data" / below / "test", out / "runs" / below))
+        data = out / "data" / below
+        found.append(Inner(number, count, seed, each, data / "train", data / "test", out / "runs" / below))
     return found
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from gesso.data.image_ref import ImageRef
-from gesso.data.io import read_pixels
+from gesso.data.io import read_pixels, read_size
 from gesso.data.pairing import Pair
 
 
@@ -26,9 +27,11 @@ def group_copies(items: Sequence[Pair | Path]) -> list[int]:
     where two files have equal pixels, be it on one side only. What cannot be read is taken for unlike all others.
     """
     images = [[item] if isinstance(item, Path) else [item.lq, item.gt] for item in items]
-    refs = list(dict.fromkeys(ref for each in images for ref in each))
+    sizes = {ref: _size(ref) for each in images for ref in each}
+    items_of = Counter(size for each in images for size in {sizes[ref] for ref in each})
+    refs = [ref for ref, size in sizes.items() if size is None or items_of[size] > 1]  # of others there is no copy
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        names = dict(zip(refs, pool.map(_name, refs), strict=True))
+        names = dict.fromkeys(sizes, "") | dict(zip(refs, pool.map(_name, refs), strict=True))
     first: dict[str, int] = {}
     found = list(range(len(items)))
 
@@ -39,9 +42,18 @@ def group_copies(items: Sequence[Pair | Path]) -> list[int]:
 
     for number, each in enumerate(images):
         for ref in each:
-            one, other = sorted((root(number), root(first.setdefault(names[ref], number))))
+            one, other = sorted((root(number), root(first.setdefault(names[ref] or str(ref), number))))
             found[other] = one
     return [root(number) for number in range(len(items))]
+
+
+def _size(ref: ImageRef) -> tuple[int, ...] | None:
+    """The two sides as the header declares them, the smaller first, for EXIF may turn it; None where it does not."""
+    try:
+        size = read_size(ref)
+    except (OSError, ValueError):
+        return None
+    return size and tuple(sorted(size))
 
 
 def _name(ref: ImageRef) -> str:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gesso.data.copies import group_copies
 from gesso.data.datasets import CleanDataset, ImageDataset, PairDataset, WholePairs, WholePhotos
 from gesso.data.generated import GeneratedImages, GeneratedPairs, Rehearsal, WholeGenerated
 from gesso.data.image_ref import ImageRef
@@ -107,6 +108,10 @@ def draw_photos(photos: list[T], count: int | None, seed: int, folder: str | Pat
         return photos
     drawn = torch.randperm(len(photos), generator=generator_for(seed, "count"))[:count]
     return [photos[i] for i in sorted(drawn.tolist())]
+
+
+class SceneWarning(UserWarning):
+    """All samples share an image, so none can be held out that is new to the network."""
 
 
 @dataclass(frozen=True)
@@ -219,8 +224,8 @@ def open_pairs(
     data, lq, gt, _ = options.paths
     splits = partial(find_splits, layout=options.layout)
     whole = check(pairs)
-    train, held, of_test = divide(whole, options, seed, lambda *where: check(find(*where)), splits)
-    summary = f"{len(train)} pairs to train, {len(held)} to validate{check}"
+    train, held, of_test, note = divide(whole, options, seed, lambda *where: check(find(*where)), splits)
+    summary = "; ".join(filter(None, [f"{len(train)} pairs to train, {len(held)} to validate{check}", note]))
     if alone := find_unpaired(pairs):
         summary += f"; images without a partner are left out: {len(alone)}, such as {alone[0]}"
     sides = [side for pair in whole for side in (pair.lq, pair.gt)]
@@ -243,16 +248,16 @@ def open_photos(
         raise ValueError("degradation: it is for clean photos, so a folder of them is needed (--data)")
     degradation = task.degradation if options.degradation is None else degradation_in(task, options.degradation)
     said = options.degradation is not None or options.layout == "photos"
-    photos, held = check(find_photos(data)), list[Path]()
+    photos, held, note = check(find_photos(data)), list[Path](), ""
     split, of_test = ("val", False) if val is None else measured_split(val)
     pairs = None if val is None else pairs_if_any(val, split, of_validation, photos=said)
     if pairs is None:
-        photos, held, of_test = divide(photos, options, seed, lambda *where: check(find_photos(*where)))
+        photos, held, of_test, note = divide(photos, options, seed, lambda *where: check(find_photos(*where)))
         validation = whole_photos(task, held, degradation, seed=seed)
     else:
         validation = whole_pairs(task, check(pairs))
     summary = f"{len(photos)} photos to train, {len(validation)} to validate, degraded with {degradation}{check}"
-    summary = "; ".join([summary, *left_out([*photos, *held], data)])
+    summary = "; ".join([summary, *filter(None, [note]), *left_out([*photos, *held], data)])
     check_white(photos, task.format)
     train = CleanDataset(photos, degradation, scale=task.scale, format=task.format, seed=seed)
     return TrainingData(train, validation, summary, of_test)
@@ -345,25 +350,37 @@ def measured_split(root: Path, splits: Callable[[Path], list[str]] = find_splits
     return split or "val", split == "test" or (split is None and root.name.lower() in ("test", "testing"))
 
 
+class Divided(NamedTuple, Generic[Item]):
+    """What to train on, what to measure on, whether that is a test split, and what is to be said of it, or ""."""
+
+    train: list[Item]
+    held: list[Item]
+    of_test: bool = False
+    note: str = ""
+
+
 def divide(
     samples: list[Item],
     options: DataOptions,
     seed: int,
     find: Callable[[Path, str], list[Item]],
     splits: Callable[[Path], list[str]] = find_splits,
-) -> tuple[list[Item], list[Item], bool]:
-    """What to train on and what to measure on, see `open_training_data`; and whether the latter is a test split."""
+) -> Divided[Item]:
+    """What to train on and what to measure on, see `open_training_data`."""
     data, _, _, root = options.paths
     if root is None and data is not None and options.holdout is None and {"val", "test"} & {*splits(data)}:
         root = data
     if root is None:
-        return *hold_out(samples, options.holdout, seed), False
+        return hold_out(samples, options.holdout, seed)
     split, of_test = measured_split(root, splits)
-    return samples, find(root, split), of_test
+    return Divided(samples, find(root, split), of_test)
 
 
-def hold_out(samples: list[Item], count: int | None, seed: int) -> tuple[list[Item], list[Item]]:
-    """What is left to train on, and what is kept back, drawn by `seed`.
+def hold_out(samples: list[Item], count: int | None, seed: int) -> Divided[Item]:
+    """What is left to train on, and what is kept back, drawn by `seed`; samples that share an image stay together.
+
+    So nothing is measured on what was trained on. What shares an image with too many others to be kept back with all of
+    them is trained on; where that holds for everything, the smallest group is kept back, whatever the count.
 
     Raises:
         ValueError: if nothing would be left to train on.
@@ -372,9 +389,27 @@ def hold_out(samples: list[Item], count: int | None, seed: int) -> tuple[list[It
         count = min(MOST_HELD_OUT, max(1, round(len(samples) / 10))) if len(samples) >= 4 else 0
     if not 0 <= count < len(samples):
         raise ValueError(f"holdout: expected less than the {len(samples)} samples there are, got {count}")
+    if count == 0:
+        return Divided(samples, [])
     order = torch.randperm(len(samples), generator=generator_for(seed, "holdout")).tolist()
-    held = set(order[:count])
-    return [s for i, s in enumerate(samples) if i not in held], [s for i, s in enumerate(samples) if i in held]
+    group_of = group_copies(samples)
+    groups: dict[int, list[int]] = {}
+    for number in order:
+        groups.setdefault(group_of[number], []).append(number)
+    held: set[int] = set()
+    for group in groups.values():
+        if len(held) + len(group) <= count:
+            held.update(group)
+    shared = sum(len(group) for group in groups.values() if len(group) > 1)
+    note = f"{shared} share an image with another and stay on one side" if shared else ""
+    if len(groups) == 1:
+        warn_once(
+            f"all {len(samples)} samples share one image, so what is held out is no test: give --val", SceneWarning
+        )
+        held, note = set(order[:count]), ""
+    held = held or set(min(groups.values(), key=len))
+    train = [sample for number, sample in enumerate(samples) if number not in held]
+    return Divided(train, [samples[number] for number in sorted(held)], note=note)
 
 
 def total_pixels(images: WholeImages) -> int:

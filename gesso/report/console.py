@@ -3,8 +3,10 @@
 Where there is no terminal, long work says every minute how far it is.
 """
 
+import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -16,6 +18,9 @@ from gesso._names import in_one_line, readable
 from gesso.functional.processes import rank_info
 
 Item = TypeVar("Item")
+whole: ContextVar[Callable[[float], str] | None] = ContextVar("whole", default=None)
+"""Says how long all takes of which a run is a part, in words, when such a share of the run is done; see `part_of`."""
+
 MINUTE = 60.0  # seconds between two signs of life
 console = Console(highlight=False, soft_wrap=True, quiet=rank_info().rank > 0)  # of several processes, the first speaks
 
@@ -71,6 +76,26 @@ def progress_bar(**options: Any) -> Progress:
         TextColumn("{task.fields[note]}", markup=False),
     )
     return Progress(*columns, console=console, refresh_per_second=2, **options)
+
+
+@contextlib.contextmanager
+def part_of(left: Callable[[float], str]) -> Iterator[None]:
+    """Has runs show, beside their own time, how long all of it takes of which they are a part.
+
+    Args:
+        left: says it in words, such as `14 min left`, when such a share of the run is done; "" where it is unknown.
+    """
+    token = whole.set(left)
+    try:
+        yield
+    finally:
+        whole.reset(token)
+
+
+def left_of_the_whole(done: float) -> str:
+    """How long all takes of which a run is a part, `the whole: 14 min left`, or ""; `done` is the share of the run."""
+    words = left(done) if (left := whole.get()) else ""
+    return f"the whole: {words}" if words else ""
 
 
 class Pulse:

@@ -24,7 +24,7 @@ from lightning.pytorch.callbacks import Callback
 from gesso import checkpoint
 from gesso.data.io import atomic_text
 from gesso.functional.random import generator_for
-from gesso.report.console import Pulse, console, progress_bar, say
+from gesso.report.console import Pulse, console, left_of_the_whole, progress_bar, say
 from gesso.report.sheets import with_psnr, write_sheet
 from gesso.training._module import TrainingModule
 from gesso.training.launch import stop_signals
@@ -243,7 +243,8 @@ class ProgressLine(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
         """Moves the bar, or says how far the run is."""
-        self.progress.update(self.task, completed=pl_module.step, note=pl_module.note)
+        what = left_of_the_whole(pl_module.step / self.steps) or self.what
+        self.progress.update(self.task, description=what, completed=pl_module.step, note=pl_module.note)
         if due := self.pulse():
             for logger in trainer.loggers:
                 logger.save()
@@ -267,6 +268,7 @@ class ProgressLine(Callback):
         """How far the run is: `derain nafnet: step 12 of 40, loss 0.0312, lr 0.00021, derain 28.31 dB, 2 h left`."""
         parts = [f"{self.what}: step {module.step} of {self.steps}", module.note, f"lr {module.rate:.3g}"]
         parts += [module.reached, self.pulse.left(module.step - self.first, self.steps - self.first)]
+        parts.append(left_of_the_whole(module.step / self.steps))
         return ", ".join(part for part in parts if part)
 
 

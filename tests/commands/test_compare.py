@@ -22,7 +22,7 @@ from torch import nn
 import gesso
 from gesso import _discovery, cli
 from gesso.backbones import create_backbone
-from gesso.commands._compare import listed
+from gesso.commands._comparison_runs import listed
 from gesso.commands._finetune import start as starting_network
 from gesso.commands.compare import Compare, compare
 from gesso.commands.pretrain import Pretrain

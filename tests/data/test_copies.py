@@ -1,5 +1,7 @@
 """Copies are known by their pixels, under any name and in any lossless format."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 import gesso
 from gesso.data.copies import group_copies
 from gesso.data.layouts import Pair, find_pairs
+from gesso.data.training_data import SceneWarning, hold_out
 from gesso.functional.random import generator_for
 from tests._data import data_folder
 
@@ -48,3 +51,64 @@ def test_the_photo_that_rain100h_has_twice_is_found():
     more = find_pairs(data_folder("derain_rain100h_more"))
     groups = group_copies([*pairs, *more])
     assert len(set(groups)) < len(pairs) + len(more)
+
+
+def test_a_photo_that_exif_turns_is_a_copy_of_the_turned_one(tmp_path):
+    upright, turned = photo(tmp_path / "a.png", 0), photo(tmp_path / "b.png", 1)
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.open(upright).transpose(Image.Transpose.ROTATE_270).save(tmp_path / "c.png", exif=exif)
+    assert group_copies([upright, turned, tmp_path / "c.png"]) == [0, 1, 0]
+
+
+# ------------------------------------------------------------------------------------------------------- holding out
+
+
+def scenes(folder, *sizes):
+    """Pairs of scenes, so many of each: inputs of their own, and one ground truth under names of their own."""
+    pairs = []
+    for scene, size in enumerate(sizes):
+        for number in range(size):
+            lq = photo(folder / f"input/{scene}-{number}.png", 100 * (scene + 1) + number)
+            pairs.append(Pair(f"{scene}-{number}", lq, photo(folder / f"target/{scene}-{number}.png", scene)))
+    return pairs
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    ("sizes", "count", "held"),
+    [
+        ((1,) * 8, 3, {3}),
+        ((2, 2, 2, 1, 1), 3, {2, 3}),  # whichever are drawn first
+        ((3, 3, 3), 4, {3}),
+        ((5, 4, 4), 2, {4}),  # no scene is as small: the smallest
+        ((2,) * 10, None, {2}),
+    ],
+)
+def test_no_scene_is_on_both_sides_of_what_is_held_out(sizes, count, held, seed, tmp_path):
+    pairs = scenes(tmp_path, *sizes)
+    train, kept, note = hold_out(pairs, count, seed)
+    assert len(kept) in held
+    assert sorted(pair.name for pair in [*train, *kept]) == sorted(pair.name for pair in pairs)
+    assert not {pair.name[0] for pair in train} & {pair.name[0] for pair in kept}
+    assert bool(note) == (max(sizes) > 1)
+
+
+def test_where_nothing_is_shared_the_same_are_held_out_as_ever():
+    """So that runs of older versions are resumed."""
+    names = [Path(f"{number}.png") for number in range(30)]  # which cannot be read: each is unlike all others
+    assert [path.stem for path in hold_out(names, None, 0).held] == ["12", "15", "29"]
+
+
+def test_of_one_scene_nothing_new_can_be_held_out(tmp_path):
+    with pytest.warns(SceneWarning, match="all 4 samples share one image, so what is held out is no test: give --val"):
+        assert len(hold_out(scenes(tmp_path, 4), 1, 0).held) == 1
+
+
+def test_a_run_says_that_copies_stay_together(tmp_path, capsys):
+    scenes(tmp_path, 2, 1, 1, 1)
+    gesso.finetune(task="derain", data=tmp_path, out=tmp_path / "run", dry_run=True, backbone="nafnet_tiny", steps=1,
+                   crop_size=8, batch_size=1)  # fmt: skip
+    assert (
+        "4 pairs to train, 1 to validate; 2 share an image with another and stay on one side" in capsys.readouterr().out
+    )
