@@ -11,6 +11,7 @@ import pytest
 from gesso import _discovery, cli
 from gesso.commands.finetune import Finetune
 from gesso.options import options_of
+from gesso.report.console import console
 
 FINE = ["finetune", "--out", "x", "--task", "derain", "--data", "leaves"]
 TINY = ["pretrain", "--out", "x", "--backbone", "restormer_tiny"]
@@ -144,10 +145,16 @@ def test_recipes_of_other_editors_are_read_and_home_is_put_in(tmp_path, monkeypa
     assert read["mix"] == [{"data": f"{tmp_path}/b"}]
 
 
-@pytest.mark.parametrize("kind", ["backbones", "pretexts", "degradations", "sources", "layouts", "tasks", "recipes"])
-def test_list_shows_every_kind(kind, capsys):
+KINDS = ["backbones", "pretexts", "degradations", "sources", "layouts", "tasks", "recipes", "primed"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_shows_every_kind_in_80_columns(kind, capsys, monkeypatch):
+    monkeypatch.setattr(console, "_width", 80)
     assert cli.main(["list", kind]) == 0
-    assert len(capsys.readouterr().out.splitlines()) > 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 80
 
 
 def test_list_shows_options_with_defaults(capsys):

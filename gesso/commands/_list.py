@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import re
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from gesso.degradations import degradation_classes
 from gesso.pretext import list_pretexts, pretext_class
 from gesso.primed import list_primed
 from gesso.refiner import list_refiners, refiner_class
-from gesso.report.console import say, show_table
+from gesso.report.console import console, say, show_entries, show_table
 from gesso.sources import all_sources
 from gesso.tasks import TASKS
 
@@ -31,9 +32,12 @@ def run(command: List) -> None:
     if command.name is None and command.kind == "backbones":
         show_sizes(entries)
         return
+    if command.name is None and command.kind == "primed":
+        show_primed()
+        return
     if command.name is None:
         rows = [(key, first_line(value)) for key, value in sorted(entries.items())]
-        show_table(("name", "what it is"), rows, words=2)
+        show_entries(("name", "what it is"), rows)
         return
     named = sorted(
         key for key in entries if key == command.name or key.endswith(f"/{command.name}")
@@ -61,9 +65,24 @@ def first_line(thing: Any) -> str:
 def show_sizes(entries: dict[str, Any]) -> None:
     """Prints every network with the names of its sizes, and the options that make them."""
     for thing in dict.fromkeys(entries.values()):
-        say(f"\n{first_line(thing)}", "bold")
+        say("\n" + textwrap.fill(first_line(thing), console.width), "bold")
         rows = [(name, options_in_words(thing.variants[name])) for name in thing.variants]
-        show_table(("name", "options beside the defaults"), rows, words=2)
+        show_entries(("name", "options beside the defaults"), rows)
+
+
+def show_primed() -> None:
+    """Prints the networks of the package, what each reaches on real pairs, and which are starts alone."""
+    rows, known = [], list_primed()
+    for name, one in known.items():
+        for number, found in enumerate(one.measured or [{"set": "not measured on real pairs"}]):
+            numbers = [found.get("input_psnr"), found.get("psnr")]
+            gain = f"{numbers[1] - numbers[0]:+.2f}" if None not in numbers else ""
+            told = ["" if value is None else f"{value:.2f}" for value in numbers]
+            rows.append(("" if number else name, found["set"], *told, gain))
+    show_table(("name", "real pairs", "input (dB)", "PSNR (dB)", "gain (dB)"), rows, words=2)
+    say("All were trained without a photo or a pair; `gesso list primed NAME` tells more.")
+    if below := [name for name, one in known.items() if one.worsens]:
+        say(f"Below its input in the mean, so a start to fine-tune from: {', '.join(below)}.")
 
 
 def options_in_words(options: dict[str, Any]) -> str:
@@ -92,7 +111,7 @@ def show_options(name: str, thing: Any) -> None:
         for option, parameter in signature.parameters.items()
         if option != "backbone"
     ]
-    show_table(("option", "default", "meaning"), rows, words=3)
+    show_entries(("option", "default", "meaning"), rows)
 
 
 def usual_value(default: Any) -> str:

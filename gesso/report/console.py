@@ -4,6 +4,7 @@ Where there is no terminal, long work says every minute how far it is.
 """
 
 import contextlib
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
@@ -22,6 +23,7 @@ whole: ContextVar[Callable[[float], str] | None] = ContextVar("whole", default=N
 """Says how long all takes of which a run is a part, in words, when such a share of the run is done; see `part_of`."""
 
 MINUTE = 60.0  # seconds between two signs of life
+NARROW, LINES = 36, 3  # a column of prose has so many letters at least, and a cell so many lines at most
 console = Console(highlight=False, soft_wrap=True, quiet=rank_info().rank > 0)  # of several processes, the first speaks
 
 
@@ -50,6 +52,18 @@ def show_table(
     for row in rows:
         table.add_row(*(Text(in_one_line(str(cell))) for cell in row))
     console.print(table)
+
+
+def show_entries(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Prints entries whose last cell is prose: as a table where that leaves it room, else each as a paragraph."""
+    cells = [[in_one_line(str(cell)) for cell in row] for row in rows]
+    before = sum(max(map(len, column)) + 2 for column in list(zip(header, *cells, strict=True))[:-1])
+    room = console.width - before
+    if room >= NARROW and all(len(row[-1]) <= LINES * room for row in cells):
+        return show_table(header, cells, words=len(header))
+    for *names, prose in cells:
+        say("  ".join(names), "bold")
+        say(textwrap.fill(prose, console.width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False))
 
 
 def duration(seconds: float) -> str:

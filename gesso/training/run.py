@@ -181,6 +181,8 @@ def plan_run(module: TrainingModule, data: RunData, run: TrainingRun) -> Trainin
         run = keep_to_budget(run, cost, done)
     if done < run.steps:
         show_run(run, cost, Length.of(run, done))
+    else:
+        say(f"finished already: all {run.steps:,} steps are done")
     module.val_every = getattr(run, "val_every", 0)
     return run
 

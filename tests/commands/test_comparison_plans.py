@@ -1,0 +1,276 @@
+"""What a comparison takes is said before anything runs, of what is left of it; a budget is kept, tuning included."""
+
+import json
+import shlex
+
+import pytest
+import torch
+import yaml
+
+import gesso
+from gesso import cli
+from gesso.commands import _comparison_plan
+from gesso.commands.compare import compare
+from gesso.commands.finetune import Finetune
+from gesso.comparison.jobs import Job
+from gesso.functional.random import generator_for
+from gesso.report.console import console
+from gesso.training.callbacks import Samples
+from gesso.training.price import Cost
+
+NETWORK = {"backbone": "nafnet_tiny"}
+SMALL = {"width": 4, "enc_blk_nums": [1], "dec_blk_nums": [1], "middle_blk_num": 1}
+RUNS = {"task": "derain", "steps": 2, "crop_size": 16, "batch_size": 1, "lr": 1e-3, "folds": 2, "seeds": "0"}
+TINY = {**NETWORK, **RUNS, "backbone_args": SMALL, "finetune_args": {"precision": "float32"}}
+IFP = {"starts": "random,ifp", "pretrain_args": {"crop_size": 16, "batch_size": 1}}
+TUNED = {"starts": "random,mimetic", "tune": "lr=1e-4,1e-3", "tune_folds": 2}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    for i in range(5):
+        picture = torch.rand(3, 24, 32, generator=generator_for(i))
+        for side, image in (("input", picture / 2), ("target", picture)):
+            gesso.write_image(folder / side / f"{i}.png", image)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def seconds(monkeypatch):
+    """Has the parts of every run take as long as is said, whatever the machine does."""
+    monkeypatch.setattr(_comparison_plan, "price", lambda _: Cost(once=10, step=0.5, measurement=4))
+    monkeypatch.setattr(console, "_width", 80)
+
+
+def numbers(said):
+    """How many of each part a printed plan has."""
+    begin = max(said.find(word) for word in ("plan  ", "what is left  "))
+    lines = said[begin : said.index("the whole", begin)].splitlines()[1:]
+    return {line.split("  ")[0]: int(line.split("  ", 1)[1].split()[0]) for line in lines}
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_dry_run_counts_every_run_and_tuning_and_writes_nothing(tmp_path, data, capsys):
+    compare(out=tmp_path / "out", data=data, dry_run=True, **{**TINY, **TUNED, "seeds": "0,1,2"})
+    said = capsys.readouterr().out
+    assert numbers(said) == {
+        "data and network": 1,
+        "tuning runs": 2 * 2 * 2 * 2,  # arms, values, folds, parts
+        "fine-tuning runs": 2 * 2 * 3,
+        "pictures and page": 1,
+    }
+    assert max(map(len, said[said.index("plan ") :].splitlines())) <= 80
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_arm_that_fixes_a_value_is_not_tuned_in_the_price(tmp_path, data, capsys):
+    arms = {"random": {}, "fixed": {"lr": 1e-4}}
+    compare(out=tmp_path / "out", data=data, arms=arms, dry_run=True, **{**TINY, **TUNED, "starts": None})
+    assert numbers(capsys.readouterr().out)["tuning runs"] == 2 * 2 * 2
+
+
+def test_the_command_line_prints_the_plan_alone(tmp_path, data, capsys):
+    words = (
+        f"compare --task derain --data {data} --backbone nafnet_tiny --steps 9 --starts random,mimetic --tune lr=1,2"
+    )
+    assert cli.main([*words.split(), "--out", str(tmp_path / "out"), "--dry_run"]) == 0
+    said = capsys.readouterr().out
+    assert numbers(said)["tuning runs"] == 2 * 2 * 4 * 3
+    assert "written to" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def chosen(said):
+    """The options that a budget has chosen."""
+    words = said[said.index("budget ") :].splitlines()[0].split(": ", 1)[1].replace(",", " ,").split(" , ")
+    return {word.split()[0].removeprefix("--"): word.split()[1] for word in words}
+
+
+def budgeted(out, data, capsys, budget, **options):
+    compare(out=out, data=data, dry_run=True, budget=budget, **{**TINY, "steps": None, **options})
+    return chosen(capsys.readouterr().out)
+
+
+def test_a_budget_has_fewer_steps_where_values_are_tuned(tmp_path, data, capsys):
+    plain = budgeted(tmp_path / "a", data, capsys, "1h", starts="random,mimetic")
+    tuned = budgeted(tmp_path / "b", data, capsys, "1h", **TUNED)
+    assert int(plain["steps"]) > 3 * int(tuned["steps"]) > 100
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_budget_divides_the_time_between_pretraining_and_the_rest(tmp_path, data, capsys):
+    found = budgeted(tmp_path / "a", data, capsys, "1h", **IFP)
+    assert {"steps", "seeds", "val_every", "pretrain_steps"} == found.keys()
+    assert 20 < int(found["pretrain_steps"]) < 30_000
+
+
+def test_a_budget_that_is_too_small_says_the_least_that_is_sensible(tmp_path, data):
+    with pytest.raises(ValueError, match=r"budget: 60 s is too short; one seed .* is --budget (\d+)m"):
+        compare(out=tmp_path / "out", data=data, budget="60s", **{**TINY, **TUNED, "steps": None})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tuned_comparison_within_a_budget_goes_on_with_what_it_chose_and_is_finished_once(
+    tmp_path, data, monkeypatch, capsys
+):
+    given = {"out": tmp_path / "out", "data": data, "budget": "10h", **TINY, **TUNED, "seeds": "0"}
+    run, begun = Job.run, []
+
+    def stopped(job):
+        begun.append(job.name)
+        if len(begun) == 18:  # the second run of fine-tuning
+            raise KeyboardInterrupt
+        run(job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "run", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            compare(**given)
+    said = capsys.readouterr().out
+    assert "budget 10h: --steps 2, " in said
+    assert "the whole comparison: " in said
+    recipe = yaml.safe_load((tmp_path / "out/config.yaml").read_text())
+    assert recipe["steps"] == 2
+    assert "budget" not in recipe
+
+    before = files(tmp_path)
+    compare(dry_run=True, **given)
+    said = capsys.readouterr().out
+    assert "17 of 20 runs are done already" in said
+    assert numbers(said) == {"data and network": 1, "fine-tuning runs": 3, "pictures and page": 1}
+    assert files(tmp_path) == before
+    assert compare(**given).failures == {}
+
+    capsys.readouterr()
+    monkeypatch.setattr(_comparison_plan, "price", lambda _: pytest.fail("a finished comparison has no price"))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    outcome = compare(dry_run=True, **given)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+    again = compare(**given)
+    said = capsys.readouterr().out
+    assert again == outcome
+    assert said.count("finished already: all 20 runs are done") == 2
+    assert "plan " not in said
+    assert all(said.count(sentence) == 2 for sentence in outcome.verdicts)
+    assert str(outcome.page) in said
+
+
+def test_a_run_that_was_stopped_costs_what_is_left_of_it(tmp_path, data, monkeypatch, capsys):
+    given = {"out": tmp_path / "out", "data": data, **TINY, "steps": 6, "starts": "random,mimetic"}
+
+    def stop(self, trainer, module, *_):
+        if module.step == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Samples, "on_train_batch_end", stop)
+        patch.setattr("gesso.commands._comparison_runs.pretraining_job", pytest.fail)  # there is none
+        given["finetune_args"] = {"precision": "float32", "save_every": 4}
+        with pytest.raises(KeyboardInterrupt):
+            compare(**given)
+    capsys.readouterr()
+    compare(dry_run=True, **given)
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("fine-tuning runs"))
+    whole = 10 + 6 * 0.5 + 7 * 4  # with a measurement before each step, and at the end
+    left = 10 + 2 * 0.5 + 2 * 4
+    assert line.split()[2] == "4"
+    assert float(line.split()[-2]) == pytest.approx((3 * whole + left) / 60, abs=0.1)
+
+
+def test_another_comparison_is_refused_before_it_is_priced(tmp_path, data, monkeypatch):
+    compare(out=tmp_path / "out", data=data, starts="random,mimetic", **TINY)
+    monkeypatch.setattr(_comparison_plan, "price", lambda _: pytest.fail("priced"))
+    with pytest.raises(ValueError, match="contains another run"):
+        compare(out=tmp_path / "out", data=data, starts="random,mimetic", **{**TINY, "crop_size": 24})
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_side_by_side_the_time_is_shared(devices, tmp_path, data, capsys):
+    compare(out=tmp_path / "out", data=data, dry_run=True, devices=devices, starts="random,mimetic", **TINY)
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("fine-tuning runs"))
+    assert line.split()[2] == "4"
+    assert float(line.split()[-2]) == pytest.approx(4 * (10 + 1 + 3 * 4) / devices, rel=0.1)
+
+
+def test_side_by_side_the_time_that_is_left_is_said(tmp_path, data, capsys):
+    compare(out=tmp_path / "out", data=data, devices=2, starts="random,mimetic", **TINY)
+    said = capsys.readouterr().out
+    assert "2 of 4 runs side by side; the whole comparison: " in said
+    assert all(f"{number} of 4 runs; the whole comparison: " in said for number in (1, 2, 3))
+    assert all(len(line) <= 80 for line in said.splitlines() if "the whole comparison" in line)
+
+
+# ---------------------------------------------------------------------------------------------------- the next command
+
+
+def lines_of(out):
+    return json.loads((out / "comparison.json").read_text())["next_commands"]
+
+
+def option(line, name):
+    words = shlex.split(line)
+    return words[words.index(f"--{name}") + 1]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("mine") / "backbone.safetensors"
+    gesso.save(gesso.create_backbone("nafnet_tiny"), path)
+    return path
+
+
+def test_the_next_command_of_every_kind_of_arm_parses_and_starts(tmp_path, data, weights, capsys):
+    arms = {
+        "random": {},
+        "shaped": {"init": "mimetic"},
+        "primed": {"init": "primed:derain"},
+        "slower": {"init": "primed:derain/nafnet_tiny", "lr": 3e-4, "features_lr": 0.1},
+        "fresh": {"init": "primed:derain", "keep_last": False, "shrink": 0.5, "rescale": True},
+        "mine": {"init": str(weights), "freeze_features": True},
+        "cut": {"augment": "cutblur", "warmup_steps": 1},
+        "ifp": {"pretrain": {"pretext": "ifp", "steps": 1, "crop_size": 16, "batch_size": 1}},
+        "again": {"init": "leaves-ifp@1", "pretrain": {"steps": 1, "crop_size": 16, "batch_size": 1}},
+        "restoring": {"init": "restore_leaves_small", "pretrain": {"steps": 1, "crop_size": 16, "batch_size": 1}},
+    }
+    tiny = {**TINY, "backbone_args": None, "steps": 1, "val_every": 1, "lr": None, "restoring_lr": 1e-4}
+    assert compare(out=tmp_path / "out", data=data, arms=arms, **tiny).failures == {}
+    rates = {name: option(line, "lr") for name, line in lines_of(tmp_path / "out").items() if "--lr" in line}
+    usual = {"primed": "0.0001", "slower": "0.0003", "restoring": "0.0001"}  # 3e-4 is the default of the rest
+    assert rates == {name: rate for name, rate in usual.items() if rate != "0.0003"}
+    for name, line in lines_of(tmp_path / "out").items():
+        words = shlex.split(line)
+        assert words[:2] == ["gesso", "finetune"], name
+        Finetune(**cli.read_options(Finetune, words[2:]))
+        words[words.index("--out") + 1] = str(tmp_path / f"best-{name}")
+        assert cli.main([*words[1:], "--dry_run"]) == 0, line
+        assert "the whole" in capsys.readouterr().out
+    assert option(lines_of(tmp_path / "out")["primed"], "init") == "primed:derain/nafnet_tiny"
+
+
+def test_tuned_arms_go_on_with_what_most_of_their_runs_chose(tmp_path, data):
+    compare(out=tmp_path / "out", data=data, **TINY, **TUNED)
+    facts = json.loads((tmp_path / "out/comparison.json").read_text())
+    for name, line in facts["next_commands"].items():
+        own = [choice["values"]["lr"] for choice in facts["choices"] if choice["arm"] == name]
+        assert float(option(line, "lr")) == max(own, key=own.count)
+
+
+@pytest.mark.parametrize(
+    ("named", "rate"), [({}, 1e-4), ({"lr": 2e-3}, 2e-3), ({"restoring_lr": 5e-5}, 5e-5), ({"tune": "lr=1,2"}, 1e-3)]
+)
+def test_a_start_that_restores_already_has_its_own_rate_where_nobody_names_one(
+    named, rate, tmp_path, data, monkeypatch
+):
+    from gesso.commands._compare import design_of
+    from gesso.commands._comparison_plan import settle
+    from gesso.commands.compare import Compare
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    design = design_of(settle(Compare(out=tmp_path / "out", data=data, task="derain", **named)))
+    rates = {run.arm.name: run.command.lr for run in design.runs([])}
+    assert rates == {"random": named.get("lr", 1e-3), "ifp": named.get("lr", 1e-3), "primed:derain": rate}
+    assert {run.arm.name: run.command.keep_last for run in design.runs([])}["primed:derain"]
