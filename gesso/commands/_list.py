@@ -74,11 +74,14 @@ def show_primed() -> None:
     """Prints the networks of the package, what each reaches on real pairs, and which are starts alone."""
     rows, known = [], list_primed()
     for name, one in known.items():
-        for number, found in enumerate(one.measured or [{"set": "not measured on real pairs"}]):
-            numbers = [found.get("input_psnr"), found.get("psnr")]
-            gain = f"{numbers[1] - numbers[0]:+.2f}" if None not in numbers else ""
-            told = ["" if value is None else f"{value:.2f}" for value in numbers]
-            rows.append(("" if number else name, found["set"], *told, gain))
+        if not one.measured:
+            rows.append((name, "not measured on real pairs", "", "", ""))
+        for number, found in enumerate(one.measured):
+            before, psnr = found.get("input_psnr"), found["psnr"]
+            told = (
+                ("", f"{psnr:.2f}", "") if before is None else (f"{before:.2f}", f"{psnr:.2f}", f"{psnr - before:+.2f}")
+            )
+            rows.append(("" if number else name, found["set"], *told))
     show_table(("name", "real pairs", "input (dB)", "PSNR (dB)", "gain (dB)"), rows, words=2)
     say("All were trained without a photo or a pair; `gesso list primed NAME` tells more.")
     if below := [name for name, one in known.items() if one.worsens]:

@@ -21,7 +21,7 @@ from gesso.training.price import Cost
 NETWORK = {"backbone": "nafnet_tiny"}
 SMALL = {"width": 4, "enc_blk_nums": [1], "dec_blk_nums": [1], "middle_blk_num": 1}
 RUNS = {"task": "derain", "steps": 2, "crop_size": 16, "batch_size": 1, "lr": 1e-3, "folds": 2, "seeds": "0"}
-TINY = {**NETWORK, **RUNS, "backbone_args": SMALL, "finetune_args": {"precision": "float32"}}
+TINY = {**NETWORK, **RUNS, "backbone_args": SMALL, "finetune_args": {"precision": "float32"}, "devices": 1}
 IFP = {"starts": "random,ifp", "pretrain_args": {"crop_size": 16, "batch_size": 1}}
 TUNED = {"starts": "random,mimetic", "tune": "lr=1e-4,1e-3", "tune_folds": 2}
 
@@ -74,10 +74,8 @@ def test_an_arm_that_fixes_a_value_is_not_tuned_in_the_price(tmp_path, data, cap
 
 
 def test_the_command_line_prints_the_plan_alone(tmp_path, data, capsys):
-    words = (
-        f"compare --task derain --data {data} --backbone nafnet_tiny --steps 9 --starts random,mimetic --tune lr=1,2"
-    )
-    assert cli.main([*words.split(), "--out", str(tmp_path / "out"), "--dry_run"]) == 0
+    words = "compare --task derain --backbone nafnet_tiny --steps 9 --starts random,mimetic --tune lr=1,2 --devices 1"
+    assert cli.main([*words.split(), "--data", str(data), "--out", str(tmp_path / "out"), "--dry_run"]) == 0
     said = capsys.readouterr().out
     assert numbers(said)["tuning runs"] == 2 * 2 * 4 * 3
     assert "written to" not in said
@@ -190,14 +188,14 @@ def test_another_comparison_is_refused_before_it_is_priced(tmp_path, data, monke
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_side_by_side_the_time_is_shared(devices, tmp_path, data, capsys):
-    compare(out=tmp_path / "out", data=data, dry_run=True, devices=devices, starts="random,mimetic", **TINY)
+    compare(out=tmp_path / "out", data=data, dry_run=True, starts="random,mimetic", **{**TINY, "devices": devices})
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("fine-tuning runs"))
     assert line.split()[2] == "4"
     assert float(line.split()[-2]) == pytest.approx(4 * (10 + 1 + 3 * 4) / devices, rel=0.1)
 
 
 def test_side_by_side_the_time_that_is_left_is_said(tmp_path, data, capsys):
-    compare(out=tmp_path / "out", data=data, devices=2, starts="random,mimetic", **TINY)
+    compare(out=tmp_path / "out", data=data, starts="random,mimetic", **{**TINY, "devices": 2})
     said = capsys.readouterr().out
     assert "2 of 4 runs side by side; the whole comparison: " in said
     assert all(f"{number} of 4 runs; the whole comparison: " in said for number in (1, 2, 3))
