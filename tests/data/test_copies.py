@@ -64,13 +64,13 @@ def test_a_photo_that_exif_turns_is_a_copy_of_the_turned_one(tmp_path):
 # ------------------------------------------------------------------------------------------------------- holding out
 
 
-def scenes(folder, *sizes):
+def scenes(folder, *numbers, size=(9, 12)):
     """Pairs of scenes, so many of each: inputs of their own, and one ground truth under names of their own."""
     pairs = []
-    for scene, size in enumerate(sizes):
-        for number in range(size):
-            lq = photo(folder / f"input/{scene}-{number}.png", 100 * (scene + 1) + number)
-            pairs.append(Pair(f"{scene}-{number}", lq, photo(folder / f"target/{scene}-{number}.png", scene)))
+    for scene, count in enumerate(numbers):
+        for number in range(count):
+            lq = photo(folder / f"input/{scene}-{number}.png", 100 * (scene + 1) + number, size)
+            pairs.append(Pair(f"{scene}-{number}", lq, photo(folder / f"target/{scene}-{number}.png", scene, size)))
     return pairs
 
 
@@ -87,11 +87,12 @@ def scenes(folder, *sizes):
 )
 def test_no_scene_is_on_both_sides_of_what_is_held_out(sizes, count, held, seed, tmp_path):
     pairs = scenes(tmp_path, *sizes)
-    train, kept, note = hold_out(pairs, count, seed)
+    train, kept, of_test, note = hold_out(pairs, count, seed)
     assert len(kept) in held
     assert sorted(pair.name for pair in [*train, *kept]) == sorted(pair.name for pair in pairs)
     assert not {pair.name[0] for pair in train} & {pair.name[0] for pair in kept}
     assert bool(note) == (max(sizes) > 1)
+    assert not of_test
 
 
 def test_where_nothing_is_shared_the_same_are_held_out_as_ever():
@@ -106,7 +107,7 @@ def test_of_one_scene_nothing_new_can_be_held_out(tmp_path):
 
 
 def test_a_run_says_that_copies_stay_together(tmp_path, capsys):
-    scenes(tmp_path, 2, 1, 1, 1)
+    scenes(tmp_path, 2, 1, 1, 1, size=(16, 16))
     gesso.finetune(task="derain", data=tmp_path, out=tmp_path / "run", dry_run=True, backbone="nafnet_tiny", steps=1,
                    crop_size=8, batch_size=1)  # fmt: skip
     assert (
