@@ -145,7 +145,7 @@ def test_recipes_of_other_editors_are_read_and_home_is_put_in(tmp_path, monkeypa
     assert read["mix"] == [{"data": f"{tmp_path}/b"}]
 
 
-KINDS = ["backbones", "pretexts", "degradations", "sources", "layouts", "tasks", "recipes", "primed"]
+KINDS = ["backbones", "pretexts", "refiners", "degradations", "sources", "layouts", "tasks", "recipes", "primed"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

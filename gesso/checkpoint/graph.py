@@ -15,7 +15,7 @@ from gesso.backbones import Backbone
 from gesso.checkpoint.files import CheckpointError
 from gesso.data.io import atomic_path
 
-TOLERANCE = 1e-4
+TOLERANCE, FARTHER = 1e-4, 8
 SHAPES = ((2, 2, 3), (1, 3, 2), (1, 1, 4))
 """Batch, and sides over the multiple that they have (and the least); the first is traced, all are compared."""
 SQUARES = ((2, 2, 2), (1, 3, 3), (1, 1, 1))
@@ -140,15 +140,25 @@ def save_program(backbone: Backbone, path: Path) -> None:
         again = torch.export.load(io.BytesIO(temporary.read_bytes())).module()
         for image in graph.images():
             with torch.no_grad():
-                check_equal(again(image), graph.network(image), f"{type(backbone).__name__} as pt2", image)
+                check_equal(
+                    again(image), graph.network(image), f"{type(backbone).__name__} as pt2", graph.network, image
+                )
 
 
-def check_equal(seen: Tensor, expected: Tensor, what: str, image: Tensor) -> None:
+def check_equal(seen: Tensor, expected: Tensor, what: str, network: nn.Module, image: Tensor) -> None:
     """Checks that a file computes what its network does.
 
+    Networks whose sums grow, such as IPT with its 24 layers, are not exact to `TOLERANCE` in float32 themselves: there
+    the file may be as far from what float64 gives as PyTorch is, times `FARTHER`.
+
     Raises:
-        CheckpointError: if an output differs by more than `TOLERANCE`.
+        CheckpointError: if an output differs by more.
     """
     difference = (seen - expected).abs().max().item()
-    if not difference <= TOLERANCE:
+    if difference <= TOLERANCE:
+        return
+    with torch.no_grad():
+        exact = copy.deepcopy(network).double()(image.double())
+    rounding, error = ((output - exact).abs().max().item() for output in (expected, seen))
+    if not error <= FARTHER * rounding:
         raise CheckpointError(f"{what} is {difference:.1e} off for images {tuple(image.shape)}; not kept")

@@ -118,7 +118,7 @@ def _compare(path: Path, graph: Captured, name: str) -> None:
         except Exception as error:  # onnxruntime's errors have no common class but this
             reason = str(error).strip().splitlines()[0][:300]
             raise CheckpointError(f"{name} as ONNX does not run for images {tuple(image.shape)}: {reason}") from error
-        check_equal(torch.from_numpy(seen), expected, f"{name} as ONNX", image)
+        check_equal(torch.from_numpy(seen), expected, f"{name} as ONNX", graph.network, image)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Networks as graphs: `.pt2` of torch.export and ONNX, of ours and of modules that are wrapped."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -167,3 +168,27 @@ def test_a_suffix_is_not_belied(tmp_path):
     gesso.save(create_backbone("nafnet_tiny", **NAFNET), tmp_path / "net.safetensors")
     with pytest.raises(ValueError, match="format: expected"):
         export(tmp_path / "net.safetensors", tmp_path / "net.pth", "torchscript")
+
+
+class Rounded(nn.Module):
+    """Its sums lose digits in float32: it adds a large number and takes it away again."""
+
+    def forward(self, image):
+        return (image + 10_000) - 10_000
+
+
+@pytest.mark.parametrize(
+    ("off", "kept"), [(0.0, True), (5e-5, True), (1e-3, True), (1e-2, False), (float("nan"), False)]
+)
+def test_a_file_may_be_as_far_from_float64_as_pytorch_is_itself(off, kept):
+    image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = Rounded()(image)  # 5e-4 off
+    with contextlib.nullcontext() if kept else pytest.raises(CheckpointError, match=r"a file is .* off"):
+        graph.check_equal(expected + off, expected, "a file", Rounded(), image)
+
+
+@pytest.mark.parametrize(("off", "kept"), [(5e-5, True), (2e-4, False)])
+def test_of_a_network_that_is_exact_a_file_is_exact_too(off, kept):
+    image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with contextlib.nullcontext() if kept else pytest.raises(CheckpointError, match="off for images"):
+        graph.check_equal(image + off, image, "a file", nn.Identity(), image)
