@@ -16,6 +16,8 @@ from typing import Any
 from gesso import _values
 
 ROOT = Path(__file__).parent
+FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".pkl", ".bin", ".tar", ".gz", ".zip", ".yaml", ".yml", ".json", ".h5")
+"""Suffixes of files that stand where a part of one's own may stand, too."""
 CODE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")  # package.module:Class
 DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")  # as Python writes it
 code_is_allowed = ContextVar("code_is_allowed", default=False)  # by the user, for all files that are read
@@ -51,6 +53,17 @@ def suggest_part(name: str, known: Iterable[str]) -> str:
         return suggest(name, known)
     home, _, thing = name.rpartition(".")
     return f"write {home}:{thing} for one of your own"
+
+
+def advise_colon(name: str) -> str:
+    """What ends an error about a file that does not exist, where a part of one's own was meant; "" where it was not.
+
+    Example:
+        >>> advise_colon("mynets.Prior"), advise_colon("weights.pth"), advise_colon("runs/a.b")
+        ('; write mynets:Prior for one of your own', '', '')
+    """
+    is_file = Path(name).suffix.lower() in FILES
+    return f"; {suggest_part(name, ())}" if DOTTED.fullmatch(name) and not is_file else ""
 
 
 def files(folder: str) -> list[str]:

@@ -169,7 +169,7 @@ def find_start(name: str, own: Mapping[str, Any], common: Common) -> Arm:
     path = resolve_file(name, common.network["backbone"])
     if name == MIMETIC or is_primed(name) or (path.suffix and path.suffix not in RECIPES):
         if name != MIMETIC and not path.is_file():
-            raise FileNotFoundError(f"starts: there is no file {path}")
+            raise FileNotFoundError(f"starts: there is no file {path}{_discovery.advise_colon(name)}")
         check_no_pretraining(name, options)
         return Arm(name, MIMETIC if name == MIMETIC else str(path.resolve()), changes=changes)
     if (path / "backbone.safetensors").is_file():  # the folder of a run

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gesso._discovery import advise_colon
 from gesso.data.copies import group_copies
 from gesso.data.datasets import CleanDataset, ImageDataset, PairDataset, WholePairs, WholePhotos
 from gesso.data.generated import GeneratedImages, GeneratedPairs, Rehearsal, WholeGenerated
@@ -86,7 +87,9 @@ def open_images(
     images = str(images)
     if not Path(images).is_dir():
         known = ", ".join(list_sources())
-        raise FileNotFoundError(f"images: expected {known} or a folder, and there is no folder {images}")
+        raise FileNotFoundError(
+            f"images: expected {known} or a folder, and there is no folder {images}{advise_colon(images)}"
+        )
     check_channels(images, channels)
     format = PixelFormat.of_channels(channels, white_level)
     photos = find_photos(Path(images), refuse=layout is None)
@@ -179,6 +182,8 @@ def open_training_data(task: Task, options: DataOptions, *, seed: int = 0) -> Tr
     if not isinstance(data, str | Path | NoneType):
         raise ValueError(f"data: images of {spell_source(data)} are validated on others; leave out lq, gt and val")
     data, lq, gt, val = options.paths
+    if data is not None and (advice := advise_colon(str(data))) and not data.exists():
+        raise FileNotFoundError(f"data: there is no folder {data}{advice}")
     two_views = task.format.has_two_views
     if two_views and (data is None or options.degradation is not None):
         raise ValueError(ONE_VIEW.format(task.name))

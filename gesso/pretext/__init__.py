@@ -92,6 +92,8 @@ def open_feature_loss(
     if isinstance(spec, Mapping):
         name, options = spec.get("name", ""), {key: value for key, value in spec.items() if key != "name"}
     if isinstance(name, str | os.PathLike) and not _discovery.CODE.fullmatch(str(name)) and not options:
+        if (advice := _discovery.advise_colon(str(name))) and not Path(name).exists():
+            raise FileNotFoundError(f"critic: there is no file {name}{advice}")
         kinds = [pretext_class(pretext) for pretext in list_pretexts()]
         found = [kind.open_feature_loss(Path(name), backbone, target, task) for kind in kinds]
         return next(loss for loss in found if loss is not None)

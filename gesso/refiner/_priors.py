@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gesso._discovery import CODE, PRIORS, load_class, suggest
+from gesso._discovery import CODE, PRIORS, advise_colon, load_class, suggest
 from gesso.backbones import Backbone, spell_object
 from gesso.functional.color import as_rgb
 from gesso.functional.padding import pad, round_up
@@ -127,6 +127,8 @@ def open_prior(source: str | nn.Module, load: Load) -> Prior:
         return Prior(diffusion_encoder(folder), f"sd:{folder.resolve()}")
     if is_code(source):
         return Prior(own_model(source), source)
+    if (advice := advise_colon(source)) and not Path(source).exists():
+        raise FileNotFoundError(f"prior: there is no file {source}{advice}")
     return Prior(PooledFeatures(load(Path(source))), str(Path(source).resolve()))
 
 
