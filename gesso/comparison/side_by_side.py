@@ -7,14 +7,14 @@ what was chosen is in the comparison's recipe, which later calls keep.
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from gesso._values import seconds_in
-from gesso.backbones import create_backbone
+from gesso.backbones import create_backbone, list_backbones
 from gesso.commands.compare import Compare
 from gesso.comparison.arms import Arm
 from gesso.comparison.step_times import time_processes
@@ -70,7 +70,9 @@ def is_short(command: Compare, work: Sequence[Work]) -> bool:
     """Whether a comparison is over before a measurement has paid for itself."""
     if command.budget is not None:
         return seconds_in(command.budget) < SHORT_BUDGET
-    with torch.device("meta"):
+    with (
+        torch.device("meta") if command.backbone in list_backbones() else nullcontext()
+    ):  # one's own runs to be wrapped
         network = create_backbone(command.backbone, **(command.backbone_args or {}))
     pixels = command.batch_size * command.crop_size**2 * sum(part.runs * part.steps for part in work)
     return pixels * sum(parameter.numel() for parameter in network.parameters()) < 10 * SHORT
