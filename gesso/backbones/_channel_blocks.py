@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from gesso.functional.gradients import channel_attention, gelu_gate, projections
 from gesso.functional.mimetic import AttentionWeights
+from gesso.functional.onednn import linear
 from gesso.functional.padding import round_up
 from gesso.functional.row_chunks import map_row_chunks
 
@@ -121,7 +122,7 @@ class GatedFeedForward(nn.Module):
         spare = spare_channels(self.project_out.in_channels, pixels=x.shape[1] * x.shape[2])
         gate, value = conv_parts(x, self.project_in, self.dwconv, 2, spare)
         weight = append_zeros(self.project_out.weight, 1, spare)
-        return F.linear(gelu_gate(gate, value), weight.flatten(1), self.project_out.bias)
+        return linear(gelu_gate(gate, value), weight.flatten(1), self.project_out.bias)
 
 
 class TransformerBlock(nn.Module):

@@ -13,13 +13,13 @@ from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone, Embeddings, check_residual
 from gesso.backbones._blocks import DIV2K_MEAN, pixel_shuffles
 from gesso.functional.attention import attention
 from gesso.functional.checks import check_choice
 from gesso.functional.mimetic import AttentionWeights
+from gesso.functional.onednn import Linear, linear
 from gesso.functional.padding import pad
 from gesso.functional.tiles import spans, weights
 
@@ -37,7 +37,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
-        self.out_proj = nn.Linear(dim, dim, bias=False)
+        self.out_proj = Linear(dim, dim, bias=False)
         nn.init.xavier_uniform_(self.in_proj_weight)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class Attention(nn.Module):
         # The decoder's layers all project one memory. A single product for all of them was measured to be slower, since
         # it joins their weights first, and it holds the keys and values of all layers at a time.
         q, k, v = (
-            F.linear(tokens, weight).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            linear(tokens, weight).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for tokens, weight in zip((query, key, value), self.in_proj_weight.chunk(3), strict=True)
         )
         return self.out_proj(attention(q, k, v).transpose(1, 2).flatten(2))
@@ -63,7 +63,7 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.self_attn = Attention(dim, heads)
         nn.init.kaiming_uniform_(self.self_attn.in_proj_weight, a=math.sqrt(5))
-        self.linear1, self.linear2 = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.linear1, self.linear2 = Linear(dim, 4 * dim), Linear(4 * dim, dim)
         self.norm1, self.norm2 = (nn.Identity() if no_norm else nn.LayerNorm(dim) for _ in range(2))
 
     def forward(self, z: Tensor, position: Tensor | None) -> Tensor:
@@ -84,7 +84,7 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.self_attn = Attention(dim, heads)
         self.multihead_attn = Attention(dim, heads)
-        self.linear1, self.linear2 = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.linear1, self.linear2 = Linear(dim, 4 * dim), Linear(4 * dim, dim)
         self.norm1, self.norm2, self.norm3 = (nn.Identity() if no_norm else nn.LayerNorm(dim) for _ in range(3))
 
     def forward(self, z: Tensor, memory: Tensor, position: Tensor | None, task: Tensor | None) -> Tensor:
@@ -106,9 +106,9 @@ class Body(nn.Module):
         super().__init__()
         dim, tokens = n_feats * patch_dim**2, (patch_size // patch_dim) ** 2
         self.patch_dim, self.tokens, self.pos_every = patch_dim, tokens, pos_every
-        self.linear_encoding = None if no_mlp else nn.Linear(dim, dim)
+        self.linear_encoding = None if no_mlp else Linear(dim, dim)
         # The official code has dropouts of 0 in second and last place.
-        perceptron = (nn.Linear(dim, 4 * dim), nn.Identity(), nn.ReLU(), nn.Linear(4 * dim, dim))
+        perceptron = (Linear(dim, 4 * dim), nn.Identity(), nn.ReLU(), Linear(4 * dim, dim))
         self.mlp_head = None if no_mlp else nn.Sequential(*perceptron)
         self.query_embed = None if no_mlp or no_task else nn.Embedding(num_queries, dim * tokens)
         self.encoder = stack(EncoderLayer(dim, num_heads, no_norm), num_layers)

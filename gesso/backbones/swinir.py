@@ -29,6 +29,7 @@ from gesso.backbones._base import Backbone, check_residual
 from gesso.backbones._blocks import DIV2K_MEAN, DropPath, pixel_shuffles
 from gesso.functional.checks import check_choice
 from gesso.functional.mimetic import AttentionWeights
+from gesso.functional.onednn import Linear, linear
 from gesso.functional.windows import attend, find_windows, move, relative_position_index, reorder
 
 Upsampler = Literal["", "pixelshuffle", "pixelshuffledirect", "nearest+conv"]
@@ -58,9 +59,9 @@ class WindowAttention(nn.Module):
         spare = spare_channels(self.head_dim, windows.device)
         weight = widen(self.qkv.weight, self.head_dim, spare)
         bias = None if self.qkv.bias is None else widen(self.qkv.bias, self.head_dim, spare)
-        q, k, v = F.linear(windows, weight, bias).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        q, k, v = linear(windows, weight, bias).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
         attended = attend(q, k, v, self.position_bias(), mask, scale=self.head_dim**-0.5)
-        return F.linear(attended.flatten(3), widen(self.proj.weight.T, self.head_dim, spare).T, self.proj.bias)
+        return linear(attended.flatten(3), widen(self.proj.weight.T, self.head_dim, spare).T, self.proj.bias)
 
     def attention_weights(self) -> AttentionWeights:
         """The weights of this layer, see `Backbone.draw_mimetic`."""
@@ -96,14 +97,19 @@ class Block(nn.Module):
         self.attn = WindowAttention(dim, **attention)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential()
-        self.mlp.add_module("fc1", nn.Linear(dim, hidden))
+        self.mlp.add_module("fc1", Linear(dim, hidden))
         self.mlp.add_module("act", nn.GELU())
-        self.mlp.add_module("fc2", nn.Linear(hidden, dim))
+        self.mlp.add_module("fc2", Linear(hidden, dim))
 
     def forward(self, windows: Tensor, mask: Tensor) -> Tensor:
         """Windows (windows, B, N, C) after this block."""
         windows = windows + self.drop_path(self.attn(normalise(self.norm1, windows), mask))
-        return windows + self.drop_path(self.mlp(normalise(self.norm2, windows)))
+        return windows + self.drop_path(self.perceptron(normalise(self.norm2, windows)))
+
+    def perceptron(self, x: Tensor) -> Tensor:
+        """What the second half of the block adds, shape of `x`."""
+        first, _, second = cast("tuple[Linear, nn.GELU, Linear]", tuple(self.mlp))
+        return second(linear(x, first.weight, first.bias, gelu=True))
 
 
 def normalise(norm: nn.LayerNorm, x: Tensor) -> Tensor:

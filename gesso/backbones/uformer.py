@@ -9,7 +9,7 @@ normalisation, projections and windows read in order, cost nothing.
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from gesso.backbones._base import Backbone, check_residual
 from gesso.backbones._blocks import DropPath
 from gesso.functional.checks import check_choice
 from gesso.functional.mimetic import AttentionWeights
+from gesso.functional.onednn import Linear, depthwise_gelu, linear
 from gesso.functional.padding import round_up
 from gesso.functional.row_chunks import map_row_chunks
 from gesso.functional.windows import attend, find_windows, relative_position_index, reorder
@@ -42,9 +43,9 @@ class WindowAttention(nn.Module):
         self.register_buffer("index", relative_position_index(side), persistent=False)
         # Two products keep the official names; joining the two matrices at every call was measured to gain nothing.
         self.qkv = nn.ModuleDict(
-            {"to_q": nn.Linear(dim, dim, bias=qkv_bias), "to_kv": nn.Linear(dim, 2 * dim, bias=qkv_bias)}
+            {"to_q": Linear(dim, dim, bias=qkv_bias), "to_kv": Linear(dim, 2 * dim, bias=qkv_bias)}
         )
-        self.proj = nn.Linear(dim, dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, windows: Tensor, mask: Tensor) -> Tensor:
         """Attended windows, shape of `windows` (windows, B, N, C); `mask` (torn, N, N) is for the last of them."""
@@ -65,14 +66,15 @@ class LeFF(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.linear1 = nn.Sequential(nn.Linear(dim, hidden), nn.GELU())
+        self.linear1 = nn.Sequential(Linear(dim, hidden), nn.GELU())
         self.dwconv = nn.Sequential(nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden), nn.GELU())
-        self.linear2 = nn.Sequential(nn.Linear(hidden, dim))
+        self.linear2 = nn.Sequential(Linear(hidden, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """What the block adds to `x`, (B, H, W, C)."""
-        hidden = self.linear1(x).permute(0, 3, 1, 2)
-        return self.linear2(self.dwconv(hidden).permute(0, 2, 3, 1))
+        first, depth = cast("Linear", self.linear1[0]), cast("nn.Conv2d", self.dwconv[0])
+        hidden = linear(x, first.weight, first.bias, gelu=True).permute(0, 3, 1, 2)
+        return self.linear2(depthwise_gelu(hidden, depth.weight, depth.bias).permute(0, 2, 3, 1))
 
 
 class Block(nn.Module):
@@ -91,7 +93,7 @@ class Block(nn.Module):
         self.mlp = (
             LeFF(dim, hidden)
             if token_mlp == "leff"
-            else named(fc1=nn.Linear(dim, hidden), act=nn.GELU(), fc2=nn.Linear(hidden, dim))
+            else named(fc1=Linear(dim, hidden), act=nn.GELU(), fc2=Linear(hidden, dim))
         )
 
     def forward(self, x: Tensor) -> Tensor:

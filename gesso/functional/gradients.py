@@ -13,6 +13,8 @@ from torch.amp import is_autocast_available
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from gesso.functional.onednn import linear
+
 
 def by_hand(*inputs: Tensor) -> bool:
     """Whether gradients of `inputs` will be wanted from eager operations."""
@@ -33,7 +35,7 @@ def projections(x: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor]:
         [(2, 5, 4), (2, 5, 1)]
     """
     if not by_hand(x, *weights):
-        return [F.linear(x, weight) for weight in weights]
+        return [linear(x, weight) for weight in weights]
     if is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):  # "meta" has none
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weights = x.to(dtype), [weight.to(dtype) for weight in weights]
@@ -44,7 +46,7 @@ class _Projections(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(x, *weights)
-        return tuple(F.linear(x, weight) for weight in weights)
+        return tuple(linear(x, weight) for weight in weights)
 
     @staticmethod
     @once_differentiable
