@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -175,13 +176,15 @@ class Restorer:
             return bottom - top, right - left
 
         order = [*itertools.product(range(len(spans[0])), range(len(spans[1])))]
-        at_once = self._tiles_at_once(tile)
+        with self._extending(tile, image.shape[-2:]):
+            at_once = self._tiles_at_once(tile)
         if at_once > 1:
             order.sort(key=shape, reverse=True)
         target.zero_()
         for together in _batches(watch(order), shape, at_once):
             parts = [image[:, slice(*spans[0][row]), slice(*spans[1][column])] for row, column in together]
-            restored = self._run(torch.stack(parts).to(self.device, self.dtype)).cpu()
+            with self._extending(tile, image.shape[-2:]):
+                restored = self._run(torch.stack(parts).to(self.device, self.dtype)).cpu()
             for part, (row, column) in zip(restored, together, strict=True):
                 share = weights[0][row].unsqueeze(1) * weights[1][column]
                 target[:, slice(*scaled[0][row]), slice(*scaled[1][column])] += part.mul_(share)
@@ -249,11 +252,18 @@ class Restorer:
         )
 
         def cost(tile: tuple[int, int]) -> tuple[float, float]:
-            computed, count = self._computed(*tile), rows[tile[0]] * columns[tile[1]]
+            count = rows[tile[0]] * columns[tile[1]]
+            with self._extending(tile, size):
+                computed = self._computed(*tile)
             calls = -(-count // max(1, int(together / computed)))
             return max(computed, most), count * computed * (1 + slower * computed) + CALL * calls
 
         return min(itertools.product(rows, columns), key=cost)
+
+    def _extending(self, tile: Sequence[int], size: Sequence[int]) -> AbstractContextManager[None]:
+        """How tiles of an image are padded: automatic ones no farther than the network needs, others as images are."""
+        cut = any(side < length for side, length in zip(tile, size, strict=True))
+        return self.network.in_tiles() if cut and self.tile == "auto" else contextlib.nullcontext()
 
     def _computed(self, height: int, width: int) -> int:
         """The pixels that the network computes for an image: some pad to a square."""

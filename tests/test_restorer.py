@@ -318,6 +318,38 @@ def test_automatic_tiles_compute_little_more_than_the_image(name, precision, siz
     assert total <= 1.08 * size[0] * size[1]
 
 
+@pytest.mark.parametrize("size", [(3000, 4000), (720, 1280), (1154, 866), (2161, 3233)])
+def test_uformers_automatic_tiles_compute_little_more_than_its_windows(size, monkeypatch):
+    """Which are 64 pixels wide at the bottleneck, so that an image is 1.01 to 1.09 times as large before it is cut."""
+    monkeypatch.setattr("gesso.restorer.free_bytes", lambda device: 2.0**31)
+    restorer = Restorer(create_backbone("uformer_tiny"), precision="float32", device="cpu")
+    tile = restorer._first_tile(*size)
+    assert tile != tuple(round_up(side, 64) for side in size)
+    with restorer._extending(tile, size):
+        _, _, total = computed(restorer, size, tile)
+    assert total <= 1.08 * round_up(size[0], 64) * round_up(size[1], 64)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(
+    ("tile", "shapes"),
+    [
+        ("auto", {(64, 128)}),  # one of several: a rectangle
+        (None, {(128, 128)}),  # the whole image: a square, as published
+        (128, {(128, 128)}),  # asked for: it stands in protocols, and stays what it was
+    ],
+)
+def test_uformer_pads_whole_images_to_squares_and_automatic_tiles_to_rectangles(tile, shapes, wrapped, monkeypatch):
+    net = create_backbone("uformer_tiny")
+    restorer = Restorer(PaperTransfer(net) if wrapped else net, tile=tile, precision="float32", device="cpu")
+    monkeypatch.setattr(Restorer, "_first_tile", lambda self, *_: (64, 128) if tile == "auto" else (128, 128))
+    seen, features = set(), net.features
+    monkeypatch.setattr(net, "features", lambda image: seen.add(tuple(image.shape[-2:])) or features(image))
+    assert restorer(torch.rand(3, 100, 120)).shape == (3, 100, 120)
+    assert seen == shapes
+    assert net.square
+
+
 @pytest.mark.parametrize("name", ["restormer_tiny", "promptir_tiny"])
 def test_no_tile_is_small_where_the_statistics_of_a_tile_are_not_those_of_the_image(name, monkeypatch):
     monkeypatch.setattr("gesso.restorer.free_bytes", lambda device: 2.0**31)

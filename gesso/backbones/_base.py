@@ -175,6 +175,11 @@ class Backbone(nn.Module):
         """For networks that judge a whole image (C, H, W): keeps what they see in it while its tiles are restored."""
         yield
 
+    @contextlib.contextmanager
+    def in_tiles(self) -> Iterator[None]:
+        """For tiles of an image: extends them no farther than `features` needs, whatever it does to whole images."""
+        yield
+
     def forward(self, image: Tensor) -> Tensor:
         """The restored image (B, out_channels, scale*H, scale*W), unclamped, for `image` (B, C, H, W) of any size."""
         padded = self.pad(image)

@@ -103,6 +103,12 @@ class PaperTransfer(Backbone):
         with self.backbone.seeing(image):
             yield
 
+    @contextlib.contextmanager
+    def in_tiles(self) -> Iterator[None]:
+        """Has the pre-trained network extend tiles no farther than it needs."""
+        with self.backbone.in_tiles():
+            yield
+
     def features(self, image: Tensor) -> list[Tensor]:
         """The feature maps of the pre-trained network, and last its output with 64 channels, or that enlarged."""
         features = self.backbone.features(image)

@@ -6,9 +6,10 @@ Maps (B, C, H, W) lie in memory channels last, so that the views (B, H, W, C) in
 normalisation, projections and windows read in order, cost nothing.
 """
 
+import contextlib
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -159,8 +160,8 @@ class Uformer(Backbone):
             back along the decoder.
         out_channels: channels of the output; None = `dd_in`.
         image_residual: whether the input image is added to the output.
-        square: pad images to a square, as the authors test. False pads to the nearest rectangle: for 1280x720 pixels
-            0.6 times the work, but other pixels near the former padding, for windows shift across the border.
+        square: pad whole images to a square, as the authors test. False pads to the nearest rectangle: for 1280x720
+            pixels 0.6 times the work, but other pixels near the former padding, for windows shift across the border.
     """
 
     variants: ClassVar[dict[str, dict[str, Any]]] = {
@@ -289,6 +290,15 @@ class Uformer(Backbone):
             full_height = full_width = max(full_height, full_width)
         left, top = (full_width - width) // 2, (full_height - height) // 2
         return left, full_width - width - left, top, full_height - height - top
+
+    @contextlib.contextmanager
+    def in_tiles(self) -> Iterator[None]:
+        """Pads to rectangles: squares are how whole images were tested, and would be up to a third more work."""
+        square, self.square = self.square, False
+        try:
+            yield
+        finally:
+            self.square = square
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:

@@ -208,6 +208,12 @@ class Refined(Backbone):
         finally:
             self.seen = None
 
+    @contextlib.contextmanager
+    def in_tiles(self) -> Iterator[None]:
+        """Has the restorer extend tiles no farther than it needs."""
+        with self.backbone.in_tiles():
+            yield
+
     def to_official(self) -> dict[str, Tensor]:
         """The restorer's official state, and the refiner's behind it, as the authors of the refiner name it."""
         return self.backbone.to_official() | self.refiner.to_official()
