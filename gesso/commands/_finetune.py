@@ -23,7 +23,7 @@ from gesso.pretext import open_feature_loss
 from gesso.primed import resolve_name, restores, spell_file
 from gesso.report.console import say, warn
 from gesso.tasks import spell_task
-from gesso.training.best import Best, metrics_for
+from gesso.training.best import metrics_for
 from gesso.training.finetune_module import FinetuneModule
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.loggers import logger_names
@@ -59,7 +59,7 @@ def prepare(command: Finetune) -> Training:
     Raises:
         ValueError: for what cannot be trained.
     """
-    plan, out = plan_stages(command), Path(command.out)
+    plan = plan_stages(command)
     perceptual = open_metrics(metrics_for(command), command.metric_weights)
     torch.manual_seed(seed_for(command.seed, "weights"))
     net = open_backbone(command.backbone, command.backbone_args)
@@ -91,18 +91,17 @@ def prepare(command: Finetune) -> Training:
         net,
         loss_for(parts, command.loss),
         open_validations(parts, net, command.tile, command.accelerator),
-        out,
+        command,
+        plan,
+        perceptual=perceptual,
         augment=augment,
         critic=critic,
         critic_weight=command.critic_weight,
         features_lr=1.0 if init == "random" else command.features_lr,
+        start_counts=known and command.keep_last is not False,
     )
-    module.perceptual, module.tile = perceptual, command.tile
-    module.val_every, module.val_images = command.val_every, command.val_images
-    module.best, module.start_counts = Best.of(command, perceptual), known and command.keep_last is not False
-    module.val_at_start = module.start_counts if command.val_at_start is None else command.val_at_start
     module.facts = {"task": spell_task(command.task), "init": init, "transfer": command.transfer}
-    return Training(module, train, f"{spell_task(command.task)} {spell_backbone(command.backbone)}", plan)
+    return Training(module, train, f"{spell_task(command.task)} {spell_backbone(command.backbone)}")
 
 
 def start_from(command: Finetune, net: Backbone, init: str, *, keep_last: bool) -> Backbone:

@@ -56,14 +56,14 @@ def prepare(command: Pretrain) -> Training:
             f"so it needs {method.min_batch_size} or more, got {command.batch_size}"
         )
     images = chosen_images(command, method)
-    module = PretrainModule(method)
+    stages = [Stage(1.0, command.crop_size, command.batch_size)]
+    module = PretrainModule(method, command, stages)
     module.facts = {"pretext": command.pretext, "pretext_args": command.pretext_args or {}, "images": images}
     body = sum(p.numel() for p in method.backbone.parameters())
     decoder = sum(p.numel() for p in method.parameters()) - body
     say(f"{spell_backbone(command.backbone)}: {body:,} parameters, and {decoder:,} in the decoder, not saved")
     what = f"{spell_pretext(command.pretext)} {spell_backbone(command.backbone)}"
-    stages = [Stage(1.0, command.crop_size, command.batch_size)]
-    return Training(module, open_samples(command, method, images), what, stages)
+    return Training(module, open_samples(command, method, images), what)
 
 
 def chosen_images(command: Pretrain, method: Pretext) -> SourceSpec | list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from gesso.perceptual import open_metrics
 from gesso.refiner import DEFAULT, Prior, Refined, ablation_options, open_prior
 from gesso.report.console import say, track, warn
 from gesso.tasks import spell_task
-from gesso.training.best import Best, metrics_for
+from gesso.training.best import metrics_for
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.loggers import logger_names
 from gesso.training.refine_module import PriorDataset, RefineModule
@@ -55,7 +55,7 @@ def prepare(command: Refine) -> Training:
         FileNotFoundError: if there is no restorer, or no weights of the prior.
         ValueError: for what cannot be trained.
     """
-    plan, out, prior = plan_stages(command), Path(command.out), command.prior
+    plan, prior = plan_stages(command), command.prior
     prior = str(prior) if isinstance(prior, Path) else prior
     perceptual = open_metrics(metrics_for(command), command.metric_weights)
     torch.manual_seed(seed_for(command.seed, "weights"))
@@ -71,15 +71,22 @@ def prepare(command: Refine) -> Training:
     batches = [stage.batch_size for stage in plan]
     train = mixed(parts, datasets, seed=command.seed, sampling=command.sampling, batch_sizes=batches)
     validations = open_validations(parts, net, command.tile, command.accelerator)
-    module = RefineModule(net, loss_for(parts, command.loss), validations, out, restored_weight=command.restored_weight)
-    module.perceptual, module.tile = perceptual, command.tile
-    module.val_every, module.val_images = command.val_every, command.val_images
-    module.val_at_start, module.best = bool(command.val_at_start), Best.of(command, perceptual)
-    module.facts = {"task": spell_task(command.task), "restorer": str(command.checkpoint)}
+    ahead = None
     if net.prior is not None:
-        cache = None if command.dry_run else Path(command.prior_cache or out)
-        module.look_ahead = partial(look_ahead, net, datasets, train, plan[0].crop_size, cache)
-    return Training(module, train, f"refine {spell_task(command.task)}", plan)
+        cache = None if command.dry_run else Path(command.prior_cache or command.out)
+        ahead = partial(look_ahead, net, datasets, train, plan[0].crop_size, cache)
+    module = RefineModule(
+        net,
+        loss_for(parts, command.loss),
+        validations,
+        command,
+        plan,
+        perceptual=perceptual,
+        restored_weight=command.restored_weight,
+        look_ahead=ahead,
+    )
+    module.facts = {"task": spell_task(command.task), "restorer": str(command.checkpoint)}
+    return Training(module, train, f"refine {spell_task(command.task)}")
 
 
 def start(command: Refine, prior: str | nn.Module) -> Refined:

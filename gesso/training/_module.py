@@ -19,7 +19,7 @@ from gesso.options.run import TrainingRun
 from gesso.report.console import warn
 from gesso.restorer import computes_in_bf16
 from gesso.training.best import Best
-from gesso.training.sampling import StepSampler
+from gesso.training.sampling import Stage, StepSampler
 from gesso.training.schedules import schedule
 
 MAX_SKIPPED_IN_A_ROW = 10
@@ -40,13 +40,26 @@ class TrainingModule(LightningModule):
 
     Random numbers come from (seed, sample index), or from (seed, batch number) where a batch shares them. So a resumed
     run repeats an unbroken one, and neither the number of devices nor the cutting of batches changes it.
+
+    Args:
+        backbone: the network.
+        run: the command, which says how it is optimised.
+        stages: crop and batch over the run.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, run: TrainingRun, stages: Sequence[Stage]) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.backbone = backbone
+        self.accumulate, self.log_every, self.seed = run.accumulate, run.log_every, run.seed
+        self.decay_norm_bias, self.clip_norm = run.decay_norm_bias, run.clip_norm
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[run.optimizer]
+        self.make_optimizer = partial(kind, lr=run.lr, betas=run.betas, weight_decay=run.weight_decay, fused=True)
+        self.set_length(run, stages)
         self.average: AveragedModel | None = None
+        if run.ema_decay:
+            self.average = AveragedModel(backbone, multi_avg_fn=get_ema_multi_avg_fn(run.ema_decay))
+            self.average.requires_grad_(False)
         self.batches_done = 0
         self.recorded = 0  # batches up to which all that was due is on record
         self.collected: list[tuple[int, Batch]] = []  # batches, with their numbers, of the step that is being computed
@@ -66,18 +79,20 @@ class TrainingModule(LightningModule):
         self.facts: dict[str, Any] = {}  # what the file's header will say of this run
         self.images: dict[str, list[str]] = {}  # names of those that are read from files, by what they are for
 
-    def plan(self, run: TrainingRun, sampler: StepSampler) -> None:
-        """Sets how to optimise; `gesso.training.run.fit` calls it, so no module repeats these options."""
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[run.optimizer]
-        self.make_optimizer = partial(kind, lr=run.lr, betas=run.betas, weight_decay=run.weight_decay, fused=True)
+    def set_length(self, run: TrainingRun, stages: Sequence[Stage], first: int = 0) -> None:
+        """Lays samples and learning rate out over the steps of a run, also once a budget has chosen how many they are.
+
+        Args:
+            run: the command.
+            stages: crop and batch over the run.
+            first: the batch that it goes on with.
+        """
+        here = rank_info()
+        batches = run.steps * run.accumulate
+        self.sampler = StepSampler(stages, batches, first=first, rank=here.rank, world=here.world_size)
         shape = {"warmup_steps": run.warmup_steps, "min_lr": run.min_lr}
         shape |= {"milestones": run.milestones, "gamma": run.gamma}
         self.schedule = schedule(run.schedule, run.lr, steps=run.steps, **shape)
-        self.decay_norm_bias, self.clip_norm, self.accumulate = run.decay_norm_bias, run.clip_norm, run.accumulate
-        self.sampler, self.log_every, self.seed = sampler, run.log_every, run.seed
-        if run.ema_decay:
-            self.average = AveragedModel(self.backbone, multi_avg_fn=get_ema_multi_avg_fn(run.ema_decay))
-            self.average.requires_grad_(False)
 
     def losses(self, batch: Batch, generator: BatchGenerator) -> dict[str, Tensor]:
         """The losses of a batch: `loss` and its parts."""
@@ -150,7 +165,7 @@ class TrainingModule(LightningModule):
         return [{"params": self.trained()}]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimiser of the plan, over everything that is trained."""
+        """The optimiser of the run, over everything that is trained."""
         self.every_parameter = list(self.parameters())  # a walk through all modules takes 1 % of a small step
         groups = self.groups()
         return self.make_optimizer(groups if self.decay_norm_bias else split_weight_decay(groups))

@@ -23,13 +23,15 @@ from gesso.functional.random import BatchGenerator, shared
 from gesso.functional.resize import enlarge
 from gesso.losses import FeatureLoss
 from gesso.metrics import Protocol, beside, mean_psnr
+from gesso.options.run import SupervisedRun
 from gesso.perceptual import Perceptual
 from gesso.report.console import say, show_table, warn
 from gesso.report.sheets import write_sheet
 from gesso.restorer import Restorer
 from gesso.training._module import TrainingModule, Watch
-from gesso.training.best import LOSS
+from gesso.training.best import LOSS, Best
 from gesso.training.resume import list_names
+from gesso.training.sampling import Stage
 from gesso.training.table import record_rows
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -67,12 +69,16 @@ class FinetuneModule(TrainingModule):
     Args:
         backbone: the network.
         loss: compares restored and gt (B, 3, H, W).
-        validations: what to measure on; the mean over them, of the PSNR or what `best` says, decides about the best.
-        out: where the best state goes.
+        validations: what to measure on; the mean over them, of the PSNR or what `best_by` says, decides about the best.
+        run: the command, which says how it is optimised and measured.
+        stages: crop and batch over the run.
+        perceptual: what is measured beside PSNR and SSIM.
         augment: what is done to a batch; each of several devices does it to the images of its own share.
         critic: what a frozen classifier sees in the features, as a second loss (DC-guided training).
         critic_weight: factor of that loss.
         features_lr: factor of the learning rate for everything but the head.
+        start_counts: whether the start may be the best state, and is measured unless the command says otherwise: one
+            that restores the task already.
     """
 
     def __init__(
@@ -80,20 +86,23 @@ class FinetuneModule(TrainingModule):
         backbone: Backbone,
         loss: Loss,
         validations: Sequence[Validation],
-        out: Path,
+        run: SupervisedRun,
+        stages: Sequence[Stage],
         *,
+        perceptual: Perceptual | None = None,
         augment: Augment | None = None,
         critic: FeatureLoss | None = None,
         critic_weight: float = 1.0,
         features_lr: float = 1.0,
+        start_counts: bool = False,
     ) -> None:
-        super().__init__(backbone)
+        super().__init__(backbone, run, stages)
         self.critic, self.critic_weight, self.features_lr = critic, critic_weight, features_lr
-        self.loss, self.validations, self.out, self.augment = loss, validations, out, augment
+        self.loss, self.validations, self.out, self.augment = loss, validations, Path(run.out), augment
         self.images = {f"{validation.name}'s validation": list_names(validation.pictures) for validation in validations}
-        self.start_counts = False  # whether the start may be the best state: one that restores the task already
-        self.perceptual: Perceptual | None = None
-        self.tile: int | None = None  # side of the tiles that images are measured in; none: as they are
+        self.val_every, self.val_images, self.tile = run.val_every, run.val_images, run.tile
+        self.start_counts, self.perceptual, self.best = start_counts, perceptual, Best.of(run, perceptual)
+        self.val_at_start = start_counts if run.val_at_start is None else run.val_at_start
 
     @property
     def batch_coupling(self) -> str:

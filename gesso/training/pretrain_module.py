@@ -1,19 +1,22 @@
 """A pretext as a training run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from gesso.functional.random import BatchGenerator
+from gesso.options.run import TrainingRun
 from gesso.pretext import Pretext
 from gesso.training._module import TrainingModule
+from gesso.training.sampling import Stage
 
 
 class PretrainModule(TrainingModule):
     """Trains a pretext: its backbone and whatever it throws away afterwards."""
 
-    def __init__(self, pretext: Pretext) -> None:
-        super().__init__(pretext.backbone)
+    def __init__(self, pretext: Pretext, run: TrainingRun, stages: Sequence[Stage]) -> None:
+        super().__init__(pretext.backbone, run, stages)
         self.pretext = pretext
 
     @property

@@ -38,19 +38,22 @@ class RefineModule(FinetuneModule):
 
     Args:
         refined: restorer and refiner.
+        others: what `FinetuneModule` takes.
         restored_weight: factor of the loss of the restorer's own output; 1 as in the paper.
-        others: loss, validations and out of `FinetuneModule`.
-
-    Attributes:
         look_ahead: what has the prior look at images before the first step, on the device that it is given; None: no
-            prior, or it has.
+            prior.
     """
 
-    look_ahead: Callable[[torch.device], None] | None = None
-
-    def __init__(self, refined: Refined, *others: Any, restored_weight: float = 1.0) -> None:
-        super().__init__(refined, *others)
-        self.restored_weight = restored_weight
+    def __init__(
+        self,
+        refined: Refined,
+        *others: Any,
+        restored_weight: float = 1.0,
+        look_ahead: Callable[[torch.device], None] | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(refined, *others, **more)
+        self.restored_weight, self.look_ahead = restored_weight, look_ahead
 
     def get_ready(self) -> None:
         """Precomputes prior features, once."""

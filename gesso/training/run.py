@@ -6,7 +6,7 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
@@ -91,13 +91,11 @@ class Training:
         module: what is trained.
         train: samples by (sample index, crop_size).
         what: the word in front of the progress bar.
-        stages: crop and batch over the run.
     """
 
     module: TrainingModule
     train: Dataset[Any]
     what: str
-    stages: Sequence[Stage]
 
 
 def fit(training: Training, run: TrainingRun) -> None:
@@ -116,7 +114,7 @@ def fit(training: Training, run: TrainingRun) -> None:
         KeyboardInterrupt: after a requested stop, with the state saved.
     """
     quieten()
-    module, train, stages = training.module, training.train, training.stages
+    module, train, stages = training.module, training.train, training.module.sampler.stages
     out = Path(run.out).absolute()  # Lightning would take a leading ~ for the home folder
     check_free(out, resume=run.resume, overwrite=run.overwrite)
     module.images["training"] = list_names(train)
@@ -124,25 +122,18 @@ def fit(training: Training, run: TrainingRun) -> None:
         module.double()  # Lightning would load a state into float32 first
     with contextlib.nullcontext() if run.dry_run else claimed(out), advising(module, run):
         state = state_to_resume(out, run, longer=run.schedule in ("constant", "step") and len(stages) == 1)
-        data = RunData(train, set_length(module, run, stages, 0), workers_for(train, run.accelerator, run.workers))
+        data = RunData(train, module.sampler, workers_for(train, run.accelerator, run.workers))
         if state is not None:
             take_up(module, data.sampler, run, state)
         planned = plan_run(module, data, run)
         if run.dry_run:
             return
         if planned.steps != run.steps:
-            data.sampler = set_length(module, planned, stages, 0)
+            module.set_length(planned, stages, data.sampler.first)
+            data.sampler = module.sampler
         prepare_folder(out, Recipe.of(planned), state)
         trainer = trainer_for(planned, module, data, out, training.what, data.sampler.first // run.accumulate)
         train_in(trainer, module, data, state, out)
-
-
-def set_length(module: TrainingModule, run: TrainingRun, stages: Sequence[Stage], first: int) -> StepSampler:
-    """Tells a module how to optimise over the steps of a run, and returns which samples come when."""
-    here = rank_info()
-    sampler = StepSampler(stages, run.steps * run.accumulate, first=first, rank=here.rank, world=here.world_size)
-    module.plan(run, sampler)
-    return sampler
 
 
 def take_up(module: TrainingModule, sampler: StepSampler, run: TrainingRun, state: Path) -> None:
@@ -199,8 +190,7 @@ def price_of(training: Training, run: TrainingRun, since: float) -> Cost:
         ValueError: if its steps do not fit into the memory that is free.
     """
     module = training.module
-    sampler = set_length(module, run, training.stages, 0)
-    data = RunData(training.train, sampler, workers_for(training.train, run.accelerator, run.workers))
+    data = RunData(training.train, module.sampler, workers_for(training.train, run.accelerator, run.workers))
     module.to(device_of(run.accelerator))
     check_memory(module, data, run)
     return measure_cost(module, data, run, since)
