@@ -11,11 +11,12 @@ from collections.abc import Collection, Iterable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from gesso import _values
 
 ROOT = Path(__file__).parent
+Kind = TypeVar("Kind")
 FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".pkl", ".bin", ".tar", ".gz", ".zip", ".yaml", ".yml", ".json", ".h5")
 """Suffixes of files that stand where a part of one's own may stand, too."""
 CODE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")  # package.module:Class
@@ -100,12 +101,17 @@ def classes(folder: str, base: type) -> dict[str, type]:
     return found
 
 
-def only_class(folder: str, name: str, base: type) -> type:
-    """The one subclass of `base` that a file of a folder defines; no other file of it is imported.
+def named_class(folder: str, name: str, base: type[Kind]) -> type[Kind]:
+    """The one subclass of `base` that a file of a folder defines, or the one that `module:Class` names.
+
+    Nothing else of the folder is imported.
 
     Raises:
-        UnknownNameError: if there is no such file.
+        UnknownNameError: for an unknown name, with the nearest match.
+        ValueError: if there is no such class, or it is none of `base`.
     """
+    if ":" in name:
+        return load_class(name, base, folder)
     home = module(folder, name)
     kinds = [value for value in vars(home).values() if isinstance(value, type) and issubclass(value, base)]
     (only,) = (kind for kind in kinds if kind.__module__ == home.__name__)
@@ -216,7 +222,7 @@ def spell_code(thing: Any) -> str | None:
     return f"{home}:{name}" if home not in (None, "__main__") and again is thing else None
 
 
-def load_class(target: str, base: type, what: str) -> type:
+def load_class(target: str, base: type[Kind], what: str) -> type[Kind]:
     """The class that `package.module:Class` names; modules of the working folder are found, too.
 
     Importing its module runs it; of the class nothing runs before it is known to be one of `base`.

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -164,7 +165,7 @@ def without_downloads(name: str, weights: Path | None) -> Iterator[None]:
         )
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(replaced(torch.hub, "download_url_to_file", refuse))
+        stack.enter_context(patch.object(torch.hub, "download_url_to_file", refuse))
         stack.enter_context(without_connections())
         hub = Path(torch.hub.get_dir())
         if weights is not None:
@@ -177,8 +178,8 @@ def without_downloads(name: str, weights: Path | None) -> Iterator[None]:
         with contextlib.suppress(ImportError), contextlib.redirect_stdout(io.StringIO()):
             import pyiqa.utils.download_util as files  # pyright: ignore[reportMissingImports]
 
-            stack.enter_context(replaced(files, "download_url_to_file", refuse))
-            stack.enter_context(replaced(files, "DEFAULT_CACHE_DIR", str(hub / "pyiqa")))
+            stack.enter_context(patch.object(files, "download_url_to_file", refuse))
+            stack.enter_context(patch.object(files, "DEFAULT_CACHE_DIR", str(hub / "pyiqa")))
         yield
 
 
@@ -189,16 +190,5 @@ def without_connections() -> Iterator[None]:
     def refuse(*_: Any) -> None:
         raise OSError("connections are refused: weights come from files")
 
-    with replaced(socket.socket, "connect", refuse):
+    with patch.object(socket.socket, "connect", refuse):
         yield
-
-
-@contextlib.contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Puts something else in the place of an attribute for a while."""
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)

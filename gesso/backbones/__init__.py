@@ -35,7 +35,7 @@ def network_class(name: str) -> type[Backbone]:
         return known[name]
     if not _discovery.CODE.fullmatch(name):
         raise _discovery.UnknownNameError(f"unknown network {name!r}; {_discovery.suggest_part(name, known)}")
-    return cast("type[Backbone]", _discovery.load_class(name, Backbone, "backbone"))
+    return _discovery.load_class(name, Backbone, "backbone")
 
 
 def list_backbones() -> list[str]:

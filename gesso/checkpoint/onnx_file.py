@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.export import ExportedProgram
@@ -57,7 +58,7 @@ def translate(program: ExportedProgram) -> Any:
         rewrite(program.graph_module.graph)
         with (
             contextlib.suppress(Exception),
-            patch(_fx_passes, "decompose_with_registry", lambda given, registry: given),
+            patch.object(_fx_passes, "decompose_with_registry", lambda given, registry: given),
         ):
             return torch.onnx.export(program, optimize=False, **names)
     return torch.onnx.export(program, **names)
@@ -85,17 +86,6 @@ def rewrite(graph: Graph) -> None:
         other.meta = dict(node.meta)
         node.replace_all_uses_with(other)
     graph.eliminate_dead_code()
-
-
-@contextlib.contextmanager
-def patch(module: Any, name: str, value: Any) -> Iterator[None]:
-    """Puts something else in the place of a function for a while."""
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
 
 
 def _compare(path: Path, graph: Captured, name: str) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import stat
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator
@@ -34,8 +35,6 @@ __all__ = [
 __all__ += ["read_pixels", "read_planes", "read_tensor", "write_pages", "write_picture"]
 
 MAX_PIXELS = 400_000_000
-MASK = os.umask(0o077)  # what new files deny to others; it can only be read by setting it
-os.umask(MASK)
 SUFFIXES = tuple(KINDS)
 NOTHING_SAID = Metadata()
 
@@ -326,11 +325,13 @@ def atomic_path(path: str | Path, *failures: type[Exception]) -> Iterator[Path]:
     temporary = path.with_name(fitting(f".{path.stem}", f".{uuid.uuid4().hex[:8]}.tmp{path.suffix}"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = stat.S_IMODE(temporary.stat().st_mode)  # what new files allow here
         yield temporary
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         with contextlib.suppress(OSError):  # not ours to change
-            temporary.chmod(0o666 & ~MASK)  # safetensors denies its files to everybody else
+            temporary.chmod(mode)  # safetensors denies its files to everybody else
         temporary.replace(path)
     except (OSError, *failures) as error:
         number, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (None, None)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from gesso import _discovery
 from gesso._specs import FeatureLossSpec, PretextSpec
@@ -29,9 +29,7 @@ def pretext_class(name: str) -> type[Pretext]:
         UnknownNameError: for an unknown name, with the nearest match.
         ValueError: if there is no such class, or it is no `Pretext`.
     """
-    if ":" in name:
-        return cast("type[Pretext]", _discovery.load_class(name, Pretext, "pretext"))
-    return cast("type[Pretext]", _discovery.only_class("pretext", name, Pretext))
+    return _discovery.named_class("pretext", name, Pretext)
 
 
 def spell_pretext(spec: PretextSpec) -> str:
@@ -102,7 +100,7 @@ def open_feature_loss(
     if isinstance(name, str):
         kind = _discovery.load_class(name, FeatureLoss, "critic")
         _discovery.check_options(kind.__init__, options, f"critic {name}")
-        return cast("FeatureLoss", kind(**options))
+        return kind(**options)
     if not isinstance(spec, FeatureLoss):
         raise ValueError(f"critic: expected a file, module:Class or a gesso.FeatureLoss, got a {type(spec).__name__}")
     return spec

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from gesso import _discovery
 from gesso._specs import RefinerSpec
@@ -25,9 +25,7 @@ def refiner_class(name: str) -> type[Refiner]:
         UnknownNameError: for an unknown name, with the nearest match.
         ValueError: if there is no such class, or it is no `Refiner`.
     """
-    if ":" in name:
-        return cast("type[Refiner]", _discovery.load_class(name, Refiner, "refiner"))
-    return cast("type[Refiner]", _discovery.only_class("refiner", name, Refiner))
+    return _discovery.named_class("refiner", name, Refiner)
 
 
 def spell_refiner(spec: RefinerSpec) -> str:
