@@ -12,7 +12,7 @@ import types
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import yaml
 
@@ -22,9 +22,6 @@ from gesso._recipes import read_recipe
 from gesso.commands._parser import explain, parser_for, plain
 from gesso.commands._verbs import command, function_of, homes, verbs
 from gesso.options import Command, began, check_options, options_of, rename_former
-
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
 
 __all__ = ["command", "function_of", "homes", "main", "parser_for", "read_options", "verbs"]
 
@@ -45,7 +42,7 @@ def overview() -> str:
     return "\n".join(lines)
 
 
-def spell_out(command: type[Command[Any]], parser: "ArgumentParser", words: Sequence[str]) -> list[str]:
+def spell_out(command: type[Command[Any]], words: Sequence[str]) -> list[str]:
     """The words of a command line with positional arguments and flags spelled out.
 
     `--resume` alone means `--resume=true`, `none` is `null` where there may be nothing, and `1,2` in an option of
@@ -54,7 +51,7 @@ def spell_out(command: type[Command[Any]], parser: "ArgumentParser", words: Sequ
     Raises:
         ValueError: for options deeper than options of options.
     """
-    hints = {f"--{a.dest}": getattr(a, "_typehint", None) for a in parser._actions}
+    hints = {f"--{name}": plain(option.kind) for name, option in options_of(command).items()}
     switches = {name for name, hint in hints.items() if hint is bool or {*get_args(hint)} == {bool, types.NoneType}}
     nullable = {name for name, hint in hints.items() if types.NoneType in get_args(hint)}
     positional = [name for name, option in options_of(command).items() if option.positional]
@@ -189,7 +186,7 @@ def read_options(command: type[Command[Any]], words: Sequence[str]) -> dict[str,
         recipe |= options
     parser.set_defaults(recipe)  # so that options of options on the line are added to those of the recipe
     try:
-        words = spell_out(command, parser, words)
+        words = spell_out(command, words)
         options = vars(parser.parse_args(words))
     except ArgumentError as error:
         raise ValueError(explain(error, command)) from None
