@@ -156,16 +156,44 @@ def test_the_plan_is_printed_before_the_first_step_within_80_columns(tmp_path, d
     assert max(map(len, plan)) <= 80, rows
 
 
-@pytest.mark.parametrize("verb", ["pretrain", "finetune"])
-def test_a_dry_run_prints_the_plan_and_writes_nothing(verb, tmp_path, data, capsys, monkeypatch):
+VERBS = {
+    "pretrain": ["--backbone", "nafnet_tiny"],
+    "finetune": ["--backbone", "nafnet_tiny", "--task", "derain", "--holdout", "1"],
+    "refine": ["--checkpoint", "nafnet_tiny", "--prior", "none", "--task", "derain", "--holdout", "1"],
+}
+
+
+def words_of(verb, data, *more):
+    words = [verb, *VERBS[verb], "--crop_size", "16", "--batch_size", "1", "--precision", "float32", *more]
+    return [*words, "--out", "run", *(["--data", str(data)] if verb != "pretrain" else [])]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_dry_run_prints_the_plan_and_writes_nothing(verb, tmp_path, data, timed, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["--backbone", "nafnet_tiny", "--crop_size", "16", "--batch_size", "1", "--steps", "50"]
-    words += ["--task", "derain", "--data", str(data)] if verb == "finetune" else []
-    assert cli.main([verb, *words, "--out", "run", "--dry_run"]) == 0
+    assert cli.main([*words_of(verb, data, "--steps", "50"), "--dry_run"]) == 0
     said = capsys.readouterr().out
     assert "the whole" in said
     assert "written to" not in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_that_trains_keeps_to_a_budget_and_is_finished_once(
+    verb, tmp_path, data, timed, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    timed(Cost(once=1, step=3, measurement=1, sheet=1, saving=1))  # 90 s less the reserve have room for 24 or less
+    words = words_of(verb, data, "--budget", "90s", "--sample_every", "0", "--steps", "40", "--schedule", "constant")
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    steps = yaml.safe_load((tmp_path / "run/config.yaml").read_text())["steps"]
+    assert 20 <= steps <= 24
+    assert f"budget 90s: --steps {steps}" in said
+    assert cli.main([*words, "--resume"]) == 0
+    said = capsys.readouterr().out
+    assert f"finished already: all {steps} steps are done" in said
+    assert "the whole" not in said
 
 
 def test_a_dry_run_of_a_run_that_has_begun_prints_what_is_left_and_leaves_it_alone(tmp_path, data, capsys):
