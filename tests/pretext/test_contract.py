@@ -7,7 +7,7 @@ from gesso.backbones import create_backbone
 from gesso.functional.random import ImageGenerators, generator_for
 from gesso.pretext import create_pretext, list_pretexts
 
-BACKBONES = ["restormer_tiny", "nafnet_tiny"]
+BACKBONES = {"restormer_tiny": {"dim": 8, "num_blocks": (1, 1, 1, 1)}, "nafnet_tiny": {}}
 SMALL = {
     "degae": {"representor_width": 8, "representor_blocks": 4, "decoder_width": 16},
     "maskdcpt": {"decoder_width": 16},
@@ -15,12 +15,12 @@ SMALL = {
 SIDE = 32
 NAMES = [*list_pretexts(), "tests.extending.own_pretext:Colours"]  # and one of a user's, which draws nothing
 
-pytestmark = [pytest.mark.parametrize("name", NAMES), pytest.mark.parametrize("backbone", BACKBONES)]
+pytestmark = [pytest.mark.parametrize("name", NAMES), pytest.mark.parametrize("backbone", list(BACKBONES))]
 
 
 def build(name, backbone, seed=0):
     torch.manual_seed(seed)
-    return create_pretext(name, create_backbone(backbone), **SMALL.get(name, {}))
+    return create_pretext(name, create_backbone(backbone, **BACKBONES.get(backbone, {})), **SMALL.get(name, {}))
 
 
 def make_batch(pretext, size=2, height=SIDE, width=SIDE):
