@@ -39,6 +39,15 @@ class CutWarning(UserWarning):
     """Ground truths are cut to a multiple of the scale."""
 
 
+class Window(NamedTuple):
+    """A square part of an image, and which of its eight symmetries is taken (see `dihedral`)."""
+
+    top: int
+    left: int
+    size: int
+    symmetry: int
+
+
 @dataclass(eq=False, kw_only=True)
 class Crops(Dataset[Sample]):
     """What sets of crops share: a sample by (index, crop_size).
@@ -59,9 +68,17 @@ class Crops(Dataset[Sample]):
         """Has these images decoded once, where they fit."""
         self.cache = PixelCache(refs, self.format, self.budget)
 
-    def window(self, pixels: np.ndarray, size: int, index: int, folder: Path) -> "Window":
-        """Where sample `index` is cut from an image (H, W, C) of a folder."""
-        return draw_window(pixels, size, self.seed, index, augment=self.augment, folder=folder)
+    def window(self, pixels: np.ndarray, size: int, index: int, folder: Path) -> Window:
+        """Where sample `index` is cut from an image (H, W, C) of a folder, every place alike likely."""
+        height, width = pixels.shape[:2]
+        info = get_worker_info()
+        if min(height, width) < size and (info is None or info.id == 0):
+            message = f"{folder}: images smaller than the crop of {size} pixels are padded by reflection"
+            warnings.warn(message, PaddedWarning, stacklevel=3)  # Python shows a message once, so once for each folder
+        generator = generator_for(self.seed, "crop", index)
+        top, left = (int(torch.randint(max(1, side - size + 1), (), generator=generator)) for side in (height, width))
+        symmetry = int(torch.randint(8, (), generator=generator))
+        return Window(top, left, size, symmetry if self.augment else 0)
 
 
 @dataclass(eq=False)
@@ -232,28 +249,6 @@ def shuffled(index: int, count: int, seed: int) -> int:
 @functools.lru_cache(maxsize=32)  # more than a mix of data sets has parts
 def _order(seed: int, epoch: int, count: int) -> np.ndarray:
     return torch.randperm(count, generator=generator_for(seed, "order", epoch)).numpy()
-
-
-class Window(NamedTuple):
-    """A square part of an image, and which of its eight symmetries is taken (see `dihedral`)."""
-
-    top: int
-    left: int
-    size: int
-    symmetry: int
-
-
-def draw_window(pixels: np.ndarray, size: int, seed: int, index: int, *, augment: bool, folder: Path) -> Window:
-    """Where sample `index` is cut from an image (H, W, C) of a folder, every place alike likely."""
-    height, width = pixels.shape[:2]
-    info = get_worker_info()
-    if min(height, width) < size and (info is None or info.id == 0):
-        message = f"{folder}: images smaller than the crop of {size} pixels are padded by reflection"
-        warnings.warn(message, PaddedWarning, stacklevel=3)  # Python shows a message once, so once for each folder
-    generator = generator_for(seed, "crop", index)
-    top, left = (int(torch.randint(max(1, side - size + 1), (), generator=generator)) for side in (height, width))
-    symmetry = int(torch.randint(8, (), generator=generator))
-    return Window(top, left, size, symmetry if augment else 0)
 
 
 def cut(pixels: np.ndarray, window: Window, scale: int = 1) -> Tensor:

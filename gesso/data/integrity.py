@@ -39,7 +39,6 @@ class IntegrityCheck:
     Args:
         scale: side of the ground truths divided by that of the degraded images.
         skip: whether damaged images are left out, with a warning, instead of refused.
-
     """
 
     def __init__(self, scale: int = 1, *, skip: bool = False) -> None:
@@ -101,20 +100,10 @@ class IntegrityCheck:
         """
         if isinstance(ref, Block):  # the blocks of a MATLAB file are of one shape, which its header says
             return (1, 1)
-        sizes = {examine(file) for file in files_of(ref)}
+        sizes = {check_complete(file.read_bytes(), file) for file in files_of(ref)}
         if len(sizes) > 1:
             raise ImageError(f"{ref}: the two views differ in size; expected one size")
         return sizes.pop()
-
-
-def examine(path: Path) -> tuple[int, int]:
-    """Height and width of the image in a file as it is shown, if the file is complete.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ImageError: if it is no image, or cut short or damaged.
-    """
-    return check_complete(path.read_bytes(), path)
 
 
 # ---------------------------------------------------------------------------------------------------------- JPEG

@@ -8,6 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from gesso.data.folders import natural
 
@@ -181,9 +182,7 @@ def longest_prefix(lq: Sequence[str], gt: Sequence[str], *, loose: bool = False)
     return matches
 
 
-def longest_prefix_loosely(lq: Sequence[str], gt: Sequence[str]) -> dict[str, str]:
-    """As `longest_prefix`, without case, marks of sides, and zeros before numbers."""
-    return longest_prefix(lq, gt, loose=True)
+longest_prefix_loosely: Rule = partial(longest_prefix, loose=True)
 
 
 def input_begins_truth(lq: Sequence[str], gt: Sequence[str]) -> dict[str, str]:

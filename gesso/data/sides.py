@@ -114,21 +114,17 @@ def are_partners(lq: Side, gt: Side) -> bool:
 def split_of(place: Path) -> str | None:
     """The split that a path below the root of pairs stands for: `Snow100K-training/all`, `train_c`, `testA`."""
     for part in place.parts:
-        if split := _split_named(part.lower()):
+        if split := split_named(part):
             return split
         for word in re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z]$)", part):
-            if split := _split_named(word.lower()):
+            if split := split_named(word):
                 return split
     return None
 
 
 def split_named(name: str) -> str | None:
     """The split that a folder is called after, with its whole name."""
-    return _split_named(name.lower())
-
-
-def _split_named(name: str) -> str | None:
-    return next((split for split, names in SPLITS.items() if name in names), None)
+    return next((split for split, names in SPLITS.items() if name.lower() in names), None)
 
 
 def scale_of(place: Path, *, bare: bool = False) -> int | None:
