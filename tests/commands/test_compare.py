@@ -36,7 +36,7 @@ from gesso.functional.processes import local_processes
 from gesso.functional.random import generator_for
 from gesso.training.finetune_module import FinetuneModule
 from tests._processes import wait_for_child
-from tests._runs import SMALL_NETWORK
+from tests._runs import SMALL_NETWORK, SMALL_WORDS
 
 NETWORK = SMALL_NETWORK
 COMMON = Common(NETWORK, {}, "derain")
@@ -740,11 +740,9 @@ def test_a_table_of_ifp_runs_by_one_command(tmp_path):
             for side, path in (("low", pair.lq), ("high", pair.gt)):
                 (tmp_path / f"LOL/{split}/{side}").mkdir(parents=True, exist_ok=True)
                 path.rename(tmp_path / f"LOL/{split}/{side}/{path.name}")
-    small = "--backbone nafnet_tiny --backbone_args.width 4 --starts random,ifp@0,ifp@3"
-    small += "".join(f" --backbone_args.{name} 1" for name in ("enc_blk_nums", "dec_blk_nums", "middle_blk_num"))
     tiny = "--steps 2 --val_every 2 --crop_size 16 --batch_size 1 --finetune_args.precision float32"
     first = "--pretrain_args.steps 2 --pretrain_args.crop_size 16"
-    words = f"compare --config ifp_table3 {small} {tiny} {first}".split()
+    words = f"compare --config ifp_table3 --starts random,ifp@0,ifp@3 {tiny} {first}".split() + SMALL_WORDS
     assert cli.main([*words, "--data", str(tmp_path / "LOL"), "--out", str(tmp_path / "out")]) == 0
     found = rows(tmp_path / "out")
     assert {row["start"] for row in found} == {"random", "ifp@0", "ifp@3"}
