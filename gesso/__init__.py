@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gesso.backbones.external import wrap
     from gesso.checkpoint import load, load_features, save
     from gesso.commands.check_data import check_data
-    from gesso.commands.compare import compare
+    from gesso.comparison.compare import compare
     from gesso.commands.degrade import degrade
     from gesso.commands.evaluate import evaluate
     from gesso.commands.export import export
@@ -54,7 +54,7 @@ _HOMES = {
     "Source": "gesso.sources",
     "Task": "gesso.tasks",
     "check_data": "gesso.commands.check_data",
-    "compare": "gesso.commands.compare",
+    "compare": "gesso.comparison.compare",
     "create_backbone": "gesso.backbones",
     "create_degradation": "gesso.degradations",
     "create_pretext": "gesso.pretext",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gesso.commands.compare import Compare
+from gesso.comparison.compare import Compare
 from gesso.commands.finetune import Finetune
 from gesso.options import options_of
 from gesso.options.data import TaskPairs

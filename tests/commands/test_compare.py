@@ -22,9 +22,9 @@ from torch import nn
 import gesso
 from gesso import _discovery, cli
 from gesso.backbones import create_backbone
-from gesso.commands._comparison_runs import listed
+from gesso.comparison._runs import listed
 from gesso.commands._finetune import start as starting_network
-from gesso.commands.compare import Compare, compare
+from gesso.comparison.compare import Compare, compare
 from gesso.commands.pretrain import Pretrain
 from gesso.comparison import jobs as _jobs
 from gesso.comparison.arms import Common, find_arms, find_start, read_recipe, split_name

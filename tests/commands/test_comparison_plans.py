@@ -9,8 +9,8 @@ import yaml
 
 import gesso
 from gesso import cli
-from gesso.commands import _comparison_plan
-from gesso.commands.compare import compare
+from gesso.comparison import _plan as _comparison_plan
+from gesso.comparison.compare import compare
 from gesso.commands.finetune import Finetune
 from gesso.comparison.jobs import Job
 from gesso.functional.random import generator_for
@@ -173,7 +173,7 @@ def test_a_run_that_was_stopped_costs_what_is_left_of_it(tmp_path, data, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(Samples, "on_train_batch_end", stop)
-        patch.setattr("gesso.commands._comparison_runs.pretraining_job", pytest.fail)  # there is none
+        patch.setattr("gesso.comparison._runs.pretraining_job", pytest.fail)  # there is none
         given["finetune_args"] = {"precision": "float32", "save_every": 4}
         with pytest.raises(KeyboardInterrupt):
             compare(**given)
@@ -270,9 +270,9 @@ def test_tuned_arms_go_on_with_what_most_of_their_runs_chose(tmp_path, data):
 def test_a_start_that_restores_already_has_its_own_rate_where_nobody_names_one(
     named, rate, tmp_path, data, monkeypatch
 ):
-    from gesso.commands._compare import design_of
-    from gesso.commands._comparison_plan import settle
-    from gesso.commands.compare import Compare
+    from gesso.comparison._compare import design_of
+    from gesso.comparison._plan import settle
+    from gesso.comparison.compare import Compare
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     design = design_of(settle(Compare(out=tmp_path / "out", data=data, task="derain", **named)))

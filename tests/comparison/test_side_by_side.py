@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from gesso.commands.compare import Compare
+from gesso.comparison.compare import Compare
 from gesso.comparison import side_by_side
 from gesso.comparison.arms import Arm
 from gesso.comparison.side_by_side import settle_devices, share_of_cores

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from gesso.commands.compare import compare
+from gesso.comparison.compare import compare
 from gesso.comparison.arms import Arm
 from gesso.comparison.tuning import chosen_arm, combinations_for, parse_grid
 from tests.commands.test_compare import TINY, make_pairs

@@ -10,7 +10,7 @@ from PIL import Image
 
 import gesso
 from gesso import cli
-from gesso.commands.compare import compare
+from gesso.comparison.compare import compare
 from gesso.commands.refine import refine
 from gesso.commands.restore import restore
 from gesso.data import integrity

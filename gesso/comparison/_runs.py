@@ -15,7 +15,7 @@ from typing import Any, cast
 from gesso.checkpoint.files import plain
 from gesso.commands._defaults import fill
 from gesso.commands._finetune import restores_already
-from gesso.commands.compare import Compare
+from gesso.comparison.compare import Compare
 from gesso.commands.finetune import Finetune
 from gesso.commands.pretrain import Pretrain
 from gesso.comparison.arms import Arm

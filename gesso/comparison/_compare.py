@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gesso.backbones import Backbone, create_backbone
-from gesso.commands._comparison_answer import Outcome, conclude, tell, usable
-from gesso.commands._comparison_plan import find_left, plan_with, settle
-from gesso.commands._comparison_runs import (
+from gesso.comparison._answer import Outcome, conclude, tell, usable
+from gesso.comparison._plan import find_left, plan_with, settle
+from gesso.comparison._runs import (
     Design,
     Run,
     divide_for_tuning,
@@ -20,7 +20,7 @@ from gesso.commands._comparison_runs import (
 from gesso.commands._finetune import restores_already
 from gesso.commands._finetune import start as starting_network
 from gesso.commands._supervised import check_images
-from gesso.commands.compare import Compare
+from gesso.comparison.compare import Compare
 from gesso.commands.finetune import Finetune
 from gesso.comparison.arms import SAME_FOR_ALL, Arm, Common, check_decided, find_arms
 from gesso.comparison.jobs import run_jobs
@@ -52,7 +52,7 @@ __all__ = ["Outcome", "run"]
 
 
 def run(command: Compare) -> Outcome:
-    """Does what `gesso.commands.compare.Compare` describes."""
+    """Does what `gesso.comparison.compare.Compare` describes."""
     design = design_of(settle(command))
     left, plan = find_left(design), None
     if left.number:

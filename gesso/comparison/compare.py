@@ -13,7 +13,7 @@ from gesso.options.network import Network
 from gesso.options.run import Budget, Measuring
 
 if TYPE_CHECKING:
-    from gesso.commands._compare import Outcome  # noqa: F401, in the name of what comes back
+    from gesso.comparison._compare import Outcome  # noqa: F401, in the name of what comes back
 
 
 @options
