@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from gesso.backbones.external import wrap
     from gesso.checkpoint import load, load_features, save
     from gesso.commands.check_data import check_data
-    from gesso.comparison.compare import compare
     from gesso.commands.degrade import degrade
     from gesso.commands.evaluate import evaluate
     from gesso.commands.export import export
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from gesso.commands.pretrain import pretrain
     from gesso.commands.refine import refine
     from gesso.commands.restore import restore
+    from gesso.comparison.compare import compare
     from gesso.data.augment import list_augmentations
     from gesso.data.io import read_image, write_image
     from gesso.data.layouts import Layout, Pair, list_layouts

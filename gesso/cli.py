@@ -1,4 +1,4 @@
-"""`gesso VERB --option value`: a word is a file in `gesso/commands` or `gesso/lab`, its flags are the fields there.
+"""`gesso VERB --option value`: a word is a file in `commands`, `comparison` or `lab`, its flags are the fields there.
 
 Nothing is imported but the verb that is asked for, so `gesso --help` needs neither torch nor anything else.
 """

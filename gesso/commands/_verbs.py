@@ -1,4 +1,4 @@
-"""The verbs: a file each in `gesso/commands` or `gesso/lab`, read without importing what is not asked for."""
+"""The verbs, a file each in `commands`, `comparison` or `lab`, read without importing what is not asked for."""
 
 import ast
 import functools
@@ -13,7 +13,7 @@ from gesso.options import Command, command_of
 @functools.cache
 def homes() -> dict[str, str]:
     """Every verb and the module that it is in."""
-    files = [path for folder in ("commands", "lab") for path in _discovery.verb_files(folder)]
+    files = [path for folder in ("commands", "comparison", "lab") for path in _discovery.verb_files(folder)]
     return {p.stem.replace("_", "-"): f"gesso.{p.parent.name}.{p.stem}" for p in sorted(files, key=lambda p: p.stem)}
 
 

@@ -18,8 +18,8 @@ from gesso._names import readable
 from gesso.backbones import Backbone
 from gesso.checkpoint.files import plain
 from gesso.comparison._runs import Design, Run
-from gesso.comparison.compare import Compare
 from gesso.comparison.arms import Arm
+from gesso.comparison.compare import Compare
 from gesso.comparison.jobs import Job
 from gesso.comparison.next_command import command_line, spell_value, train_on_all
 from gesso.comparison.splits import DegradedPhoto, Fold

@@ -6,6 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gesso.backbones import Backbone, create_backbone
+from gesso.commands._finetune import restores_already
+from gesso.commands._finetune import start as starting_network
+from gesso.commands._supervised import check_images
+from gesso.commands.finetune import Finetune
 from gesso.comparison._answer import Outcome, conclude, tell, usable
 from gesso.comparison._plan import find_left, plan_with, settle
 from gesso.comparison._runs import (
@@ -17,12 +21,8 @@ from gesso.comparison._runs import (
     listed,
     numbered,
 )
-from gesso.commands._finetune import restores_already
-from gesso.commands._finetune import start as starting_network
-from gesso.commands._supervised import check_images
-from gesso.comparison.compare import Compare
-from gesso.commands.finetune import Finetune
 from gesso.comparison.arms import SAME_FOR_ALL, Arm, Common, check_decided, find_arms
+from gesso.comparison.compare import Compare
 from gesso.comparison.jobs import run_jobs
 from gesso.comparison.price import Plan
 from gesso.comparison.side_by_side import settle_devices

@@ -13,12 +13,12 @@ from typing import Any
 from gesso._discovery import UnknownNameError
 from gesso._values import seconds_in
 from gesso.commands import _finetune, _pretrain
-from gesso.comparison._runs import Design, Run, fine_tuning, link_data
 from gesso.commands._defaults import fill, reason_to_be_small, tell_choice, values_of
-from gesso.comparison.compare import Compare
 from gesso.commands.finetune import Finetune
 from gesso.commands.pretrain import Pretrain
+from gesso.comparison._runs import Design, Run, fine_tuning, link_data
 from gesso.comparison.arms import Arm
+from gesso.comparison.compare import Compare
 from gesso.comparison.jobs import Job, mark_as_comparison
 from gesso.comparison.price import Item, Plan, Size, fit_into, lay_out
 from gesso.comparison.side_by_side import share_of_cores

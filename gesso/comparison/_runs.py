@@ -15,10 +15,10 @@ from typing import Any, cast
 from gesso.checkpoint.files import plain
 from gesso.commands._defaults import fill
 from gesso.commands._finetune import restores_already
-from gesso.comparison.compare import Compare
 from gesso.commands.finetune import Finetune
 from gesso.commands.pretrain import Pretrain
 from gesso.comparison.arms import Arm
+from gesso.comparison.compare import Compare
 from gesso.comparison.jobs import Job
 from gesso.comparison.splits import Fold, drawn, link, link_training, training_source, write_tests
 from gesso.comparison.tuning import (

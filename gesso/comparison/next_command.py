@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gesso.comparison.compare import Compare
 from gesso.commands.finetune import Finetune
+from gesso.comparison.compare import Compare
 from gesso.options import options_of
 from gesso.options.data import TaskPairs
 from gesso.primed import spell_file

@@ -15,8 +15,8 @@ import torch
 
 from gesso._values import seconds_in
 from gesso.backbones import create_backbone, list_backbones
-from gesso.comparison.compare import Compare
 from gesso.comparison.arms import Arm
+from gesso.comparison.compare import Compare
 from gesso.comparison.step_times import time_processes
 from gesso.report.console import say
 from gesso.training.precision import NOISE, SHORT

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from gesso._discovery import find_code
 from gesso.backbones import Backbone, BackboneSpec, backbone_classes, spell_backbone
 from gesso.checkpoint.files import description
-from gesso.comparison._runs import listed
 from gesso.commands._written import check_results
+from gesso.comparison._runs import listed
 from gesso.data.io import atomic_path
 from gesso.degradations import parse_degradation
 from gesso.functional.padding import round_up

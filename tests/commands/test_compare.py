@@ -22,12 +22,12 @@ from torch import nn
 import gesso
 from gesso import _discovery, cli
 from gesso.backbones import create_backbone
-from gesso.comparison._runs import listed
 from gesso.commands._finetune import start as starting_network
-from gesso.comparison.compare import Compare, compare
 from gesso.commands.pretrain import Pretrain
 from gesso.comparison import jobs as _jobs
+from gesso.comparison._runs import listed
 from gesso.comparison.arms import Common, find_arms, find_start, read_recipe, split_name
+from gesso.comparison.compare import Compare, compare
 from gesso.comparison.jobs import Job, run_jobs
 from gesso.comparison.splits import Fold, check_counts, claim_pairs, degraded_folder, drawn, link, open_folds
 from gesso.data.folders import find_images

@@ -9,9 +9,9 @@ import yaml
 
 import gesso
 from gesso import cli
+from gesso.commands.finetune import Finetune
 from gesso.comparison import _plan as _comparison_plan
 from gesso.comparison.compare import compare
-from gesso.commands.finetune import Finetune
 from gesso.comparison.jobs import Job
 from gesso.functional.random import generator_for
 from gesso.report.console import console

@@ -4,9 +4,9 @@ import pytest
 import torch
 import yaml
 
-from gesso.comparison.compare import Compare
 from gesso.comparison import side_by_side
 from gesso.comparison.arms import Arm
+from gesso.comparison.compare import Compare
 from gesso.comparison.side_by_side import settle_devices, share_of_cores
 from gesso.comparison.step_times import time_processes
 from gesso.training.recipe import Recipe

@@ -5,8 +5,8 @@ import json
 import pytest
 import yaml
 
-from gesso.comparison.compare import compare
 from gesso.comparison.arms import Arm
+from gesso.comparison.compare import compare
 from gesso.comparison.tuning import chosen_arm, combinations_for, parse_grid
 from tests.commands.test_compare import TINY, make_pairs
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 import gesso
 from gesso import cli
-from gesso.comparison.compare import compare
 from gesso.commands.refine import refine
 from gesso.commands.restore import restore
+from gesso.comparison.compare import compare
 from gesso.data import integrity
 from gesso.data.integrity import DamagedWarning, IntegrityCheck, find_broken_jpegs
 from gesso.data.layouts import Pair, find_pairs
