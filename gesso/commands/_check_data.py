@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from gesso._discovery import UnknownNameError
+from gesso.commands._swapped import are_swapped
 from gesso.commands.check_data import CheckData
 from gesso.data.inspection import Finding, find_errors, find_warnings, inspect
 from gesso.data.io import as_paths
@@ -74,11 +75,26 @@ def run(command: CheckData) -> DataReport:
         if unpaired := find_unpaired([item for item in items if isinstance(item, Pair)]):
             names = ", ".join(str(path) for path in unpaired[:3])
             report.warnings.append(f"{split}: {len(unpaired)} images have no partner, such as {names}")
+        report.warnings.extend(find_swapped(items, split, command.task))
     report.warnings.extend(told for told in [other_files(data, lq, gt, val)] if told)
     report.errors.extend(find_errors(report.splits, allowed))
     report.warnings.extend(find_warnings(report.splits))
     show(report)
     return report
+
+
+def find_swapped(items: Sequence[Pair | Path], split: str, task: str | None) -> list[str]:
+    """A sentence where the sides of pairs seem to be swapped, by what the degradation of their task does."""
+    pairs = [item for item in items if isinstance(item, Pair)]
+    if task is None or not pairs:
+        return []
+    try:
+        swapped = are_swapped(pairs, find_task(task))
+    except (ValueError, OSError):
+        return []  # images that cannot be used, which is said of them
+    sides = f"degraded: {pairs[0].lq}, ground truth: {pairs[0].gt}"
+    told = f"{split}: the sides look swapped, for {task} changes an image the other way round ({sides})"
+    return [f"{told}; swap the folders, or --lq and --gt"] if swapped else []
 
 
 def scales_of(task: str | None, scale: int | None) -> range:
