@@ -71,7 +71,7 @@ def record_options(kind: type[nn.Module]) -> None:
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         build(self, *args, **kwargs)
-        if type(self) is kind:
+        if self.__class__ is kind:  # a subclass keeps its own
             given = {name: value for name, value in bound.arguments.items() if name != "self"}
             self.options = self.spell_options(given) if hasattr(self, "spell_options") else given
 
