@@ -2,7 +2,7 @@
 
     python benchmarks/restore.py restormer_tiny nafnet_tiny --megapixels 1 4 12 48 --tiles auto 256    cost
     python benchmarks/restore.py --checkpoint FILE --task derain --data FOLDER                         quality
-    python benchmarks/restore.py --checkpoint FILE --data FOLDER --seams 192 256 --overlaps 8 16       tiles, overlaps
+    python benchmarks/restore.py --checkpoint FILE --data FOLDER --seams 192 256x128 --overlaps 8 16   tiles, overlaps
     python benchmarks/restore.py restormer_tiny --sides 1x256 4x256 1x512                              cost of a pixel
 
 Every row of the costs is a process of its own, Python and torch included. "beyond" is its peak resident memory without
@@ -94,8 +94,10 @@ def quality(checkpoint: str, task: str, data: str, count: int) -> None:
         print(f"| {name} | {fmean(to_gt):.3f} dB | {fmean(to_whole):.1f} dB |", flush=True)
 
 
-def seams(checkpoint: str, data: str, count: int, sides: list[int], overlaps: list[int]) -> None:
+def seams(checkpoint: str, data: str, count: int, sides: list[str], overlaps: list[int]) -> None:
     """What tiles lose against the whole image by their side and overlap: near seams, where it shows, and in all.
+
+    HEIGHTxWIDTH cuts as automatic tiles of that size do.
 
     The smallest overlap whose seams lose at most 0.05 dB is a network's `tile_overlap`. What stays at any overlap is
     not lost at seams: a network with statistics of the whole image (channel attention, means) has those of a tile.
@@ -106,10 +108,13 @@ def seams(checkpoint: str, data: str, count: int, sides: list[int], overlaps: li
     print(f"\n{checkpoint}, {len(pairs)} images; dB lost against the whole image\n")
     print("| side | overlap | near seams | in all | PSNR to the whole |")
     for side, overlap in itertools.product(sides, overlaps):
-        restorer, near_seams, in_all, apart = Restorer(net, side, overlap, precision="float32"), [], [], []
+        height, width = (int(number) for number in side.split("x")) if "x" in side else (int(side), int(side))
+        restorer = Restorer(net, "auto" if "x" in side else height, overlap, precision="float32")
+        restorer._first_tile = lambda *_, tile=(height, width): tile
+        near_seams, in_all, apart = [], [], []
         for pair, reference in zip(pairs, whole, strict=True):
             gt, restored = pair["gt"], restorer(pair["lq"])
-            near = near_seam(restorer, gt.shape[-2:], side)
+            near = near_seam(restorer, gt.shape[-2:], (height, width))
             near_seams.append(db(reference[:, near], gt[:, near]) - db(restored[:, near], gt[:, near]))
             in_all.append(db(reference, gt) - db(restored, gt))
             apart.append(psnr(restored, reference, quantise=False))
@@ -117,10 +122,10 @@ def seams(checkpoint: str, data: str, count: int, sides: list[int], overlaps: li
         print(f"| {side} | {overlap} | {lost} | {fmean(apart):.1f} dB |", flush=True)
 
 
-def near_seam(restorer: Restorer, size: Any, side: int) -> torch.Tensor:
+def near_seam(restorer: Restorer, size: Any, tile: tuple[int, int]) -> torch.Tensor:
     """Which pixels lie up to 8 pixels from the middle of an overlap, (H, W)."""
     near = torch.zeros(*size, dtype=torch.bool)
-    for axis, spans in enumerate(restorer._cut(size, (side, side))):
+    for axis, spans in enumerate(restorer._cut(size, tile)):
         for (_, stop), (start, _) in itertools.pairwise(spans):
             middle = (start + stop) // 2
             near.narrow(axis, middle - 8, 16).fill_(True)
@@ -163,7 +168,7 @@ def main() -> None:
     parser.add_argument("--tiles", nargs="+", default=["auto"], help="auto, none, or sides in pixels")
     parser.add_argument("--megapixels", nargs="+", type=float, default=[1.0, 12.0, 48.0])
     parser.add_argument("--sides", nargs="+", help="BATCHxSIDE, such as 4x256: what a pixel costs")
-    parser.add_argument("--seams", nargs="+", type=int, help="sides of tiles: what they lose against the whole image")
+    parser.add_argument("--seams", nargs="+", help="sides of tiles, or HxW: what they lose against the whole image")
     parser.add_argument("--overlaps", nargs="+", type=int, default=[0, 4, 8, 12, 16, 24, 32], help="of --seams")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--checkpoint")

@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import itertools
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from inspect import signature
@@ -34,6 +35,7 @@ WHOLE = 2**18  # pixels up to which an image is restored whole where memory allo
 CPU_BYTES = 2**28  # what the tensors of tiles that go through a network together may take on a CPU
 CPU_MOST = 2**30  # what those of one tile may, where a smaller one would compute far more
 SLOWER = 0.15  # by how much a pixel takes longer on a CPU where tensors take that, and less in proportion
+EXTRA = 1.08  # pixels that may be computed for each of an image in whole multiples, where some tiles that fit do so
 CALL = 4000  # pixels that take as long as a call of the network itself; both as docs/performance.md measures
 OVERLAP = 32  # pixels that tiles of a given side share, unless told
 
@@ -237,7 +239,7 @@ class Restorer:
         return self._cheapest_tile((height, width))
 
     def _cheapest_tile(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the tiles, of one shape, that restore an image at the least cost; maybe the whole."""
+        """Height and width of the largest of the tiles that restore an image at the least cost; maybe the whole."""
         multiple, (overlap, grid) = self.network.size_multiple, self._shared(2**31)
         most, together, on_cpu = self._pixels_that_fit(), self._pixels_together(), self.device.type == "cpu"
         assert self._bytes_per_pixel is not None
@@ -245,20 +247,31 @@ class Restorer:
         most = max(min(most, CPU_MOST / self._bytes_per_pixel) if on_cpu else most, round_up(PROBE, multiple) ** 2)
         least = self.network.tile_least
         least = max(SMALLEST, 2 * overlap, least if most >= least**2 else round_up(PROBE, multiple))
-        sides = [tiles.even_sides(length, overlap, least, multiple, grid) for length in size]
-        rows, columns = (
-            {side: len(tiles.spans(length, side, overlap, grid)) for side in of_axis}
+        narrowest = max(SMALLEST, 2 * overlap) if self._coarse else least
+        sides = [tiles.even_sides(length, overlap, narrowest, multiple, grid) for length in size]
+        axes = [
+            {side: self._count_lengths(length, side) for side in of_axis}
             for length, of_axis in zip(size, sides, strict=True)
-        )
+        ]
+        enough = EXTRA * round_up(size[0], multiple) * round_up(size[1], multiple)
 
-        def cost(tile: tuple[int, int]) -> tuple[float, float]:
-            count = rows[tile[0]] * columns[tile[1]]
+        def cost(tile: tuple[int, int]) -> tuple[float, bool, bool, float]:
+            rows, columns = axes[0][tile[0]], axes[1][tile[1]]
             with self._extending(tile, size):
-                computed = self._computed(*tile)
-            calls = -(-count // max(1, int(together / computed)))
-            return max(computed, most), count * computed * (1 + slower * computed) + CALL * calls
+                largest, at_once = self._computed(*tile), max(1, int(together / self._computed(*tile)))
+                shapes = [(self._computed(h, w), rows[h] * columns[w]) for h, w in itertools.product(rows, columns)]
+            calls = sum(-(-count // at_once) for _, count in shapes)
+            wasteful = sum(count * pixels for pixels, count in shapes) > enough
+            seconds = sum(count * pixels * (1 + slower * pixels) for pixels, count in shapes)
+            narrow = any(side < min(length, least) for side, length in zip(tile, size, strict=True))
+            return max(largest, most), wasteful, narrow, seconds + CALL * calls
 
-        return min(itertools.product(rows, columns), key=cost)
+        return min(itertools.product(*axes), key=cost)
+
+    def _count_lengths(self, length: int, side: int) -> Counter[int]:
+        """How many tiles of each length an axis is cut into, in multiples of what the network divides by."""
+        (spans,) = self._cut([length], [side])
+        return Counter(round_up(stop - start, self.network.size_multiple) for start, stop in spans)
 
     def _extending(self, tile: Sequence[int], size: Sequence[int]) -> AbstractContextManager[None]:
         """How tiles of an image are padded: automatic ones no farther than the network needs, others as images are."""
@@ -292,7 +305,13 @@ class Restorer:
 
     def _cut(self, size: Sequence[int], tile: Sequence[int]) -> list[list[tiles.Span]]:
         """The tiles of an image as spans of its rows and of its columns, from the height and width of both."""
-        return [tiles.spans(length, side, *self._shared(side)) for length, side in zip(size, tile, strict=True)]
+        last = self.network.size_multiple if self.tile == "auto" and self._coarse else None
+        return [tiles.spans(length, side, *self._shared(side), last) for length, side in zip(size, tile, strict=True)]
+
+    @property
+    def _coarse(self) -> bool:
+        """Whether tiles of one shape would share far more than the network needs, so large are the steps of sides."""
+        return self.network.size_multiple > self.network.tile_overlap
 
     def _shared(self, tile: int) -> tuple[int, int]:
         """What neighbouring tiles of this side share, and the grid that they begin on."""

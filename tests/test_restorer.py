@@ -1,6 +1,8 @@
 import gc
+import itertools
 import math
 import warnings
+from collections import Counter
 
 import pytest
 import torch
@@ -273,8 +275,16 @@ class Squared(Convolutional):
 def computed(restorer, size, tile):
     """The number of tiles, the pixels of the largest with its padding, and those of all."""
     rows, columns = restorer._cut(size, tile)
-    areas = [restorer._computed(bottom - top, right - left) for top, bottom in rows for left, right in columns]
+    with restorer._extending(tile, size):
+        areas = [restorer._computed(bottom - top, right - left) for top, bottom in rows for left, right in columns]
     return len(areas), max(areas), sum(areas)
+
+
+def count_calls(restorer, size, tile):
+    """How often the network is called for an image: once for as many tiles of one shape as go together."""
+    multiple, at_once = restorer.network.size_multiple, restorer._tiles_at_once(tile)
+    sides = [[round_up(stop - start, multiple) for start, stop in axis] for axis in restorer._cut(size, tile)]
+    return sum(-(-count // at_once) for count in Counter(itertools.product(*sides)).values())
 
 
 @settings(deadline=None)
@@ -299,10 +309,10 @@ def test_automatic_tiles_fit_the_memory_and_waste_no_pixels(size, most, multiple
     if restorer._computed(*size) <= max(min(most, WHOLE), probe**2):
         assert count == 1
         return
-    calls = -(-count // restorer._tiles_at_once(tile))
+    calls = count_calls(restorer, size, tile)
     for side in range(least, int(most**0.5), multiple):  # as good as squares of any side that fits
         other_count, _, other_total = computed(restorer, size, (side, side))
-        other_calls = -(-other_count // restorer._tiles_at_once((side, side)))
+        other_calls = count_calls(restorer, size, (side, side))
         padding = other_count * restorer._computed(side, side) - other_total  # tiles at the far edges are cut short
         assert total + CALL * calls <= 1.01 * (other_total + padding + CALL * other_calls)
 
@@ -318,16 +328,44 @@ def test_automatic_tiles_compute_little_more_than_the_image(name, precision, siz
     assert total <= 1.08 * size[0] * size[1]
 
 
-@pytest.mark.parametrize("size", [(3000, 4000), (720, 1280), (1154, 866), (2161, 3233)])
-def test_uformers_automatic_tiles_compute_little_more_than_its_windows(size, monkeypatch):
-    """Which are 64 pixels wide at the bottleneck, so that an image is 1.01 to 1.09 times as large before it is cut."""
+SIZES = [(480, 640), (720, 1280), (1154, 866), (1024, 1024), (1080, 1920), (2161, 3233), (3000, 4000), (1536, 1664)]
+SIZES += [(2048, 2048), (1402, 3000), (480, 1024), (333, 3999)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("img_size", "multiple", "bytes_per_pixel"),
+    [(64, 64, 1044), (64, 64, 1182), (128, 128, 1579), (128, 128, 2004), (128, 128, 2402), (128, 128, 3066)],
+    ids=["tiny float32", "tiny bf16", "t bf16", "t float32", "s and b bf16", "s float32"],
+)
+def test_uformers_automatic_tiles_compute_little_more_than_its_windows(
+    img_size, multiple, bytes_per_pixel, size, monkeypatch
+):
+    """Which are 64 or 128 pixels wide at the bottleneck: an image is that much larger before it is cut."""
     monkeypatch.setattr("gesso.restorer.free_bytes", lambda device: 2.0**31)
-    restorer = Restorer(create_backbone("uformer_tiny"), precision="float32", device="cpu")
+    restorer = Restorer(create_backbone("uformer_tiny", img_size=img_size), precision="float32", device="cpu")
+    assert restorer.network.size_multiple == multiple
+    restorer._bytes_per_pixel = bytes_per_pixel  # as measured of the variant
     tile = restorer._first_tile(*size)
-    assert tile != tuple(round_up(side, 64) for side in size)
-    with restorer._extending(tile, size):
-        _, _, total = computed(restorer, size, tile)
-    assert total <= 1.08 * round_up(size[0], 64) * round_up(size[1], 64)
+    count, peak, total = computed(restorer, size, tile)
+    assert count > 1
+    assert peak * bytes_per_pixel <= 2**30
+    ninth = size == (1024, 1024) and multiple == 128  # eight multiples, which tiles that overlap cannot do with
+    assert total <= (9 / 8 if ninth else 1.08) * round_up(size[0], multiple) * round_up(size[1], multiple)
+    for axis in restorer._cut(size, tile):
+        assert all(stop - start >= 8 for (_, stop), (start, _) in itertools.pairwise(axis))
+
+
+def test_shorter_tiles_at_the_far_edges_join_without_a_seam(monkeypatch):
+    net, image = convolutional(), photo_like(3, 150, 190)
+    expected = whole(net, image)
+    net.size_multiple, net.tile_overlap = 32, 24
+    restorer = Restorer(net, precision="float32", device="cpu")
+    monkeypatch.setattr(Restorer, "_first_tile", lambda *_: (96, 128))
+    seen, features = set(), net.features
+    monkeypatch.setattr(net, "features", lambda image: seen.add(tuple(image.shape[-2:])) or features(image))
+    torch.testing.assert_close(restorer(image), expected, atol=1e-6, rtol=0)
+    assert seen == {(96, 128), (96, 96)}
 
 
 @pytest.mark.parametrize("wrapped", [False, True])

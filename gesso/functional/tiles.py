@@ -12,7 +12,7 @@ Span = tuple[int, int]
 """Where a tile begins and ends on an axis, in samples, end excluded."""
 
 
-def spans(size: int, tile: int, overlap: int, multiple: int = 1) -> list[Span]:
+def spans(size: int, tile: int, overlap: int, multiple: int = 1, last: int | None = None) -> list[Span]:
     """Tiles of one axis, in order, each beginning at a multiple of `multiple`; the last one ends with the axis.
 
     A network that divides its input by `multiple` then sees every tile on the same grid as the whole image, and the
@@ -23,18 +23,24 @@ def spans(size: int, tile: int, overlap: int, multiple: int = 1) -> list[Span]:
         tile: length of a tile, rounded up to a multiple of `multiple`; an axis no longer than this stays whole.
         overlap: what two neighbours share at least, rounded likewise; less than `tile`.
         multiple: what a network's input must divide by.
+        last: None has the last tile share more with its neighbour, to be as long as the others; a number has it end
+            the axis as short as it can be in multiples of that.
 
     Example:
         >>> spans(100, tile=48, overlap=16, multiple=8)
         [(0, 48), (32, 80), (56, 100)]
+        >>> spans(256, tile=128, overlap=8, last=64)
+        [(0, 128), (120, 248), (192, 256)]
     """
     tile, overlap, padded = (round_up(length, multiple) for length in (tile, overlap, size))
     if padded <= tile:
         return [(0, size)]
     if not 0 <= overlap < tile:
         raise ValueError(f"overlap: expected 0 to {tile - multiple} for tiles of {tile}, got {overlap}")
-    starts = [*range(0, padded - tile, tile - overlap), padded - tile]
-    return [(start, min(start + tile, size)) for start in starts]
+    starts = [*range(0, padded - tile, tile - overlap)]
+    rest = padded - len(starts) * (tile - overlap)
+    end = (padded - (tile if last is None else min(tile, round_up(rest, last))), size)
+    return [*((start, min(start + tile, size)) for start in starts), end]
 
 
 def even_sides(size: int, overlap: int, least: int, multiple: int = 1, grid: int = 1) -> list[int]:
