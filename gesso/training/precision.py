@@ -1,13 +1,16 @@
 """Precision "auto": bf16 where a probe at the start of a run finds it faster than float32, and what was found is kept.
 
 A processor that multiplies in bf16 gains from it on most networks, but small ones lose: casts take their time. So a
-few steps of the network are timed in both. What they draw and change is put back, and a run that resumes asks nothing.
+few steps of the network are timed in both, and their memory is counted: it grows in bf16 where weights are large, for
+autocast keeps copies of them. What they draw and change is put back, and a run that resumes asks nothing.
 """
 
+import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -16,15 +19,20 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins import MixedPrecision
 
 from gesso.backbones import Backbone
-from gesso.functional.processes import PARALLEL_RUNS
+from gesso.functional.memory import peak_bytes
+from gesso.functional.processes import PARALLEL_RUNS, rank_info
 from gesso.functional.random import generator_for
 from gesso.report.console import say
 from gesso.restorer import computes_in_bf16
 from gesso.training.compiling import CompiledFeatures
+from gesso.training.needs import Line, free_bytes, padded, still_to_come
+from gesso.training.price import size
 
 Chosen = Literal["float32", "bf16"]
 
-ROUNDS = 5  # steps in each precision, after one that warms up
+NAMES: tuple[Chosen, Chosen] = ("float32", "bf16")
+
+ROUNDS = 5  # steps in each precision
 LIMIT = 5.0  # seconds after which no further round begins
 NOISE = 0.05  # share by which bf16 has to be faster
 SIDE, IMAGES = 64, 4  # of a probe at most: a crop as small networks are trained on, and seconds for large ones
@@ -73,40 +81,62 @@ def choose_for(module: Any) -> Chosen:
     pixels = stage.batch_size * stage.crop_size**2 * (module.sampler.batches - module.batches_done)
     if pixels * sum(parameter.numel() for parameter in network.parameters()) < SHORT:
         return "float32"
-    return choose_precision(network, stage.batch_size, stage.crop_size)
+    images = max(1, stage.batch_size // rank_info().world_size)
+    free = free_bytes(module.device) - still_to_come(module)
+    return choose_precision(network, images, stage.crop_size, free)
 
 
-def choose_precision(network: Backbone, batch_size: int, crop_size: int) -> Chosen:
-    """Precision bf16 where training steps on the CPU are faster in it, beyond noise; says what was measured.
+def choose_precision(network: Backbone, batch_size: int, crop_size: int, free: float = math.inf) -> Chosen:
+    """Precision bf16 where training steps on the CPU are faster in it, beyond noise, and fit; says what was measured.
+
+    Where neither fits, the faster one is taken: steps are cut then, see `gesso.training.needs`.
 
     Args:
         network: what is trained; it is left as it is.
         batch_size: images of a step.
         crop_size: side of their crops in pixels.
+        free: bytes that a step may take.
     """
     side = min(crop_size, SIDE)
     images = torch.rand(
         min(batch_size, IMAGES), network.in_channels, side, side, generator=generator_for(0, "precision")
     )
+    needs = count_bytes(network, images, batch_size * padded(network, crop_size) ** 2)  # which warms up
     seconds = time_steps(network, images)
-    chosen: Chosen = "bf16" if seconds["bf16"] < (1 - NOISE) * seconds["float32"] else "float32"
+    faster = seconds["bf16"] < (1 - NOISE) * seconds["float32"]
+    too_large = needs["float32"] <= free < needs["bf16"]
+    chosen, other = NAMES[::-1] if faster and not too_large else NAMES
     told = ", ".join(f"{1000 * taken:.0f} ms in {name}" for name, taken in seconds.items())
+    if needs[chosen] > needs[other]:
+        told += f"; memory: a step needs about {size(needs[chosen])}, in {other} {size(needs[other])}"
+    elif faster and too_large:
+        told += f"; memory: a step in bf16 needs about {size(needs['bf16'])}, and {size(free)} are free"
     say(f"precision: {chosen}; a step of {len(images)} crops of {side} pixels takes {told}")
     return chosen
 
 
+def count_bytes(network: Backbone, images: torch.Tensor, pixels: int) -> dict[Chosen, float]:
+    """What a step of so many pixels needs in memory in each precision, from steps of half the images and of all."""
+    needs = dict.fromkeys(NAMES, 0.0)
+    with unchanged(network):
+        for name in NAMES:
+            points: list[tuple[int, int]] = []
+            for few in (images[: (len(images) + 1) // 2], images):
+                step = partial(time_step, network, few, autocast=name == "bf16")
+                points.append((len(few) * padded(network, few.shape[-1]) ** 2, peak_bytes(step)))
+            needs[name] = Line.through(*points).bytes(pixels)
+    return needs
+
+
 def time_steps(network: Backbone, images: torch.Tensor) -> dict[Chosen, float]:
     """The shortest time in seconds of a forward and backward pass in each precision, taken in turns."""
-    names: tuple[Chosen, Chosen] = ("float32", "bf16")
-    seconds = dict.fromkeys(names, float("inf"))
+    seconds = dict.fromkeys(NAMES, float("inf"))
     began = time.perf_counter()
     with unchanged(network):
-        for round_number in range(1 + ROUNDS):
-            for name in names:
-                taken = time_step(network, images, autocast=name == "bf16")
-                if round_number > 0:
-                    seconds[name] = min(seconds[name], taken)
-            if round_number > 0 and time.perf_counter() - began > LIMIT:
+        for _ in range(ROUNDS):
+            for name in NAMES:
+                seconds[name] = min(seconds[name], time_step(network, images, autocast=name == "bf16"))
+            if time.perf_counter() - began > LIMIT:
                 break
     return seconds
 

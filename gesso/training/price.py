@@ -205,7 +205,7 @@ def spell(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
 
 
-def size(count: int) -> str:
+def size(count: float) -> str:
     """Bytes in words.
 
     Example:

@@ -12,9 +12,11 @@ from gesso import checkpoint
 from gesso.backbones import create_backbone
 from gesso.commands.pretrain import Pretrain
 from gesso.comparison.jobs import Job, run_jobs
+from gesso.functional.memory import peak_bytes
 from gesso.functional.processes import PARALLEL_RUNS
 from gesso.training import precision
-from gesso.training.precision import choose_precision, time_steps
+from gesso.training.needs import MARGIN, SCRATCH
+from gesso.training.precision import choose_precision, count_bytes, time_steps
 
 RUN = {"pretext": "mfm", "backbone": "nafnet_tiny", "accelerator": "cpu", "crop_size": 16, "batch_size": 1}
 RUN |= {"schedule": "constant", "sample_every": 0, "save_every": 0}
@@ -52,6 +54,34 @@ def test_bf16_has_to_be_faster_beyond_noise(timed, capsys, float32, bf16, chosen
     assert told in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("bf16", "free", "chosen", "told"),
+    [
+        (0.5, 8, "bf16", "; memory: a step needs about 3.7 GiB, in float32 2.0 GiB"),
+        (0.5, 3, "float32", "; memory: a step in bf16 needs about 3.7 GiB, and 3.0 GiB are free"),
+        (2.0, 3, "float32", ""),
+        (0.5, 1, "bf16", "; memory: a step needs about 3.7 GiB, in float32 2.0 GiB"),  # neither fits: steps are cut
+    ],
+)
+def test_bf16_has_to_fit_where_float32_does(timed, monkeypatch, capsys, bf16, free, chosen, told):
+    def step(network, images, *, autocast):
+        torch.empty(len(images), 2**28 if autocast else 2**27)  # of which no page is touched
+        return bf16 if autocast else 1.0
+
+    monkeypatch.setattr(precision, "time_step", step)
+    assert choose_precision(create_backbone("nafnet_tiny"), 3, 16, free=free * 2**30) == chosen
+    assert capsys.readouterr().out.strip().endswith(f"{1000 * bf16:.0f} ms in bf16{told}")
+
+
+def test_what_a_step_needs_grows_with_its_pixels():
+    network, images = create_backbone("nafnet_tiny"), torch.rand(2, 3, 32, 32, generator=torch.Generator())
+    small, large = count_bytes(network, images, 2 * 32**2), count_bytes(network, images, 200 * 32**2)
+    measured = peak_bytes(lambda: precision.time_step(network, images, autocast=False))
+    assert small["float32"] == pytest.approx(MARGIN * measured + SCRATCH)
+    assert all(large[name] > small[name] for name in small)
+    assert small["float32"] != small["bf16"]
+
+
 def test_a_probe_leaves_weights_gradients_buffers_and_random_numbers_alone():
     class Normed(nn.Module):
         def __init__(self):
@@ -67,7 +97,9 @@ def test_a_probe_leaves_weights_gradients_buffers_and_random_numbers_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    seconds = time_steps(network, torch.rand(2, 3, 16, 16, generator=torch.Generator()))
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator())
+    seconds = time_steps(network, images)
+    assert min(count_bytes(network, images, 512).values()) > 0
     assert torch.equal(torch.rand(3), expected)
     assert 0 < min(seconds.values()) < float("inf")
     assert same(before, network.state_dict())
