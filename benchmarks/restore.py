@@ -110,7 +110,7 @@ def seams(checkpoint: str, data: str, count: int, sides: list[str], overlaps: li
     for side, overlap in itertools.product(sides, overlaps):
         height, width = (int(number) for number in side.split("x")) if "x" in side else (int(side), int(side))
         restorer = Restorer(net, "auto" if "x" in side else height, overlap, precision="float32")
-        restorer._first_tile = lambda *_, tile=(height, width): tile
+        vars(restorer)["_first_tile"] = lambda *_, tile=(height, width): tile
         near_seams, in_all, apart = [], [], []
         for pair, reference in zip(pairs, whole, strict=True):
             gt, restored = pair["gt"], restorer(pair["lq"])

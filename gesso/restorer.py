@@ -239,7 +239,11 @@ class Restorer:
         return self._cheapest_tile((height, width))
 
     def _cheapest_tile(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the largest of the tiles that restore an image at the least cost; maybe the whole."""
+        """Height and width of the largest of the tiles that restore an image at the least cost; maybe the whole.
+
+        First they have to fit, then to compute no more than `EXTRA`, then to be no narrower than the network's
+        `tile_least`.
+        """
         multiple, (overlap, grid) = self.network.size_multiple, self._shared(2**31)
         most, together, on_cpu = self._pixels_that_fit(), self._pixels_together(), self.device.type == "cpu"
         assert self._bytes_per_pixel is not None
@@ -249,14 +253,14 @@ class Restorer:
         least = max(SMALLEST, 2 * overlap, least if most >= least**2 else round_up(PROBE, multiple))
         narrowest = max(SMALLEST, 2 * overlap) if self._coarse else least
         sides = [tiles.even_sides(length, overlap, narrowest, multiple, grid) for length in size]
-        axes = [
+        heights, widths = (
             {side: self._count_lengths(length, side) for side in of_axis}
             for length, of_axis in zip(size, sides, strict=True)
-        ]
+        )
         enough = EXTRA * round_up(size[0], multiple) * round_up(size[1], multiple)
 
         def cost(tile: tuple[int, int]) -> tuple[float, bool, bool, float]:
-            rows, columns = axes[0][tile[0]], axes[1][tile[1]]
+            rows, columns = heights[tile[0]], widths[tile[1]]
             with self._extending(tile, size):
                 largest, at_once = self._computed(*tile), max(1, int(together / self._computed(*tile)))
                 shapes = [(self._computed(h, w), rows[h] * columns[w]) for h, w in itertools.product(rows, columns)]
@@ -266,7 +270,7 @@ class Restorer:
             narrow = any(side < min(length, least) for side, length in zip(tile, size, strict=True))
             return max(largest, most), wasteful, narrow, seconds + CALL * calls
 
-        return min(itertools.product(*axes), key=cost)
+        return min(itertools.product(heights, widths), key=cost)
 
     def _count_lengths(self, length: int, side: int) -> Counter[int]:
         """How many tiles of each length an axis is cut into, in multiples of what the network divides by."""
