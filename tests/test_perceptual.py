@@ -105,8 +105,8 @@ def test_training_measures_and_writes_them(tmp_path, pairs, monkeypatch, capsys)
 
 
 def test_a_comparison_has_their_means(tmp_path, monkeypatch):
-    for module in ("finetune", "compare"):
-        monkeypatch.setattr(f"gesso.commands._{module}.open_metrics", lambda *_: Perceptual({"lpips": absolute}))
+    for module in ("commands._finetune", "comparison._runs"):
+        monkeypatch.setattr(f"gesso.{module}.open_metrics", lambda *_: Perceptual({"lpips": absolute}))
     for i in range(4):
         photo = photo_like(3, 24, 32, seed=i)
         for side, image in (("input", photo / 2), ("target", photo)):
