@@ -61,7 +61,7 @@ class WindowAttention(nn.Module):
         bias = None if self.qkv.bias is None else widen(self.qkv.bias, self.head_dim, spare)
         q, k, v = linear(windows, weight, bias).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
         attended = attend(q, k, v, self.position_bias(), mask, scale=self.head_dim**-0.5)
-        return linear(attended.flatten(3), widen(self.proj.weight.T, self.head_dim, spare).T, self.proj.bias)
+        return linear(attended.flatten(3), widen(self.proj.weight.t(), self.head_dim, spare).t(), self.proj.bias)
 
     def attention_weights(self) -> AttentionWeights:
         """The weights of this layer, see `Backbone.draw_mimetic`."""

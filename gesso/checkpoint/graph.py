@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 from gesso.backbones import Backbone
 from gesso.checkpoint.files import CheckpointError
 from gesso.data.io import atomic_path
+from gesso.functional.windows import share_windows
 
 TOLERANCE, FARTHER = 1e-4, 8
 SHAPES = ((2, 2, 3), (1, 3, 2), (1, 1, 4))
@@ -36,7 +37,20 @@ class Seam(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """The unclamped output for an image whose sides are multiples of `size_multiple`."""
-        return self.backbone.reconstruct(self.backbone.features(image)[-1], image)
+        if torch.compiler.is_compiling():
+            image = in_whole_blocks(image, self.backbone.size_multiple)
+        with share_windows():
+            return self.backbone.reconstruct(self.backbone.features(image)[-1], image)
+
+
+def in_whole_blocks(image: Tensor, multiple: int) -> Tensor:
+    """An image (B, C, H, W) whose sides are multiples already, cut to them: all of it.
+
+    From here on torch.export knows H as `multiple * blocks` and H / 8 as `16 * blocks`, without a division, of which it
+    would prove at every operation what it is a multiple of: of Uformer-B for more than five minutes.
+    """
+    rows, columns = (side // multiple * multiple for side in image.shape[2:])
+    return image[:, :, :rows, :columns]
 
 
 class Captured(NamedTuple):
@@ -117,7 +131,8 @@ def capture_for(backbone: Backbone, network: nn.Module, multiple: int, least: in
     batch, (height, width) = Dim("batch", min=1), (Dim(axis, min=least) for axis in ("height", "width"))
     sides = {0: batch, 2: multiple * height, 3: multiple * (height if is_square else width)}
     image = torch.rand(shapes[0], generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
+    # The cache saves nothing here: to look a symbolic shape up takes as long as to compute it.
+    with torch.no_grad(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
         program = torch.export.export(network, (image,), dynamic_shapes=(sides,), strict=False)
     return Captured(program, network, facts, shapes)
 

@@ -67,17 +67,19 @@ def translate(program: ExportedProgram) -> Any:
 def rewrite(graph: Graph) -> None:
     """Puts operations that ONNX has in the place of the few in our networks for which the exporter knows none."""
     aten = torch.ops.aten
+    casts = (aten.to.dtype, aten.to.dtype_layout, aten.to.device)
     for node in list(graph.nodes):
-        if node.op != "call_function" or node.target not in (aten.to.dtype, aten.square.default, aten.movedim.int):
+        if node.op != "call_function" or node.target not in (*casts, aten.square.default, aten.movedim.int):
             continue
         given = node.args[0]
-        value = given.meta["val"]
-        if node.target is aten.to.dtype:
-            if value.dtype == node.args[1]:
-                node.replace_all_uses_with(given)
+        value, dtype = given.meta["val"], node.meta["val"].dtype
+        if node.target in casts and value.dtype == dtype:
+            node.replace_all_uses_with(given)
             continue
         with graph.inserting_before(node):
-            if node.target is aten.square.default:
+            if node.target in casts:
+                other = graph.call_function(aten._to_copy.default, (given,), {"dtype": dtype})
+            elif node.target is aten.square.default:
                 other = graph.call_function(aten.mul.Tensor, (given, given))
             else:
                 axes = list(range(value.ndim))

@@ -4,7 +4,10 @@ Normalisation, projections and attention do not care in which order pixels lie. 
 window by window, moved there by one permutation, where the papers' formulas roll a map, cut it, join it and roll back.
 """
 
+import contextlib
 import functools
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
@@ -25,22 +28,45 @@ class Windows(NamedTuple):
     mask: Tensor  # (torn, N, N), 0 or MASKED, added to the logits of the last `torn` windows; torn = 0 without a shift
 
 
+_found_in_graph: ContextVar[dict[str, Windows] | None] = ContextVar("found_in_graph", default=None)
+
+
 def find_windows(batch: int, height: int, width: int, side: int, shift: int, device: torch.device) -> Windows:
     """Windows of N = side*side pixels of maps (batch, height, width), cyclically shifted up and left by `shift`.
 
     Where a shift tears a window in two, it joins pixels of opposite borders, which may not attend to each other. Torn
     windows come last, so that all others need no mask.
     """
-    # While a graph is recorded, tensors are placeholders that a cache must not keep.
-    find = _find_windows if torch.compiler.is_compiling() else _find_windows_once
-    return find(batch, height, width, side, shift, device)
+    if not torch.compiler.is_compiling():
+        return _find_windows_once(batch, height, width, side, shift, device)
+    # While a graph is recorded, tensors are placeholders that only this graph may keep.
+    found = _found_in_graph.get()
+    if found is None:
+        return _find_windows(batch, height, width, side, shift, device)
+    sizes = f"{batch} {height} {width} {side} {shift} {device}"  # symbols have no hash, but they are spelled alike
+    if sizes not in found:
+        found[sizes] = _find_windows(batch, height, width, side, shift, device)
+    return found[sizes]
+
+
+@contextlib.contextmanager
+def share_windows() -> Iterator[None]:
+    """Within it, a graph that is recorded computes each arrangement of windows once and not in every block.
+
+    It goes around one pass of one network: what is found belongs to the graph of this pass.
+    """
+    token = _found_in_graph.set({})
+    try:
+        yield
+    finally:
+        _found_in_graph.reset(token)
 
 
 def _find_windows(batch: int, height: int, width: int, side: int, shift: int, device: torch.device) -> Windows:
     pixels = torch.arange(height * width).view(height, width).roll((-shift, -shift), (0, 1))
     order = torch.cat(_partition(pixels, side, torn=shift > 0))
     order = (order[:, None] + torch.arange(batch)[:, None] * height * width).flatten()
-    inverse = torch.empty_like(order).scatter(0, order, torch.arange(len(order)))
+    inverse = torch.empty_like(order).scatter(0, order, torch.arange(order.shape[0]))
     from_top, from_left = torch.arange(height) >= height - shift, torch.arange(width) >= width - shift
     _, origin = _partition(2 * from_top[:, None] + from_left, side, torn=shift > 0)
     mask = torch.where(origin[:, :, None] != origin[:, None, :], MASKED, 0.0)
@@ -103,12 +129,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, mask: Tensor, s
         mask: (torn, N, N), for the last windows.
         scale: 1 / sqrt(d) if None.
     """
-    if not len(mask):
+    torn = mask.shape[0]  # not len(): a graph that is recorded would hold the number and no symbol
+    if torn == 0:
         return _attend(q, k, v, bias, scale)
-    sizes = [len(q) - len(mask), len(mask)]
+    sizes = [q.shape[0] - torn, torn]
     masked = mask[:, None, None] if bias is None else bias + mask[:, None, None]
     groups = zip(q.split(sizes), k.split(sizes), v.split(sizes), (bias, masked), strict=True)
-    return torch.cat([_attend(*group, scale) for group in groups if len(group[0])])
+    recorded = torch.compiler.is_compiling()  # for any size; an empty group is then no fault
+    return torch.cat([_attend(*group, scale) for group in groups if recorded or group[0].shape[0]])
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
