@@ -39,8 +39,9 @@ def find_windows(batch: int, height: int, width: int, side: int, shift: int, dev
     """
     if not torch.compiler.is_compiling():
         return _find_windows_once(batch, height, width, side, shift, device)
-    # While a graph is recorded, tensors are placeholders that only this graph may keep.
-    found = _found_in_graph.get()
+    # While a graph is recorded, tensors are placeholders that only this graph may keep. torch.compile joins what is
+    # computed twice by itself, and cannot read context variables.
+    found = None if torch.compiler.is_dynamo_compiling() else _found_in_graph.get()
     if found is None:
         return _find_windows(batch, height, width, side, shift, device)
     sizes = f"{batch} {height} {width} {side} {shift} {device}"  # symbols have no hash, but they are spelled alike
