@@ -17,9 +17,12 @@ from gesso.data.io import atomic_path
 from gesso.functional.windows import share_windows
 
 TOLERANCE, FARTHER = 1e-4, 8
-SHAPES = ((2, 2, 3), (1, 3, 2), (1, 1, 4))
-"""Batch, and sides over the multiple that they have (and the least); the first is traced, all are compared."""
-SQUARES = ((2, 2, 2), (1, 3, 3), (1, 1, 1))
+SHAPES = ((2, 2, 3), (1, 3, 2), (1, 1, 4), (2, 1, 1))
+"""Batch, and sides over the multiple that they have (and the least): the first is traced, the others are compared.
+
+What a graph holds of the size that was traced shows at any other, and IPT takes three seconds a patch.
+"""
+SQUARES = ((2, 2, 2), (1, 3, 3), (2, 1, 1))
 COARSER = (8, 16, 32, 64)
 """What sides may have to be multiples of where a module of the user's pads or rounds them within."""
 LEAST = 4
@@ -134,7 +137,7 @@ def capture_for(backbone: Backbone, network: nn.Module, multiple: int, least: in
     # The cache saves nothing here: to look a symbolic shape up takes as long as to compute it.
     with torch.no_grad(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
         program = torch.export.export(network, (image,), dynamic_shapes=(sides,), strict=False)
-    return Captured(program, network, facts, shapes)
+    return Captured(program, network, facts, shapes[1:])
 
 
 def save_program(backbone: Backbone, path: Path) -> None:

@@ -18,6 +18,9 @@ from gesso.checkpoint.files import CheckpointError
 from gesso.checkpoint.graph import Captured, capture, check_equal, no_graph
 from gesso.data.io import atomic_path
 
+TRANSPOSED = (None, None, None, [1, 1], [0, 0], [0, 0], 1, [1, 1])
+"""What `conv_transpose2d` takes for stride, padding, output padding, groups and dilation that are not given."""
+
 
 def save_onnx(backbone: Backbone, path: Path) -> None:
     """Writes a network as ONNX: input `image` (B, C, H, W), output `restored`, sides multiples of `size_multiple`.
@@ -68,8 +71,9 @@ def rewrite(graph: Graph) -> None:
     """Puts operations that ONNX has in the place of the few in our networks for which the exporter knows none."""
     aten = torch.ops.aten
     casts = (aten.to.dtype, aten.to.dtype_layout, aten.to.device)
+    others = (aten.conv_transpose2d.input, aten.square.default, aten.movedim.int)
     for node in list(graph.nodes):
-        if node.op != "call_function" or node.target not in (*casts, aten.square.default, aten.movedim.int):
+        if node.op != "call_function" or node.target not in (*casts, *others):
             continue
         given = node.args[0]
         value, dtype = given.meta["val"], node.meta["val"].dtype
@@ -79,6 +83,10 @@ def rewrite(graph: Graph) -> None:
         with graph.inserting_before(node):
             if node.target in casts:
                 other = graph.call_function(aten._to_copy.default, (given,), {"dtype": dtype})
+            elif node.target is aten.conv_transpose2d.input:
+                image, weight, bias, stride, padding, more, groups, dilation = node.args + TRANSPOSED[len(node.args) :]
+                shape = (stride, padding, dilation, True, more, groups)
+                other = graph.call_function(aten.convolution.default, (image, weight, bias, *shape))
             elif node.target is aten.square.default:
                 other = graph.call_function(aten.mul.Tensor, (given, given))
             else:

@@ -105,7 +105,10 @@ def test_a_pt2_computes_the_same_for_other_sizes(name, tmp_path):
     assert all(torch.equal(before[key], tensor) for key, tensor in net.state_dict().items())
 
 
-ONNX_ONLY = {"shifted windows": lambda: create_backbone("swinir_tiny", depths=[2], num_heads=[2], embed_dim=12).eval()}
+ONNX_ONLY = {
+    "shifted windows": lambda: create_backbone("swinir_tiny", depths=[2], num_heads=[2], embed_dim=12).eval(),
+    "windows of a U": lambda: create_backbone("uformer_tiny", depths=[2, *[1] * 8], square=False).eval(),
+}
 
 
 @known_exporter
