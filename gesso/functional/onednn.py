@@ -5,12 +5,14 @@ to 15 % where sides are multiples of 16, and up to two times where they are not,
 127 of Restormer. Products in bf16 go to oneDNN, but a bias is laid out over the result first; here
 oneDNN adds it. GELU, without gradients: oneDNN computes it while what it is of lies in the cache.
 
-The operations are those that torch.compile's own code calls. Where they are missing, PyTorch's own are called.
+The operations are those that torch.compile's own code calls. Where they are missing or cannot be computed, PyTorch's own
+are called.
 """
 
 import functools
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,24 +100,41 @@ def depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """GELU of a zero-padded depthwise convolution: `x` (B, C, H, W), weight (C, 1, k, k) with k odd, bias (C,)."""
     padding, plain = weight.shape[-1] // 2, torch.is_grad_enabled() or torch.is_autocast_enabled("cpu")
     fused = x.device.type == "cpu" and not plain and not torch.compiler.is_compiling()
-    if not fused or x.dtype not in LARGE or not has_operation("_convolution_pointwise"):
+    if not fused or x.dtype not in LARGE or not computes(depthwise_gelu_by_onednn, x.dtype):
         return F.gelu(F.conv2d(x, weight, bias, padding=padding, groups=len(weight)))
-    ones, operation = [1, 1], torch.ops.mkldnn._convolution_pointwise
-    return operation(x, weight, bias, [padding, padding], ones, ones, len(weight), "gelu", [], "none")
+    return depthwise_gelu_by_onednn(x, weight, bias)
+
+
+def depthwise_gelu_by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The convolution and GELU by oneDNN, which torch.compile's own code calls so as well."""
+    ones, padding, operation = [1, 1], [weight.shape[-1] // 2] * 2, torch.ops.mkldnn._convolution_pointwise
+    return operation(x, weight, bias, padding, ones, ones, len(weight), "gelu", [], "none")
 
 
 @functools.cache
 def prefers_onednn(dtype: torch.dtype) -> bool:
     """Whether oneDNN multiplies matrices of this type no slower than what PyTorch calls by itself."""
-    if not has_operation("_linear_pointwise"):
+    if not computes(by_onednn, dtype):
         return False
     return bool(torch.cpu._is_avx512_bf16_supported()) if dtype == torch.bfloat16 else not may_be_intels()
 
 
 @functools.cache
-def has_operation(name: str) -> bool:
-    """Whether PyTorch was built with an operation of oneDNN, for the processors that it is made for."""
-    return platform.machine() in ("x86_64", "AMD64") and hasattr(torch.ops.mkldnn, name)
+def computes(layer: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype) -> bool:
+    """Whether a layer by oneDNN can be computed in this type here: it is tried once.
+
+    PyTorch may be built without the operation, the processor may lack what bf16 asks for, or oneDNN be held to less
+    than the processor has (`ONEDNN_MAX_CPU_ISA`), which nothing but a trial shows.
+    """
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    one = torch.ones(1, 1, 1, 1, dtype=dtype)
+    try:
+        with torch.no_grad():
+            layer(one, one)
+    except (AttributeError, RuntimeError):
+        return False
+    return True
 
 
 def may_be_intels() -> bool:

@@ -6,11 +6,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from gesso.functional import onednn
-from gesso.functional.onednn import Linear, depthwise_gelu, has_operation, linear
+from gesso.functional.onednn import Linear, by_onednn, computes, depthwise_gelu, linear
 
 SIZES = [((3, 5, 8), 4), ((7, 180), 33), ((1, 1, 1), 1), ((2, 64, 127), 48)]
 
-pytestmark = pytest.mark.skipif(not has_operation("_linear_pointwise"), reason="PyTorch is built without oneDNN here")
+DTYPES = [dtype for dtype in (torch.float32, torch.bfloat16) if computes(by_onednn, dtype)]
+
+pytestmark = pytest.mark.skipif(not DTYPES, reason="PyTorch is built without oneDNN here")
+in_each = pytest.mark.parametrize("dtype", DTYPES or [torch.float32])
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +38,7 @@ def layer(shape, outputs, dtype=torch.float32):
 @pytest.mark.parametrize(("shape", "outputs"), SIZES)
 @pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize("gelu", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@in_each
 def test_a_layer_is_the_same(shape, outputs, biased, gelu, dtype, asked):
     x, weight, bias = layer(shape, outputs, dtype)
     bias = bias if biased else None
@@ -79,12 +82,28 @@ def test_parts_of_a_weight_need_no_copy(asked):
     assert len(asked) == 4
 
 
+@pytest.mark.skipif(torch.bfloat16 not in DTYPES, reason="oneDNN multiplies no bf16 here")
 def test_autocast_computes_in_its_own_precision(asked):
     x, weight, bias = layer((5, 8), 4)
     with torch.autocast("cpu", torch.bfloat16):
         assert linear(x, weight, bias).dtype == torch.bfloat16
         assert linear(x, weight.requires_grad_(), bias).dtype == torch.bfloat16
     assert len(asked) == 1
+
+
+def test_what_cannot_be_computed_is_left_to_pytorch(asked, monkeypatch):
+    """A processor, or a limit set for oneDNN, that has no bf16."""
+    monkeypatch.undo()
+    assert not computes(lambda x, weight: by_onednn(x, weight.double()), torch.float32)
+    assert not computes(lambda x, weight: torch.ops.mkldnn.no_such_operation(x, weight), torch.float32)
+    monkeypatch.setattr(onednn, "LARGE", {torch.float32: 0, torch.bfloat16: 0})
+    monkeypatch.setattr(onednn, "computes", lambda layer, dtype: False)
+    onednn.prefers_onednn.cache_clear()
+    x, weight, bias = layer((5, 8), 4, torch.bfloat16)
+    assert torch.equal(linear(x, weight, bias, gelu=True), F.gelu(F.linear(x, weight, bias)))
+    image, kernel = x.reshape(1, 5, 8, 1), torch.ones(5, 1, 3, 3, dtype=torch.bfloat16)
+    assert depthwise_gelu(image, kernel, None).dtype == torch.bfloat16
+    onednn.prefers_onednn.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
