@@ -31,6 +31,15 @@ def test_the_core_needs_twelve_packages_at_most_and_says_why():
     assert all(re.search(r'",  # \w', line) for line in core)
 
 
+def test_no_file_of_the_repository_is_large_but_the_primed_networks():
+    """Together these take 16 MB at most; whatever else is large belongs into a release."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    sizes = {name: (ROOT / name).stat().st_size for name in listed.split("\0") if name and (ROOT / name).is_file()}
+    primed = {name for name in sizes if re.fullmatch(r"gesso/primed/\w+/\w+\.safetensors", name)}
+    assert not {name: size for name, size in sizes.items() if name not in primed and size > 250_000}
+    assert 0 < sum(sizes[name] for name in primed) <= 16_000_000
+
+
 # ------------------------------------------------------------------------------------------------- what is installed
 
 

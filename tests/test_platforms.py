@@ -2,8 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from gesso.comparison.splits import link_pairs
+from gesso.data.layouts import find_pairs
+from tests._runs import write_pairs
 
 HIDE_AND_IMPORT = """
 import builtins, importlib, os, pkgutil, signal, sys
@@ -47,3 +52,19 @@ def imported():
 def test_every_module_can_be_imported_without_posix(imported):
     assert imported.returncode == 0, imported.stderr
     assert int(imported.stdout) > 100
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_comparison_lays_out_its_pairs_where_links_are_not_allowed(tmp_path, monkeypatch, links):
+    """Windows grants them to administrators and developers alone."""
+    pairs = find_pairs(write_pairs(tmp_path / "pairs", 2), "train")
+    if not links:
+        monkeypatch.setattr(Path, "symlink_to", refuse)
+    link_pairs(pairs, tmp_path / "set")
+    again = find_pairs(tmp_path / "set", "train")
+    assert [pair.gt.read_bytes() for pair in again] == [pair.gt.read_bytes() for pair in pairs]
+    assert [pair.lq.is_symlink() for pair in again] == [links] * 2
+
+
+def refuse(*_):
+    raise OSError(1314, "A required privilege is not held by the client")

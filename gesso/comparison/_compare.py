@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gesso.backbones import Backbone, create_backbone
@@ -10,11 +10,10 @@ from gesso.commands._finetune import restores_already
 from gesso.commands._finetune import start as starting_network
 from gesso.commands._supervised import check_images
 from gesso.commands.finetune import Finetune
-from gesso.comparison._answer import Outcome, conclude, tell, usable
+from gesso.comparison._answer import Outcome, conclude, find_left_out, tell, usable
 from gesso.comparison._plan import find_left, plan_with, settle
 from gesso.comparison._runs import (
     Design,
-    Run,
     divide_for_tuning,
     link_data,
     link_inner,
@@ -191,21 +190,3 @@ def open_pairs(command: Compare, out: Path) -> list[Fold]:
         folds=command.folds,
         made=degraded_folder(out),
     )
-
-
-def find_left_out(runs: Sequence[Run], why: Mapping[str, str], reference: str) -> dict[str, str]:
-    """Why runs do not enter the gains, by their names: they failed, or one that they are compared with did.
-
-    A seed counts for an arm where it and the reference have all their folds.
-    """
-    failed: dict[tuple[int, int, str], list[str]] = {}
-    for run in runs:
-        if run.job.name in why:
-            failed.setdefault((run.count, run.seed, run.arm.name), []).append(run.job.name)
-    left_out = {}
-    for run in runs:
-        name, seed = run.job.name, (run.count, run.seed)
-        missing = failed.get((*seed, run.arm.name), []) + failed.get((*seed, reference), [])
-        if missing:
-            left_out[name] = why.get(name) or f"there is no result of {' and '.join(dict.fromkeys(missing))}"
-    return left_out

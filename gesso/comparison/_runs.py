@@ -20,7 +20,7 @@ from gesso.commands.pretrain import Pretrain
 from gesso.comparison.arms import Arm
 from gesso.comparison.compare import Compare
 from gesso.comparison.jobs import Job
-from gesso.comparison.splits import Fold, drawn, link, link_training, training_source, write_tests
+from gesso.comparison.splits import Fold, drawn, link_pairs, link_training, training_source, write_tests
 from gesso.comparison.tuning import (
     Choice,
     Inner,
@@ -273,7 +273,7 @@ def link_data(runs: Sequence[Run], folds: Sequence[Fold]) -> None:
         if train not in linked:
             link_training(run.train, train)
         if test not in linked:
-            link(folds[run.fold].test, test)
+            link_pairs(folds[run.fold].test, test)
         linked |= {train, test}
 
 
@@ -281,5 +281,5 @@ def link_inner(design: Design) -> None:
     """Makes the data sets on which arms choose for themselves."""
     for inner in design.inner:
         write_tests([inner.pairs], design.task, design.degradation)
-        link(inner.pairs.test, inner.val)
+        link_pairs(inner.pairs.test, inner.val)
         link_training(inner.pairs.train, inner.train)

@@ -142,11 +142,7 @@ def run_jobs(jobs: Sequence[Job], devices: int = 1, left: TimeLeft | None = None
     """
     todo, left = [job for job in jobs if not job.done], left or TimeLeft(None)
     left.expect(job.name for job in todo)
-    try:
-        failures = run_parallel(todo, devices, left) if devices > 1 else run_in_turn(todo, left)
-    except KeyboardInterrupt:
-        say("stopped; give the same command again, and the comparison goes on where it was", "bold")
-        raise
+    failures = run_parallel(todo, devices, left) if devices > 1 else run_in_turn(todo, left)
     for name, why in failures.items():
         warn(f"{name} failed: {why}")
     return failures

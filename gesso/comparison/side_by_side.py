@@ -70,9 +70,8 @@ def is_short(command: Compare, work: Sequence[Work]) -> bool:
     """Whether a comparison is over before a measurement has paid for itself."""
     if command.budget is not None:
         return seconds_in(command.budget) < SHORT_BUDGET
-    with (
-        torch.device("meta") if command.backbone in list_backbones() else nullcontext()
-    ):  # one's own runs to be wrapped
+    without_weights = command.backbone in list_backbones()  # one's own has to run, to be wrapped
+    with torch.device("meta") if without_weights else nullcontext():
         network = create_backbone(command.backbone, **(command.backbone_args or {}))
     pixels = command.batch_size * command.crop_size**2 * sum(part.runs * part.steps for part in work)
     return pixels * sum(parameter.numel() for parameter in network.parameters()) < 10 * SHORT

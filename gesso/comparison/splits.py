@@ -254,15 +254,16 @@ def link_training(pairs: Sequence[Pair], folder: Path) -> None:
     Clean photos are degraded anew whenever a run reads them.
     """
     photos = [pair.photo for pair in pairs if isinstance(pair, DegradedPhoto)]
-    if not photos:
-        return link(pairs, folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for number, photo in enumerate(photos):
-        (folder / f"{number:04d}{photo.suffix}").symlink_to(photo.resolve())
+    if photos:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for number, photo in enumerate(photos):
+            link(folder / f"{number:04d}{photo.suffix}", photo)
+    else:
+        link_pairs(pairs, folder)
 
 
-def link(pairs: Sequence[Pair], folder: Path) -> None:
+def link_pairs(pairs: Sequence[Pair], folder: Path) -> None:
     """Makes `folder` a data set of just these pairs: links `input/0000.png` and `target/0000.png`, and so on.
 
     Images that are no file of their own are written there.
@@ -273,6 +274,14 @@ def link(pairs: Sequence[Pair], folder: Path) -> None:
     for number, pair in enumerate(pairs):
         for side, path in (("input", pair.lq), ("target", pair.gt)):
             if isinstance(path, Path):
-                (folder / side / f"{number:04d}{path.suffix}").symlink_to(path.resolve())
+                link(folder / side / f"{number:04d}{path.suffix}", path)
             else:
                 write_image(folder / side / f"{number:04d}.png", read_tensor(path))
+
+
+def link(place: Path, file: Path) -> None:
+    """Makes `place` the file: a link, or a copy where there can be none, as on Windows without the right to it."""
+    try:
+        place.symlink_to(file.resolve())
+    except (OSError, NotImplementedError):
+        shutil.copy2(file, place)

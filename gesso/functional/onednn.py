@@ -5,8 +5,8 @@ to 15 % where sides are multiples of 16, and up to two times where they are not,
 127 of Restormer. Products in bf16 go to oneDNN, but a bias is laid out over the result first; here
 oneDNN adds it. GELU, without gradients: oneDNN computes it while what it is of lies in the cache.
 
-The operations are those that torch.compile's own code calls. Where they are missing or cannot be computed, PyTorch's own
-are called.
+The operations are those that torch.compile's own code calls. Where they are missing or cannot be computed, PyTorch's
+own are called.
 """
 
 import functools

@@ -13,10 +13,10 @@ from gesso.commands.finetune import Finetune
 from gesso.comparison import _plan as _comparison_plan
 from gesso.comparison.compare import compare
 from gesso.comparison.jobs import Job
-from gesso.functional.random import generator_for
 from gesso.report.console import console
 from gesso.training.callbacks import Samples
 from gesso.training.price import Cost
+from tests._runs import write_pairs
 
 NETWORK = {"backbone": "nafnet_tiny"}
 SMALL = {"width": 4, "enc_blk_nums": [1], "dec_blk_nums": [1], "middle_blk_num": 1}
@@ -28,12 +28,7 @@ TUNED = {"starts": "random,mimetic", "tune": "lr=1e-4,1e-3", "tune_folds": 2}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pairs")
-    for i in range(5):
-        picture = torch.rand(3, 24, 32, generator=generator_for(i))
-        for side, image in (("input", picture / 2), ("target", picture)):
-            gesso.write_image(folder / side / f"{i}.png", image)
-    return folder
+    return write_pairs(tmp_path_factory.mktemp("pairs"), 5)
 
 
 @pytest.fixture(autouse=True)

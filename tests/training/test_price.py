@@ -14,9 +14,9 @@ from gesso import _values, cli
 from gesso.commands import _defaults
 from gesso.commands._defaults import settle
 from gesso.commands.finetune import Finetune
-from gesso.functional.random import generator_for
 from gesso.training import run as running
 from gesso.training.price import RESERVE, Cost, Length, advise, fit_into, lay_out, seconds_of, spell_budget
+from tests._runs import write_pairs
 
 NETWORK = {"backbone": "nafnet_tiny", "backbone_args": {"width": 4, "enc_blk_nums": [1], "dec_blk_nums": [1]}}
 RUN = {"task": "derain", "crop_size": 16, "batch_size": 1, "precision": "float32", "sample_every": 0, "holdout": 1}
@@ -25,12 +25,7 @@ COST = Cost(once=10, step=0.5, measurement=4, sheet=1, saving=2)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pairs")
-    for i in range(4):
-        picture = torch.rand(3, 24, 32, generator=generator_for(i))
-        for side, image in (("input", picture / 2), ("target", picture)):
-            gesso.write_image(folder / side / f"{i}.png", image)
-    return folder
+    return write_pairs(tmp_path_factory.mktemp("pairs"), 4)
 
 
 @pytest.fixture
