@@ -6,6 +6,7 @@ from gesso.backbones import Backbone, list_backbones
 from gesso.data.mixes import Part, open_parts
 from gesso.data.training_data import largest
 from gesso.functional.color import as_rgb
+from gesso.functional.processes import in_comparison
 from gesso.functional.resize import enlarge
 from gesso.losses import Loss, LossSpec, open_loss
 from gesso.metrics import beside, mean_psnr
@@ -114,6 +115,8 @@ def open_validations(parts: Sequence[Part], net: Backbone, tile: int | None, acc
     validations = [measure_input(part) for part in parts]
     if tile is not None:
         say(f"validation images are{in_words(tile).removeprefix(',')}")
+    if in_comparison():  # which keeps no best.safetensors
+        return validations
     better = "hold training images out (--holdout), or give others (--val)"
     if tested := [part.name for part in parts if part.samples.from_test]:
         warn(f"{', '.join(tested)}: best.safetensors is chosen on the test split, its score there is no test; {better}")

@@ -4,6 +4,7 @@ import csv
 import math
 import os
 import platform
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from gesso import checkpoint
 from gesso._names import readable
 from gesso.backbones import Backbone
 from gesso.checkpoint.files import plain
+from gesso.commands._finetune import restores_already
 from gesso.comparison._runs import Design, Run
 from gesso.comparison.arms import Arm
 from gesso.comparison.compare import Compare
@@ -29,7 +31,7 @@ from gesso.data.training_data import whole_pairs
 from gesso.functional.mimetic import MIMETIC
 from gesso.functional.resize import enlarge
 from gesso.metrics import beside, mean_psnr
-from gesso.primed import is_primed
+from gesso.primed import is_primed, spell_file
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
 from gesso.report.console import say, show_table, warn
 from gesso.report.statistics import BASELINE, Score
@@ -101,6 +103,7 @@ def conclude(
     Facts(
         command=command_line("compare", recipe.given, out),
         next_commands=next_commands(design.command, whole, len(folds) > 1),
+        restoring_commands=restoring_commands(design.command, whole),
         title=title_of(recipe, goal, f"{counts[-1]} {what}"),
         protocol=str(goal.protocol) + in_words(recipe.options.get("tile")),
         channels=goal.channels,
@@ -129,7 +132,7 @@ def tell(out: Path) -> Outcome:
     verdicts = tuple(str(verdict) for verdict in comparison.verdicts)
     for sentence in verdicts:
         say(sentence, "bold")
-    for doubt in filter(None, (comparison.few_seeds, comparison.rising)):
+    for doubt in comparison.doubts:
         warn(doubt)
     for name, why in comparison.facts.failures.items():
         warn(f"{name} failed: {why}")
@@ -240,6 +243,17 @@ def next_commands(command: Compare, runs: Sequence[Run], holds_out: bool) -> dic
         chosen = Counter(str(run.arm.changes) for run in own).most_common(1)[0][0]
         typical = next(run for run in own if str(run.arm.changes) == chosen)
         found[name] = train_on_all(typical.command, command, seed=own[0].seed, holds_out=holds_out)
+    return found
+
+
+def restoring_commands(command: Compare, runs: Sequence[Run]) -> dict[str, str]:
+    """For each arm whose start restores the task already the line that restores pictures with it, untrained."""
+    found = {}
+    for run in runs:
+        init, transfer = str(run.command.init), run.command.transfer
+        if restores_already(init, [str(command.task)], transfer):
+            line = ["gesso", "restore", "PHOTOS", "RESTORED", "--checkpoint", spell_file(init)]
+            found[run.arm.name] = shlex.join(line)
     return found
 
 

@@ -59,6 +59,11 @@ def local_processes() -> int:
     return rank_info().local_world_size * int(os.environ.get(PARALLEL_RUNS, "1"))
 
 
+def in_comparison() -> bool:
+    """Whether this run is one of a comparison, which decides, measures and says for all of its runs what they share."""
+    return PARALLEL_RUNS in os.environ
+
+
 def under_slurm() -> bool:
     """Whether srun has started this process; a shell inside an allocation has not been."""
     told = all(name in os.environ for name in ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID"))

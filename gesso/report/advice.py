@@ -50,6 +50,26 @@ def warn_of_rising(rises: Mapping[str, float], labels: Mapping[str, str]) -> str
     return f"Still rising at the end: {told}. A longer run may end otherwise. (Said from {RISE:g} dB on.)"
 
 
+def warn_of_input(best: float, unrestored: float, name: str) -> str:
+    """A sentence where what was restored best is no better than what it was restored from; "" where it is better.
+
+    Args:
+        best: mean PSNR in dB after the last step.
+        unrestored: mean PSNR in dB of the input.
+        name: of what restored best.
+
+    Example:
+        >>> warn_of_input(34.2, 35.0, "IFP")
+        'No start restores yet: IFP ends at 34.20 dB, the unrestored input has 35.00 dB. Train for more steps.'
+        >>> warn_of_input(36.1, 35.0, "IFP")
+        ''
+    """
+    if not best <= unrestored:
+        return ""
+    ends = f"{name} ends at {best:.2f} dB, the unrestored input has {unrestored:.2f} dB"
+    return f"No start restores yet: {ends}. Train for more steps."
+
+
 def warn_of_few_seeds(verdicts: Sequence[Verdict]) -> str:
     """A sentence where the seeds are too few to know how much another one would change; "" where they are not.
 

@@ -32,7 +32,14 @@ from gesso.data.io import atomic_text, read_picture
 from gesso.metrics import beside, mean_psnr
 from gesso.pretext import title_of
 from gesso.report import figures
-from gesso.report.advice import find_best, find_rising, reconcile_tests, warn_of_few_seeds, warn_of_rising
+from gesso.report.advice import (
+    find_best,
+    find_rising,
+    reconcile_tests,
+    warn_of_few_seeds,
+    warn_of_input,
+    warn_of_rising,
+)
 from gesso.report.console import duration
 from gesso.report.statistics import (
     BASELINE,
@@ -93,6 +100,7 @@ class Facts:
         arms: what each start changes, in words.
         choices: what starts have chosen for themselves on training pairs, see `gesso.comparison.tuning.Choice`.
         next_commands: by start, the command line that trains from it on all pairs.
+        restoring_commands: by start, the command line that restores with it as it is.
     """
 
     command: str
@@ -111,6 +119,7 @@ class Facts:
     arms: dict[str, str] = field(default_factory=dict)
     choices: list[dict[str, Any]] = field(default_factory=list)
     next_commands: dict[str, str] = field(default_factory=dict)
+    restoring_commands: dict[str, str] = field(default_factory=dict)
 
     @property
     def input_words(self) -> str:
@@ -262,6 +271,26 @@ class Comparison:
         return warn_of_rising(find_rising(self.scores, measured), self.labels)
 
     @property
+    def untrained(self) -> tuple[str, float] | None:
+        """A start and its mean PSNR with no pair, where that is no less than any has after its last step; else None."""
+        before = {
+            start: mean_psnr([score.psnr for score in self.scores if (score.start, score.step) == (start, 0)])
+            for start in dict.fromkeys(score.start for score in self.scores if score.step == 0)
+            if start in self.facts.restoring_commands
+        }
+        best = max(before, key=lambda start: before[start], default=None)
+        after = max(self.mean(start, "psnr") for start in self.labels if self.last(start))
+        return None if best is None or before[best] < after else (best, before[best])
+
+    @property
+    def doubts(self) -> list[str]:
+        """Sentences about what to know before anything here is acted on."""
+        means = {start: self.mean(start, "psnr") for start in self.labels if self.last(start)}
+        best = max(means, key=lambda start: means[start])
+        unrestored = "" if self.untrained else warn_of_input(means[best], self.facts.input_psnr, self.labels[best])
+        return [told for told in (self.few_seeds, self.rising, unrestored) if told]
+
+    @property
     def few_seeds(self) -> str:
         """A sentence where the seeds are too few; "" where they are not."""
         return warn_of_few_seeds(self.verdicts)
@@ -276,6 +305,14 @@ class Comparison:
         """What follows, in a sentence, and the command line that does it; "" where it is not known."""
         best = find_best(self.verdicts, self.reference)
         command = self.facts.next_commands.get(best, "")
+        if untrained := self.untrained:
+            start, before = untrained
+            return (
+                f"Pairs added nothing yet: {self.labels[start]} has {before:.2f} dB with no pair at all, and no start "
+                f"more after {self.last_step:,} steps. Ask again with a lower --restoring_lr or --rehearse 0.5 among "
+                "the options of fine-tuning; until then, restore with it as it is:",
+                self.facts.restoring_commands[start],
+            )
         if best != self.reference:
             return f"{self.labels[best]} is best. Train it on all pairs, as a run of the comparison was:", command
         hurt = all(verdict.outcome == "hurts" for verdict in self.verdicts)
@@ -561,7 +598,7 @@ def markdown(comparison: Comparison) -> str:
     """The text of `comparison.md`."""
     facts = comparison.facts
     parts = [f"# {facts.title}", *(f"**{verdict}**" for verdict in comparison.verdicts)]
-    parts += [told for told in (comparison.few_seeds, comparison.rising) if told]
+    parts += comparison.doubts
     parts += [f"{label(start)} failed: {why}" for start, why in facts.failures.items()]
     parts += [f"Left out of the gains: {run}: {why}" for run, why in facts.left_out.items()]
     sentence, command = comparison.next_step

@@ -6,7 +6,6 @@ autocast keeps copies of them. What they draw and change is put back, and a run 
 """
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from lightning.pytorch.plugins import MixedPrecision
 
 from gesso.backbones import Backbone
 from gesso.functional.memory import peak_bytes
-from gesso.functional.processes import PARALLEL_RUNS, rank_info
+from gesso.functional.processes import in_comparison, rank_info
 from gesso.functional.random import generator_for
 from gesso.report.console import say
 from gesso.restorer import computes_in_bf16
@@ -75,7 +74,7 @@ def choose_for(module: Any) -> Chosen:
     network, stages = module.backbone, module.sampler.stages
     if not computes_in_bf16(module.device):
         return "float32"
-    if module.device.type != "cpu" or PARALLEL_RUNS in os.environ or isinstance(network.feature_hook, CompiledFeatures):
+    if module.device.type != "cpu" or in_comparison() or isinstance(network.feature_hook, CompiledFeatures):
         return "bf16"
     stage = max(stages, key=lambda one: one.batch_size * one.crop_size**2)
     pixels = stage.batch_size * stage.crop_size**2 * (module.sampler.batches - module.batches_done)

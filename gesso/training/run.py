@@ -24,7 +24,7 @@ from gesso._values import seconds_in
 from gesso.checkpoint.files import read_pickle
 from gesso.data.generated import GeneratedImages
 from gesso.functional.memory import is_out_of_memory
-from gesso.functional.processes import PARALLEL_RUNS, local_processes, rank_info, under_slurm
+from gesso.functional.processes import in_comparison, local_processes, rank_info, under_slurm
 from gesso.options import began
 from gesso.options.run import TrainingRun
 from gesso.report.console import say, warn
@@ -164,7 +164,7 @@ def plan_run(module: TrainingModule, data: RunData, run: TrainingRun) -> Trainin
     if run.compile is not None:
         compile_features(module.backbone, run.compile, device)
     check_memory(module, data, run)
-    if PARALLEL_RUNS in os.environ:
+    if in_comparison():
         return run
     done = data.sampler.first // run.accumulate
     cost = measure_cost(module, data, run, began.get() or time.monotonic())
@@ -229,7 +229,7 @@ def advising(module: TrainingModule, run: TrainingRun) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         again = "" if run.resume else " with --resume"
-        if PARALLEL_RUNS not in os.environ and not run.dry_run:
+        if not in_comparison() and not run.dry_run:
             with contextlib.suppress(OSError):  # the terminal may be gone
                 say(f"Interrupted at step {module.step}; give the same command again{again} to continue")
         raise

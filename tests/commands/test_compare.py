@@ -29,7 +29,7 @@ from gesso.comparison._runs import listed
 from gesso.comparison.arms import Common, find_arms, find_start, read_recipe, split_name
 from gesso.comparison.compare import Compare, compare
 from gesso.comparison.jobs import Job, run_jobs
-from gesso.comparison.splits import Fold, check_counts, claim_pairs, degraded_folder, drawn, link, open_folds
+from gesso.comparison.splits import Fold, check_counts, claim_pairs, degraded_folder, drawn, link_pairs, open_folds
 from gesso.data.folders import find_images
 from gesso.data.layouts import Pair, find_pairs
 from gesso.functional.processes import local_processes
@@ -652,7 +652,7 @@ def test_a_published_test_split_is_used_where_there_is_one(tmp_path):
 
 def test_linked_pairs_are_found_again_in_their_order(tmp_path, data):
     pairs = find_pairs(data)[::2]
-    link(pairs, tmp_path / "linked")
+    link_pairs(pairs, tmp_path / "linked")
     found = find_pairs(tmp_path / "linked")
     assert [pair.name for pair in found] == ["0000", "0001", "0002"]
     assert [pair.lq.resolve() for pair in found] == [pair.lq.resolve() for pair in pairs]

@@ -257,6 +257,7 @@ def test_a_terminal_that_knows_ascii_alone_ends_nothing(tmp_path, network, monke
 def test_what_best_is_chosen_on_is_said_once_at_the_start(tmp_path, capsys):
     from gesso.commands._supervised import open_data, open_validations
     from gesso.commands.finetune import Finetune
+    from gesso.comparison.jobs import mark_as_comparison
 
     net = create_backbone(SMALL["backbone"], **SMALL["backbone_args"])
     root = pairs(tmp_path / "set" / "train", names=[str(number) for number in range(5)]).parent
@@ -273,6 +274,8 @@ def test_what_best_is_chosen_on_is_said_once_at_the_start(tmp_path, capsys):
     assert said(holdout=2) == []
     (line,) = said(holdout=1)
     assert "best.safetensors is chosen on one image" in line
+    with mark_as_comparison():  # which keeps no best.safetensors
+        assert said() == said(holdout=1) == []
 
 
 def test_an_image_that_is_no_number_is_a_failure_not_a_record(tmp_path, network, monkeypatch):

@@ -122,6 +122,28 @@ def test_the_next_step_is_that_of_the_best_arm(tmp_path, gains, said):
     assert command == {"T": "r", "M": "m"}[said[0]]
 
 
+@pytest.mark.parametrize("restores", [True, False])
+def test_where_pairs_add_nothing_the_next_step_restores_without_them(tmp_path, restores):
+    folder = make_results(tmp_path / "out", {"ifp": 0.6}, images=4)
+    scores = list(read_scores(folder / "comparison.csv"))
+    write_scores(
+        folder / "comparison.csv", [s._replace(psnr=30.0) if (s.start, s.step) == ("ifp", 0) else s for s in scores]
+    )
+    lines = {"restoring_commands": {"ifp": "gesso restore"} if restores else {}, "next_commands": {"ifp": "i"}}
+    replace(Facts.read(folder), **lines).write(folder)
+    sentence, command = Comparison.read(folder).next_step
+    assert ("IFP has 30.00 dB with no pair at all" in sentence) is restores
+    assert command == ("gesso restore" if restores else "i")
+
+
+@pytest.mark.parametrize(("unrestored", "said"), [(40.0, True), (12.0, False), (float("inf"), True)])
+def test_it_says_where_nothing_restores(tmp_path, unrestored, said):
+    folder = make_results(tmp_path / "out", {"ifp": 0.6}, images=4)
+    replace(Facts.read(folder), input_psnr=unrestored).write(folder)
+    doubts = Comparison.read(folder).doubts
+    assert any("No start restores yet: IFP ends at" in doubt for doubt in doubts) is said
+
+
 def test_the_page_holds_all_that_was_promised(page):
     reader = Reader(page.read_text())
     promised = [
