@@ -6,8 +6,8 @@ what was chosen is in the comparison's recipe, which later calls keep.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from gesso.backbones import create_backbone, list_backbones
 from gesso.comparison.arms import Arm
 from gesso.comparison.compare import Compare
 from gesso.comparison.step_times import time_processes
+from gesso.functional.processes import computing_with
 from gesso.report.console import say
 from gesso.training.precision import NOISE, SHORT
 from gesso.training.recipe import Recipe
@@ -55,15 +56,9 @@ def settle_devices(command: Compare, arms: Sequence[Arm], runs: int) -> Compare:
     return replace(command, devices=choose_number(command, work, cores))
 
 
-@contextmanager
-def share_of_cores(runs: int) -> Iterator[None]:
+def share_of_cores(runs: int) -> AbstractContextManager[None]:
     """Computes meanwhile with the threads that a run has while so many go on side by side."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // runs))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return computing_with(max(1, torch.get_num_threads() // runs))
 
 
 def is_short(command: Compare, work: Sequence[Work]) -> bool:

@@ -1,13 +1,15 @@
-"""The rank of this process among those of its run, and what all of them gather.
+"""The rank of this process among those of its run, what all of them gather, and the threads of each.
 
 Ranks are read from the variables that torchrun sets, or else from those of SLURM's srun.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, distributed
 
 Item = TypeVar("Item")
@@ -110,3 +112,14 @@ def mean_over_processes(value: Tensor) -> Tensor:
     total = value.clone()
     distributed.all_reduce(total)
     return total / distributed.get_world_size()
+
+
+@contextmanager
+def computing_with(threads: int | None) -> Iterator[None]:
+    """Computes on the CPU meanwhile with so many threads, of those that there are; None: with all."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(threads or before, before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

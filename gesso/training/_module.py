@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gesso.backbones import Backbone, part_of_batch
 from gesso.functional.memory import is_out_of_memory
-from gesso.functional.processes import all_gather, mean_over_processes, rank_info
+from gesso.functional.processes import all_gather, computing_with, mean_over_processes, rank_info
 from gesso.functional.random import BatchGenerator, ImageGenerators, generator_for, seed_for
 from gesso.options.run import TrainingRun
 from gesso.report.console import warn
@@ -65,6 +65,7 @@ class TrainingModule(LightningModule):
         self.collected: list[tuple[int, Batch]] = []  # batches, with their numbers, of the step that is being computed
         self.every_parameter: list[nn.Parameter] = []  # in their order, once the run has begun
         self.precision: str | None = None  # chosen for precision "auto"
+        self.threads: int | None = None  # of a step on a CPU; none: all
         self.at_a_time: int | None = None  # images that memory holds; none: a whole batch
         self.skipped = Counter[str]()
         self.skipped_in_a_row = 0
@@ -173,11 +174,12 @@ class TrainingModule(LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> None:
         """Forward and backward of one batch, and the optimiser step when enough batches have been accumulated."""
         self.collected.append((self.batches_done, batch))
-        losses = self.learn(self.collected, step=len(self.collected) == self.accumulate)
-        self.batches_done += 1
-        if len(self.collected) == self.accumulate:
-            self.optimise([name for _, seen in self.collected for name in seen.get("name", ["a generated image"])])
-            self.collected = []
+        with computing_with(self.threads):
+            losses = self.learn(self.collected, step=len(self.collected) == self.accumulate)
+            self.batches_done += 1
+            if len(self.collected) == self.accumulate:
+                self.optimise([name for _, seen in self.collected for name in seen.get("name", ["a generated image"])])
+                self.collected = []
         self.log_losses(losses)
 
     # ------------------------------------------------------------------------------------------------- gradients
@@ -329,6 +331,7 @@ class TrainingModule(LightningModule):
             "batches_done": self.batches_done,
             "recorded": self.recorded,
             "precision": self.precision,
+            "threads": self.threads,
             "at_a_time": self.at_a_time,
             "skipped": dict(self.skipped),
             "skipped_in_a_row": self.skipped_in_a_row,
@@ -345,6 +348,7 @@ class TrainingModule(LightningModule):
         self.recorded = state.get("recorded", -1)
         # older states do not say; their runs went by what the processor computes in
         self.precision = state.get("precision", "bf16" if computes_in_bf16(self.device) else "float32")
+        self.threads = state.get("threads")
         sizes = [size for size in (state.get("at_a_time"), self.at_a_time) if size]  # then, and as memory holds now
         self.at_a_time = min(sizes, default=None)
         self.skipped = Counter(state["skipped"])

@@ -76,13 +76,19 @@ def choose_for(module: Any) -> Chosen:
         return "float32"
     if module.device.type != "cpu" or in_comparison() or isinstance(network.feature_hook, CompiledFeatures):
         return "bf16"
-    stage = max(stages, key=lambda one: one.batch_size * one.crop_size**2)
-    pixels = stage.batch_size * stage.crop_size**2 * (module.sampler.batches - module.batches_done)
-    if pixels * sum(parameter.numel() for parameter in network.parameters()) < SHORT:
+    if count_work(module) < SHORT:
         return "float32"
+    stage = max(stages, key=lambda one: one.batch_size * one.crop_size**2)
     images = max(1, stage.batch_size // rank_info().world_size)
     free = free_bytes(module.device) - still_to_come(module)
     return choose_precision(network, images, stage.crop_size, free)
+
+
+def count_work(module: Any) -> int:
+    """Parameters x pixels x steps that a run has still to do, at its largest stage."""
+    pixels = max(stage.batch_size * stage.crop_size**2 for stage in module.sampler.stages)
+    parameters = sum(parameter.numel() for parameter in module.backbone.parameters())
+    return parameters * pixels * (module.sampler.batches - module.batches_done)
 
 
 def choose_precision(network: Backbone, batch_size: int, crop_size: int, free: float = math.inf) -> Chosen:

@@ -47,6 +47,7 @@ from gesso.training.price import Cost, Length, advise, fit_into, lay_out, second
 from gesso.training.recipe import Recipe, change
 from gesso.training.resume import advice_to_go_on, check_same_images, check_same_recipe, list_names
 from gesso.training.sampling import Stage, StepSampler
+from gesso.training.threads import choose_threads_for
 from gesso.training.timing import check_memory, device_of, measure_cost
 
 # Lightning 2.5 cannot be told to load no code; `read_pickle` has refused a state with any by then.
@@ -143,7 +144,8 @@ def take_up(module: TrainingModule, sampler: StepSampler, run: TrainingRun, stat
         ValueError: if its images have changed since.
     """
     before = read_pickle(state)["gesso"]
-    sampler.first, module.precision = before["batches_done"], before.get("precision")
+    sampler.first = before["batches_done"]
+    module.precision, module.threads = before.get("precision"), before.get("threads")
     skip = bool(getattr(run, "skip_damaged", False))
     check_same_images(before.get("images"), module.images, advice_to_go_on(state.parent, run.verb()), skip=skip)
     say(f"resuming at step {sampler.first // run.accumulate} of {run.steps}")
@@ -163,6 +165,10 @@ def plan_run(module: TrainingModule, data: RunData, run: TrainingRun) -> Trainin
     module.get_ready()
     if run.compile is not None:
         compile_features(module.backbone, run.compile, device)
+    if data.sampler.first == 0:
+        module.threads = choose_threads_for(module, run)
+    if module.threads is not None:
+        module.facts["threads"] = module.threads
     check_memory(module, data, run)
     if in_comparison():
         return run

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gesso.data.cache import reserved_memory
 from gesso.functional.memory import is_out_of_memory, peak_memory
-from gesso.functional.processes import all_gather, rank_info
+from gesso.functional.processes import all_gather, computing_with, rank_info
 from gesso.options.run import TrainingRun
 from gesso.restorer import computes_in_bf16
 from gesso.training._module import TrainingModule
@@ -80,8 +80,15 @@ def unchanged(module: TrainingModule) -> Iterator[None]:
             buffer.copy_(before[name])
 
 
+@contextmanager
+def as_in_training(module: TrainingModule, run: TrainingRun) -> Iterator[None]:
+    """The threads and the precision that a step of a run is computed in."""
+    with computing_with(module.threads), in_precision(module, run):
+        yield
+
+
 def in_precision(module: TrainingModule, run: TrainingRun) -> AbstractContextManager[Any]:
-    """The context that a step of a run is computed in; precision "auto" is chosen here where one process trains."""
+    """The precision of a step of a run; "auto" is chosen here where one process trains."""
     chosen = run.precision
     if chosen == "auto":
         if module.precision is None and rank_info().world_size == 1:
@@ -101,7 +108,7 @@ def check_memory(module: TrainingModule, data: Batches, run: TrainingRun) -> Non
     if isinstance(module.backbone.feature_hook, CompiledFeatures):
         return
     free = free_bytes(module.device) - still_to_come(module)
-    with in_precision(module, run), unchanged(module):
+    with as_in_training(module, run), unchanged(module):
         check_steps(module, lambda images, side: on_device(module, data.example(images, side)), data.stages(), free)
 
 
@@ -116,7 +123,7 @@ def measure_cost(module: TrainingModule, data: Batches, run: TrainingRun, began:
     """
     if module.sampler.first >= module.sampler.batches:
         return Cost()
-    with in_precision(module, run), unchanged(module):
+    with as_in_training(module, run), unchanged(module):
         first, loading, computing = time_batches(module, data)
     compute = computing * mean_pixels(module, data.stages())
     batch = max(compute, loading / data.workers) if data.workers else compute + loading
