@@ -24,9 +24,6 @@ from gesso.training.pretrain_module import PretrainModule
 from gesso.training.run import Training, fit
 from gesso.training.sampling import Stage
 
-# What a pretext's own choice of images is, in words.
-CHOSEN = {"noise": "fixed N(0, 1) noise", "leaves": "procedural dead leaves"}
-
 
 def run(command: Pretrain) -> Path:
     """Does what `gesso.commands.pretrain.Pretrain` describes."""
@@ -70,9 +67,8 @@ def chosen_images(command: Pretrain, method: Pretext) -> SourceSpec | list[dict[
     """Where images come from: where the command says, else where the pretext prefers, which is said."""
     if command.images is not None:
         return str(command.images) if isinstance(command.images, Path) else command.images
-    chosen = CHOSEN.get(method.images, "images of a source")
     name = spell_pretext(command.pretext)
-    say(f"images: {method.images}, {chosen} (the default of {name}; --images FOLDER takes photos)")
+    say(f"images: the source {method.images} (the default of {name}; --images takes others, or a folder of photos)")
     return method.images
 
 

@@ -35,7 +35,7 @@ class Evaluate(TaskPairs, NetworkFile, Measuring, Command["Scores"]):
 
     data: Place[SourceSpec | list[str] | list[Path] | None] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     """root of a data set in a published layout, or a list of them, each a set of its own, as are the published test
-    sets below a root; or "leaves", "scenes" or "pink": procedural images that the task's degradation degrades."""
+    sets below a root; or a source of procedural images (`gesso list sources`) that the task's degradation degrades."""
 
     skip_damaged: bool = False
     """leave out damaged images, and pairs whose sides do not fit, with a warning; else the others are measured, and the

@@ -37,9 +37,9 @@ class Pretrain(Network, TrainingRun):
     with the package; none: random weights."""
 
     images: SourceSpec | list[dict[str, Any]] | None = None
-    """where images come from: "noise" (fixed N(0, 1) images), "leaves" (procedural dead leaves), "scenes" (procedural
-    scenes), "pink" (procedural 1/f noise), a folder of photos, or for a pretext that classifies degradations the data
-    of each class, a list of {task, data, repeats, degradation, ...}; none: what the pretext prefers."""
+    """where images come from: a source, that is noise or procedural images (`gesso list sources`), a folder of photos,
+    or for a pretext that classifies degradations the data of each class, a list of {task, data, repeats, degradation,
+    ...}; none: what the pretext prefers."""
 
     count: PositiveInt | None = None
     """how many different images, of a folder drawn by `seed`; none: 1 for noise, all of a folder, unlimited procedural

@@ -84,7 +84,7 @@ def test_images_of_every_kind(name, images, tmp_path):
 
 def test_what_it_sees_is_said(tmp_path, capsys):
     gesso.pretrain(out=tmp_path / "run", pretext="restore", crop_size=16, steps=1, **SMALL)
-    assert "images: leaves, procedural dead leaves (the default of restore" in capsys.readouterr().out
+    assert "images: the source leaves (the default of restore" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
