@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from gesso._values import seconds_in
 from gesso.backbones import Backbone, create_backbone
 from gesso.commands._finetune import restores_already
 from gesso.commands._finetune import start as starting_network
@@ -14,6 +16,7 @@ from gesso.comparison._answer import Outcome, conclude, find_left_out, tell, usa
 from gesso.comparison._plan import find_left, plan_with, settle
 from gesso.comparison._runs import (
     Design,
+    Run,
     divide_for_tuning,
     link_data,
     link_inner,
@@ -38,8 +41,8 @@ from gesso.comparison.splits import (
 from gesso.comparison.time_left import TimeLeft
 from gesso.comparison.tuning import check_tuning, choose, find_unable
 from gesso.data.integrity import IntegrityCheck
-from gesso.options import check_options, options_of
-from gesso.report.console import say
+from gesso.options import began, check_options, options_of
+from gesso.report.console import duration, say, warn
 from gesso.report.statistics import BASELINE
 from gesso.tasks import Task, degradation_in, find_task
 from gesso.training.recipe import Recipe
@@ -110,20 +113,51 @@ def run_all(design: Design, plan: Plan | None) -> Outcome:
     """
     time_left, devices = TimeLeft(plan), design.command.devices or 1
     pretrainings = design.pretrainings
-    why = run_jobs(list({job.name: job for job in pretrainings.values()}.values()), devices, time_left)
+    jobs = list({job.name: job for job in pretrainings.values()}.values())
+    time_left.expect(job.name for job in jobs)
+    why = run_jobs(jobs, devices, time_left)
     failures = {name: f"pre-training: {why[job.name]}" for name, job in pretrainings.items() if job.name in why}
     link_inner(design)
     trials = [trial for trial in design.trials if trial.arm not in failures]
+    time_left.expect(trial.job.name for trial in trials)
     run_jobs([trial.job for trial in trials], devices, time_left)
     choices = choose(trials)
     failures |= find_unable(trials, choices)
     runs = [run for run in design.runs(choices) if run.arm.name not in failures]
     link_data(runs, design.folds)
-    why = run_jobs([run.job for run in runs], devices, time_left)
+    time_left.expect(run.job.name for run in runs)
+    runs, why = run_by_seed(design, runs, time_left)
     why |= {run.job.name: "its images are not finite" for run in runs if run.job.done and not usable(run)}
     failures |= {run.arm.name: f"{why[run.job.name]} ({run.job.name})" for run in runs if run.job.name in why}
     left_out = find_left_out(runs, why, design.arms[0].name)
     return conclude(design, runs, failures, left_out, choices)
+
+
+def run_by_seed(design: Design, runs: Sequence[Run], time_left: TimeLeft) -> tuple[list[Run], dict[str, str]]:
+    """Runs seed by seed as many as there is time for: all where no budget is to be kept, else at least one seed.
+
+    A budget was planned for by what steps took at the beginning; a machine that has more to do since then takes longer.
+
+    Returns:
+        The runs of the seeds that were begun, and why runs failed, by the names of their jobs.
+    """
+    command, begun, why = design.command, list[Run](), dict[str, str]()
+    if command.budget is None:
+        return list(runs), run_jobs([run.job for run in runs], command.devices or 1, time_left)
+    end = (began.get() or time.monotonic()) + seconds_in(command.budget)
+    for number, seed in enumerate(design.seeds):
+        jobs = [run.job for run in runs if run.seed == seed]
+        late = time.monotonic() + time_left.seconds_for(job.name for job in jobs if not job.done) - end
+        if number and late > 0:
+            rest = ", ".join(map(str, design.seeds[number:]))
+            said = f"{design.seeds[number]} alone would end {duration(late)} late"
+            warn(
+                f"budget {command.budget}: seeds {rest} are left out, for {said}; give the same command again for them"
+            )
+            break
+        why |= run_jobs(jobs, command.devices or 1, time_left)
+        begun += [run for run in runs if run.seed == seed]
+    return begun, why
 
 
 @contextlib.contextmanager

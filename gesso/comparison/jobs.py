@@ -141,7 +141,6 @@ def run_jobs(jobs: Sequence[Job], devices: int = 1, left: TimeLeft | None = None
         left: knows, and is told, how long the whole takes.
     """
     todo, left = [job for job in jobs if not job.done], left or TimeLeft(None)
-    left.expect(job.name for job in todo)
     failures = run_parallel(todo, devices, left) if devices > 1 else run_in_turn(todo, left)
     for name, why in failures.items():
         warn(f"{name} failed: {why}")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gesso.comparison.price import KINDS, Item, Plan, makespan
+from gesso.comparison.price import KINDS, Item, Kind, Plan, makespan
 from gesso.report.console import duration
 
 
@@ -75,9 +75,20 @@ class TimeLeft:
         with self.lock:
             if not (self.waiting or self.running):
                 return None
-            under_way = [self.rest(run) for run in self.running.values()]
-            to_come = [self.pace(item) * item.seconds for item in self.waiting.values()]
-            return makespan([*under_way, *to_come], self.devices) + self.pace(None) * self.page
+            return sum(map(self.stage, KINDS)) + self.pace(None) * self.page
+
+    def seconds_for(self, names: Iterable[str]) -> float:
+        """The seconds that some runs take which have not begun, and the page; 0 where nothing is known."""
+        with self.lock:
+            items = [self.waiting[name] for name in names if name in self.waiting]
+            runs = makespan([self.pace(item) * item.seconds for item in items], self.devices)
+            return runs + self.pace(None) * self.page
+
+    def stage(self, kind: Kind) -> float:
+        """The seconds that are left of the runs of a kind, which all end before others begin."""
+        under_way = [self.rest(run) for run in self.running.values() if run.item.kind == kind]
+        to_come = [self.pace(item) * item.seconds for item in self.waiting.values() if item.kind == kind]
+        return makespan([*under_way, *to_come], self.devices)
 
     def pace(self, like: Item | None) -> float:
         """What ended runs took of their price: those of a kind where there are such, else all."""

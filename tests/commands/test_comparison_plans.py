@@ -1,5 +1,6 @@
 """What a comparison takes is said before anything runs, of what is left of it; a budget is kept, tuning included."""
 
+import csv
 import json
 import shlex
 
@@ -13,6 +14,7 @@ from gesso.commands.finetune import Finetune
 from gesso.comparison import _plan as _comparison_plan
 from gesso.comparison.compare import compare
 from gesso.comparison.jobs import Job
+from gesso.comparison.time_left import TimeLeft
 from gesso.report.console import console
 from gesso.training.callbacks import Samples
 from gesso.training.price import Cost
@@ -274,3 +276,25 @@ def test_a_start_that_restores_already_has_its_own_rate_where_nobody_names_one(
     rates = {run.arm.name: run.command.lr for run in design.runs([])}
     assert rates == {"random": named.get("lr", 1e-3), "ifp": named.get("lr", 1e-3), "primed:derain": rate}
     assert {run.arm.name: run.command.keep_last for run in design.runs([])}["primed:derain"]
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_seeds_that_a_budget_has_no_more_time_for_are_left_out_and_come_later(
+    tmp_path, data, monkeypatch, capsys, late
+):
+    """The machine may have more to do than when a step was measured."""
+    options = {"data": data, "out": tmp_path / "out", "starts": "random,mimetic", **TINY, "seeds": "0,1"}
+    with monkeypatch.context() as patch:
+        patch.setattr(TimeLeft, "seconds_for", lambda *_: 4000.0 if late else 0.0)
+        compare(budget="1h", **options)
+    said = capsys.readouterr().out
+    assert ("budget 1h: seeds 1 are left out" in said.replace("\n", " ")) is late
+    assert seeds_of(tmp_path / "out") == ({"0"} if late else {"0", "1"})
+    again = compare(budget="1h", **options)
+    assert again.exit_code == 0
+    assert seeds_of(tmp_path / "out") == {"0", "1"}
+
+
+def seeds_of(out):
+    with (out / "comparison.csv").open(newline="") as file:
+        return {row["seed"] for row in csv.DictReader(file)}

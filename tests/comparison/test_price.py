@@ -152,6 +152,17 @@ def test_side_by_side_the_last_one_decides(clock):
     assert left.seconds() == pytest.approx(5 + 15 + 33)
 
 
+def test_pre_training_is_waited_for_by_all_others(clock):
+    items = runs(seeds=1, folds=1, arms=2)
+    left = TimeLeft(Plan(0, [*pretrainings(10), *items], devices=2))
+    assert left.seconds() == pytest.approx(3 + 15 + 32)
+    left.begin("pre-training 0")
+    clock(2)
+    assert left.seconds() == pytest.approx(1 + 15 + 32)
+    assert left.seconds_for(item.name for item in items) == pytest.approx(15 + 32)
+    assert TimeLeft(None).seconds_for(["a"]) == 0
+
+
 def test_a_run_that_failed_says_nothing_of_the_others_and_what_will_not_run_is_not_waited_for(clock):
     items = runs(seeds=1, folds=1, arms=3)
     left = TimeLeft(Plan(0, [*pretrainings(10), *items]))
