@@ -308,9 +308,9 @@ class Comparison:
         if untrained := self.untrained:
             start, before = untrained
             return (
-                f"Pairs added nothing yet: {self.labels[start]} has {before:.2f} dB with no pair at all, and no start "
-                f"more after {self.last_step:,} steps. Ask again with a lower --restoring_lr or --rehearse 0.5 among "
-                "the options of fine-tuning; until then, restore with it as it is:",
+                f"Pairs added nothing yet: {self.labels[start]} has {before:.2f} dB with no pair at all, and no start has "
+                f"more after {self.last_step:,} steps. Ask again with a lower --restoring_lr, or with "
+                "--finetune_args.rehearse 0.5, procedural images among the pairs; until then, restore with it as it is:",
                 self.facts.restoring_commands[start],
             )
         if best != self.reference:
