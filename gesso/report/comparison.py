@@ -307,10 +307,11 @@ class Comparison:
         command = self.facts.next_commands.get(best, "")
         if untrained := self.untrained:
             start, before = untrained
+            why = f"{self.labels[start]} has {before:.2f} dB with no pair at all, and no start has more after"
+            again = "--restoring_lr, or with --finetune_args.rehearse 0.5, procedural images among the pairs"
             return (
-                f"Pairs added nothing yet: {self.labels[start]} has {before:.2f} dB with no pair at all, and no start has "
-                f"more after {self.last_step:,} steps. Ask again with a lower --restoring_lr, or with "
-                "--finetune_args.rehearse 0.5, procedural images among the pairs; until then, restore with it as it is:",
+                f"Pairs added nothing yet: {why} {self.last_step:,} steps. Ask again with a lower {again}; until then, "
+                "restore with it as it is:",
                 self.facts.restoring_commands[start],
             )
         if best != self.reference:
