@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from gesso.report.comparison import Comparison
-from gesso.report.figures import standalone
+from gesso.report.svg import standalone
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -22,7 +22,7 @@ def main(out: Path, question: str) -> None:
         shutil.copy(table, RESULTS / question / f"comparison-{table.parent.name}-pairs.csv")
     for figure in ("learning-curves", "pairs"):
         if figure in comparison.figures:
-            (RESULTS / question / f"{figure}.svg").write_text(standalone(comparison.keyed(figure)))
+            (RESULTS / question / f"{figure}.svg").write_text(standalone(comparison.figures[figure]))
 
 
 if __name__ == "__main__":

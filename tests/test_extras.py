@@ -1,5 +1,6 @@
 """An environment of the twelve core dependencies alone: every module can be imported, and verbs need no extra."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from gesso.cli import main
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
@@ -63,6 +66,23 @@ def test_the_core_alone_imports_lists_and_restores(tmp_path):
     assert (tmp_path / "out.png").is_file()
 
 
-@pytest.mark.parametrize("name", ["onnx", "onnxruntime", "sklearn", "tensorboard", "tifffile", "wandb"])
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (["compare", "--data", "gone", "--task", "derain", "--backbone", "nafnet_tiny"], "compare"),
+        (["inspect", "gone"], "lab"),
+        (["probe", "--backbone", "gone"], "lab"),
+    ],
+)
+def test_what_is_missing_for_charts_is_said_before_any_work(words, extra, tmp_path, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "matplotlib" else find(name))
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    told = f"needs matplotlib, which is not installed; pip install 'gesso[{extra}]'"
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["matplotlib", "onnx", "onnxruntime", "sklearn", "tensorboard", "tifffile", "wandb"])
 def test_the_extras_are_known_by_their_modules(name):
     assert name in name_extras()

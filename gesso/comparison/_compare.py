@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from gesso._extras import check_extra
 from gesso._values import seconds_in
 from gesso.backbones import Backbone, create_backbone
 from gesso.commands._finetune import restores_already
@@ -55,6 +56,8 @@ __all__ = ["Outcome", "run"]
 
 def run(command: Compare) -> Outcome:
     """Does what `gesso.comparison.compare.Compare` describes."""
+    for package in ("jinja2", "matplotlib"):
+        check_extra(package, "compare", "the page")
     design = design_of(settle(command))
     left, plan = find_left(design), None
     if left.number:

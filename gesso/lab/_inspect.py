@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gesso._discovery import find_code
+from gesso._extras import check_extra
 from gesso.backbones import Backbone, BackboneSpec, backbone_classes, spell_backbone
 from gesso.checkpoint.files import description
 from gesso.commands._written import check_results
@@ -64,6 +65,7 @@ SHOWN = 256  # pixels across a picture in a sheet
 
 def run(command: Inspect) -> dict[str, Any]:
     """Does what `gesso.lab.inspect.Inspect` describes."""
+    check_extra("matplotlib", "lab", "a chart")
     folder = Path(command.out)
     if command.what is None and command.sweep is None:
         raise ValueError("expected a file, a folder or the name of a network to look at, or --sweep with folders")
@@ -395,8 +397,8 @@ class View:
         by_token = F.normalize(embeddings.tasks, dim=-1)
         task = torch.einsum("tnd,und->tu", by_token, by_token) / by_token.shape[1]
         names = task_names(self.origin) or embeddings.names
-        table = charts.heatmap("Similarities of task embeddings", task.tolist(), names, names,
-                                  "mean cosine of the embeddings of a token", "task")  # fmt: skip
+        words = "mean cosine of the embeddings of a token"
+        table = charts.similarity_table("Similarities of task embeddings", task.tolist(), names, words)
         charts.write(folder / "tasks.svg", table)
         return {"positions": position, "tasks": task, "names": names}
 

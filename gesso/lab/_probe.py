@@ -77,7 +77,8 @@ class Samples:
 
 def run(command: Probe) -> list[Accuracy]:
     """Does what `gesso.lab.probe.Probe` describes."""
-    check_extra("sklearn", "lab", "gesso probe")
+    for package in ("matplotlib", "sklearn"):
+        check_extra(package, "lab", "gesso probe")
     (folder,) = as_paths(command.out)
     given = [command.checkpoint] if isinstance(command.checkpoint, str | Path) else command.checkpoint or []
     files = [file for one in given for file in found_in(str(one))]

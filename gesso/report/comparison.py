@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from torch import Tensor
@@ -50,7 +50,11 @@ from gesso.report.statistics import (
     judge,
     paired_gains,
 )
+from gesso.report.svg import STYLE, standalone, to_svg
 from gesso.report.viewers import Role, Subject, Viewer, make_viewers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_SPECTRA = 40  # images whose spectra are averaged
 
@@ -254,6 +258,11 @@ class Comparison:
         return {start: label(start) for start in starts}
 
     @cached_property
+    def orders(self) -> dict[str, int]:
+        """The place of each start among `labels`, by which it is known in all charts."""
+        return {start: order for order, start in enumerate(self.labels)}
+
+    @cached_property
     def last_step(self) -> int:
         """The last step of a run."""
         return max(score.step for score in self.scores)
@@ -432,10 +441,10 @@ class Comparison:
     # ------------------------------------------------------------------------------------------------------- figures
 
     @cached_property
-    def figures(self) -> dict[str, str]:
-        """Every chart as SVG by name."""
+    def figures(self) -> "dict[str, Figure]":
+        """Every chart by name."""
         drawn = {
-            "intervals": figures.intervals(self.verdicts, self.reference_words),
+            "intervals": figures.intervals(self.verdicts, self.orders, self.reference_words),
             "learning-curves": figures.learning_curves(self.scores, self.labels),
             "gain-curves": figures.gain_curves(comparable(self.scores, self.reference), self.labels),
         }
@@ -443,28 +452,15 @@ class Comparison:
             complete = {count: comparable(scores, self.reference) for count, scores in self.by_pairs.items()}
             drawn["pairs"] = figures.pairs_curves(complete, self.labels)
         random = self.image_means(self.reference)
-        for i, verdict in enumerate(self.verdicts):
-            name = f"images-{file_stem(verdict.gains.start)}"
-            drawn[name] = figures.scatter(
-                verdict.gains, random, figures.tone(i), verdict.label, self.labels[self.reference]
+        for verdict in self.verdicts:
+            start = verdict.gains.start
+            drawn[f"images-{file_stem(start)}"] = figures.scatter(
+                verdict.gains, random, self.orders[start], verdict.label, self.labels[self.reference]
             )
         if self.viewers:
             rows = [self.read_pictures(image) for image in list(self.pictures)[:MOST_SPECTRA]]
             drawn["spectra"], drawn["error-by-frequency"] = figures.spectra(rows, self.labels)
         return drawn
-
-    def keyed(self, name: str) -> str:
-        """A chart with its legend, which stands beside it on the page."""
-        key = [figures.Series(text, x=[], y=[], **figures.style_of(i)) for i, text in enumerate(self.labels.values())]
-        if name == "spectra":
-            ends = (
-                figures.Series("input", "input", [], []),
-                figures.Series("ground truth", "truth", [], [], dashed=True),
-            )
-            key = [ends[0], *key, ends[1]]
-        elif name not in ("learning-curves", "gain-curves", "pairs", "error-by-frequency"):
-            return self.figures[name]  # names everything itself
-        return figures.panels(name, [[("", self.figures[name])]], key)
 
     # -------------------------------------------------------------------------------------------------------- tables
 
@@ -504,7 +500,8 @@ class Comparison:
     def with_perceptual(self, rows: list[list[str]]) -> list[list[str]]:
         """The rows of a table of starts, with a column for each further metric behind them."""
         metrics = dict.fromkeys(name for means in self.facts.perceptual.values() for name in means)
-        means = [self.facts.perceptual.get(start, {}) for start in self.labels]
+        starts = (self.reference, *(verdict.gains.start for verdict in self.verdicts))
+        means = [self.facts.perceptual.get(start, {}) for start in starts]
         cells = [[f"{mean[name]:.4f}" if name in mean else "–" for name in metrics] for mean in means]
         return [row + more for row, more in zip(rows, [[name.upper() for name in metrics], *cells], strict=True)]
 
@@ -627,13 +624,14 @@ def page(comparison: Comparison) -> str:
     recipe = yaml.safe_dump(comparison.recipe, sort_keys=False, allow_unicode=True)
     return template.render(
         c=comparison,
-        style=figures.STYLE,
+        style=STYLE,
         recipe=recipe,
         label=label,
         file_stem=file_stem,
         flags_whole=flags_whole,
         tone=figures.tone,
-        style_of=figures.style_of,
+        is_dashed=figures.is_dashed,
+        svg=to_svg,
     )
 
 
@@ -658,7 +656,7 @@ def write_report(folder: Path) -> Path:
     texts: Mapping[str, str] = {
         "comparison.md": markdown(comparison),
         "comparison.html": page(comparison),
-        **{f"figures/{name}.svg": figures.standalone(comparison.keyed(name)) for name in comparison.figures},
+        **{f"figures/{name}.svg": standalone(figure) for name, figure in comparison.figures.items()},
     }
     for name, text in texts.items():
         with atomic_text(folder / name) as file:

@@ -1,15 +1,7 @@
-"""Charts as SVG that reads in dark and light: learning curves with bands, scatter, intervals, spectra.
+"""The charts of a comparison: learning curves with bands, scatter, intervals, spectra."""
 
-Colours are CSS variables, so one drawing serves the page, where it takes the page's colours, and a file of its own
-(`standalone`), which brings `STYLE` along.
-"""
-
-import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,277 +9,83 @@ from torch import Tensor
 
 from gesso.functional.spectrum import radial_profile
 from gesso.metrics import mean_psnr
-from gesso.report.statistics import BASELINE, Floats, Gains, Score, Verdict, estimate, paired_gains
+from gesso.report.statistics import BASELINE, Estimate, Floats, Gains, Score, Verdict, estimate, paired_gains
+from gesso.report.svg import TONES, colour, make_figure, number, printable, styled
 
-WIDTH, HEIGHT = 480, 316
-LEFT, RIGHT, TOP, BOTTOM = 58, 24, 30, 52  # margins in SVG units, wide enough for the letters of narrow screens
-HEADING = 26  # height of the line above a panel
-TICKS = 6
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 BANDS = 50  # points of a spectrum up to 0.5 cycles per pixel
-
-Place = Callable[[ArrayLike, ArrayLike], list[tuple[float, float]]]
-
-TONES = 8  # of starts
-
-STYLE = """
-:root { --ink: #2b2823; --soft: #6d675d; --rule: #e2dccf; --paper: #fdfbf6;
-  --tone-0: #847d72; --tone-1: #33588f; --tone-2: #b05a2c; --tone-3: #2b7a68; --tone-4: #93456f; --tone-5: #92751b;
-  --tone-6: #2f8fb3; --tone-7: #c0392f; --tone-8: #6b4fa0; --tone-input: #a0805a; --tone-truth: #2b2823; }
-@media (prefers-color-scheme: dark) { :root { --ink: #ece7dc; --soft: #a8a193; --rule: #3a3731; --paper: #1b1a17;
-  --tone-0: #9d968a; --tone-1: #8fb3ea; --tone-2: #e59a6b; --tone-3: #74c4ae; --tone-4: #d893b9; --tone-5: #d6b754;
-  --tone-6: #6fc3e0; --tone-7: #f08a80; --tone-8: #b39ddb; --tone-input: #a98f68; --tone-truth: #ece7dc; } }
-.chart { width: 100%; height: auto; font: 13px system-ui, sans-serif; fill: var(--soft); }
-.chart .grid { stroke: var(--rule); stroke-width: 1; }
-.chart .axis { stroke: var(--soft); stroke-width: 1; }
-.chart .line { fill: none; stroke: var(--tone); stroke-width: 2; stroke-linejoin: round; }
-.chart .dashed { stroke-dasharray: 5 4; }
-.chart .band { fill: var(--tone); opacity: 0.16; }
-.chart .point { fill: var(--tone); fill-opacity: 0.75; }
-.chart .name { fill: var(--ink); paint-order: stroke; stroke: var(--paper); stroke-width: 4px; }
-@media (max-width: 34rem) { .chart { font-size: 18px; } }
-""" + "\n".join(f".tone-{tone} {{ --tone: var(--tone-{tone}); }}" for tone in (*range(TONES + 1), "input", "truth"))
+ROW = 46  # height of an interval with the name above it
+REFERENCE = {"color": colour("soft"), "linestyle": (0, (5, 4)), "linewidth": 1}  # what the rest is held against
 
 
-@dataclass(frozen=True)
-class Series:
-    """One thing drawn in a chart.
-
-    Attributes:
-        label: what the legend calls it.
-        tone: its colour: 0 for the reference, 1 and on for other starts, "input" or "truth".
-        x: positions.
-        y: values, as many.
-        low: lower edge of a band around `y`; none: no band.
-        high: upper edge of the band.
-        titles: where given, points are drawn instead of a line, and these appear when one is pointed at.
-        dashed: whether the line is dashed.
-    """
-
-    label: str
-    tone: int | str
-    x: ArrayLike
-    y: ArrayLike
-    low: ArrayLike | None = None
-    high: ArrayLike | None = None
-    titles: Sequence[str] = ()
-    dashed: bool = False
+def tone(order: int) -> int:
+    """The tone of the reference (0) and of other starts 1, 2, ...; after `TONES` of them again from the first."""
+    return order and 1 + (order - 1) % TONES
 
 
-def tone(number: int) -> int:
-    """The colour of start number 0, 1, ...; after `TONES` of them again from the first."""
-    return 1 + number % TONES
+def is_dashed(order: int) -> bool:
+    """Whether the reference (0) or another start 1, 2, ... has a dashed line: the reference, and all beyond `TONES`."""
+    return order == 0 or order > TONES
 
 
-def style_of(order: int) -> dict[str, Any]:
-    """Colour and dashes of the reference (0), dashed, and of other starts 1, 2, ...; dashed beyond `TONES`."""
-    return {"tone": order and tone(order - 1), "dashed": order == 0 or order > TONES}
+def line_style(order: int) -> dict[str, Any]:
+    """Colour and dashes of the reference (0) and of other starts 1, 2, ..."""
+    return {"color": colour(f"tone-{tone(order)}"), "linestyle": "--" if is_dashed(order) else "-"}
 
 
-def chart(
-    title: str,
-    series: Sequence[Series],
-    x_label: str,
-    y_label: str,
-    *,
-    reference: str | None = None,
-    x_ticks: Mapping[float, str] | None = None,
-    y_ticks: Mapping[float, str] | None = None,
-    y_range: tuple[float, float] | None = None,
-) -> str:
-    """An SVG element with axes, grid and the series.
+def describe(panel: "Axes", across: str, up: str, heading: str = "") -> None:
+    """Names both axes of a panel, the vertical one level above it, for letters that lie are hard to read."""
+    panel.set_xlabel(across)
+    panel.annotate(up, (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points")
+    panel.set_title(heading, pad=32)
+
+
+def draw_line(
+    panel: "Axes", label: str, x: ArrayLike, y: ArrayLike, low: ArrayLike | None = None, high: ArrayLike | None = None,
+    **style: Any,
+) -> None:  # fmt: skip
+    """A line, with a band around it where there are edges of one."""
+    if low is not None and high is not None:
+        panel.fill_between(x, low, high, color=style["color"], alpha=0.16)
+    panel.plot(x, y, label=label, **style)
+
+
+@styled
+def intervals(verdicts: Sequence[Verdict], orders: Mapping[str, int], reference: str = "random weights") -> "Figure":
+    """Mean gains with their intervals, one line for each start below its name, zero marked.
 
     Args:
-        title: says what is seen, for those who cannot see it.
-        series: what is drawn, the first at the back.
-        x_label: name and unit of the horizontal axis.
-        y_label: name and unit of the vertical axis.
-        reference: "zero" draws a line at y = 0, "diagonal" one at y = x.
-        x_ticks: labels of the horizontal axis by position; none: round numbers.
-        y_ticks: likewise of the vertical axis.
-        y_range: ends of the vertical axis; none: what the values need.
+        verdicts: what was found for each start.
+        orders: by start, 1, 2, ...
+        reference: what the gains are over.
     """
-    xs = np.concatenate([np.ravel(np.asarray(s.x, float)) for s in series])
-    ys = np.concatenate([np.ravel(np.asarray(v, float)) for s in series for v in (s.y, s.low, s.high) if v is not None])
-    if reference == "diagonal":
-        xs = ys = np.concatenate([xs, ys])
-    if reference == "zero":
-        ys = np.append(ys, 0)
-    x_range = padded(xs, 0 if x_ticks is None and reference != "diagonal" else 0.04)
-    y_range = y_range or padded(ys, 0.06)
-    x_marks = x_ticks or {tick: number(tick) for tick in round_ticks(*x_range)}
-    y_marks = y_ticks or {tick: number(tick) for tick in round_ticks(*y_range)}
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
-
-    def place(x: ArrayLike, y: ArrayLike) -> list[tuple[float, float]]:
-        across = LEFT + (np.asarray(x, float) - x_range[0]) / (x_range[1] - x_range[0]) * (right - LEFT)
-        down = bottom - (np.asarray(y, float) - y_range[0]) / (y_range[1] - y_range[0]) * (bottom - TOP)
-        return list(zip(across.ravel().tolist(), down.ravel().tolist(), strict=True))
-
-    parts = []
-    for tick, text in y_marks.items():
-        ((_, y),) = place([x_range[0]], [tick])
-        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-    for tick, text in x_marks.items():
-        ((x, _),) = place([tick], [y_range[0]])
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{text}</text>')
-    parts.append(f'<path class="axis" d="M{LEFT} {bottom}H{right}"/>')
-    parts.append(f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>')
-    parts.append(f'<text x="0" y="16">{escape(y_label)}</text>')  # level: letters that lie are hard to read
-    if reference:
-        ends = place(x_range, (0, 0) if reference == "zero" else x_range)
-        parts.append(f'<path class="axis dashed" d="{path(ends)}"/>')
-    for one in series:
-        parts.append(draw(one, place))
-    return svg(title, parts)
-
-
-def draw(series: Series, place: Place) -> str:
-    """One series: its band, its line or its points."""
-    parts = []
-    if series.low is not None and series.high is not None:
-        edge = place(series.x, series.high) + place(series.x, series.low)[::-1]
-        parts.append(f'<path class="band" d="{path(edge)}Z"/>')
-    if series.titles:
-        for (x, y), title in zip(place(series.x, series.y), series.titles, strict=True):
-            parts.append(
-                f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{escape(title)}</title></circle>'
-            )
-    else:
-        style = "line dashed" if series.dashed else "line"
-        parts.append(f'<path class="{style}" d="{path(place(series.x, series.y))}"/>')
-    return f'<g class="tone-{series.tone}">{"".join(parts)}</g>'
-
-
-def svg(title: str, parts: Sequence[str], height: float = HEIGHT, width: float = WIDTH) -> str:
-    """The SVG element around drawn parts."""
-    opening = f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img"'
-    return f"{opening}><title>{escape(title)}</title>{''.join(parts)}</svg>"
-
-
-def panels(
-    title: str, rows: Sequence[Sequence[tuple[str, str]]], key: Sequence[Series] = (), indent: float = LEFT
-) -> str:
-    """One SVG element of several drawings with their headings, under a legend.
-
-    Args:
-        title: says what is seen, for those who cannot see it.
-        rows: headings, possibly empty, and drawings of `chart` or `svg`.
-        key: series whose labels, colours and dashes the legend explains.
-        indent: where headings begin, in units from the left of their drawing.
-    """
-    width = WIDTH * max(len(row) for row in rows)
-    parts, top = legend(key, width)
-    for row in rows:
-        heading = HEADING if any(text for text, _ in row) else 0
-        for column, (text, drawing) in enumerate(row):
-            if text:
-                parts.append(f'<text class="name" x="{column * WIDTH + indent:g}" y="{top + 16}">{escape(text)}</text>')
-            place = f'x="{column * WIDTH}" y="{top + heading}" width="{WIDTH}" height="{height_of(drawing):g}"'
-            parts.append(drawing.replace('class="chart"', place, 1))
-        top += heading + max(height_of(drawing) for _, drawing in row)
-    return svg(title, parts, height=top, width=width)
-
-
-def legend(key: Sequence[Series], width: float) -> tuple[list[str], float]:
-    """The parts of a legend at the top of a drawing of this width, and how high it is; 0 without series."""
-    parts, x, y = [], float(LEFT), 18.0
-    for one in key:
-        room = 40 + 7.2 * len(one.label)  # about the width of the text
-        if x > LEFT and x + room > width:
-            x, y = float(LEFT), y + 20
-        mark = f'<path class="line{" dashed" if one.dashed else ""}" d="M{x:.1f} {y - 4:.1f}h22"/>'
-        text = f'<text class="name" x="{x + 28:.1f}" y="{y:.1f}">{escape(one.label)}</text>'
-        parts.append(f'<g class="tone-{one.tone}">{mark}{text}</g>')
-        x += room + 12
-    return parts, y + 12 if key else 0.0
-
-
-def height_of(drawing: str) -> float:
-    """The height of a drawing in its own units."""
-    found = re.search(r'viewBox="0 0 \S+ (\S+)"', drawing)
-    return float(found[1]) if found else HEIGHT
-
-
-def standalone(drawing: str) -> str:
-    """The text of an SVG file: a drawing with its own colours."""
-    head, rest = drawing.split(">", 1)
-    return f'{head} style="background: var(--paper)"><style>{STYLE}</style>{rest}\n'
-
-
-def path(points: Sequence[tuple[float, float]]) -> str:
-    """SVG path data of a polyline."""
-    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-
-
-def padded(values: Floats, share: float) -> tuple[float, float]:
-    """The range of finite values, a share wider on both sides, never empty."""
-    values = values[np.isfinite(values)]
-    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    margin = share * (high - low) or (0.0 if high > low else 0.5)
-    return low - margin, high + margin
-
-
-def round_ticks(low: float, high: float) -> list[float]:
-    """About `TICKS` round numbers in [low, high].
-
-    Example:
-        >>> round_ticks(0, 600)
-        [0, 100, 200, 300, 400, 500, 600]
-    """
-    rough = (high - low) / TICKS
-    power = 10 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(i * step, 10) for i in range(first, last + 1)]
-
-
-def number(value: float) -> str:
-    """A tick's label.
-
-    Example:
-        >>> number(30000.0), number(0.25), number(-1.0)
-        ('30k', '0.25', '−1')
-    """
-    text = f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
-    return text.replace("-", "−")
-
-
-# ------------------------------------------------------------------------------------------------- what is compared
-
-
-def intervals(verdicts: Sequence[Verdict], reference: str = "random weights") -> str:
-    """Mean gains with their intervals, one line for each start below its name, zero marked."""
-    row, left = 46, 14
-    ends = np.array([0.0, *(x for v in verdicts for x in (v.estimate.low, v.estimate.high))])
-    low, high = padded(ends, 0.08)
-    bottom = row * len(verdicts) + 12
-
-    def place(x: float) -> float:
-        return left + (x - low) / (high - low) * (WIDTH - RIGHT - left)
-
-    parts = []
-    for tick in round_ticks(low, high):
-        parts.append(f'<path class="grid" d="M{place(tick):.1f} 6V{bottom}"/>')
-        parts.append(f'<text x="{place(tick):.1f}" y="{bottom + 18}" text-anchor="middle">{number(tick)}</text>')
-    parts.append(f'<path class="axis" d="M{place(0):.1f} 6V{bottom}"/>')
+    title = "Mean gain of each start with its 95 % interval"
+    figure, ((panel,),) = make_figure(title, height=ROW * len(verdicts) + 72)
+    panel.spines.left.set(visible=True, position="zero")
+    panel.update_datalim([(0, 0)], updatey=False)
     for i, verdict in enumerate(verdicts):
-        found, y = verdict.estimate, row * i + 40
-        parts.append(f'<text class="name" x="{left}" y="{y - 16}">{escape(verdict.label)}</text>')
-        line = f'<path class="line" d="M{place(found.low):.1f} {y}H{place(found.high):.1f}"/>'
-        dot = f'<circle class="point" cx="{place(found.mean):.1f}" cy="{y}" r="6"/>'
-        parts.append(f'<g class="tone-{tone(i)}">{line}{dot}<title>{escape(str(verdict))}</title></g>')
-    middle = (left + WIDTH - RIGHT) / 2
-    parts.append(
-        f'<text x="{middle}" y="{bottom + 42}" text-anchor="middle">gain over {escape(reference)} (dB), 95 %</text>'
-    )
-    return svg("Mean gain of each start with its 95 % interval", parts, height=bottom + 52)
+        found, style = (
+            verdict.estimate,
+            {"color": line_style(orders[verdict.gains.start])["color"], "url": str(verdict)},
+        )
+        panel.plot([found.low, found.high], [i, i], **style)
+        panel.plot(found.mean, i, "o", markersize=12, **style)
+        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        panel.annotate(verdict.label, (0, i), (0, 14), color=colour("ink"), gid="name", **place)
+    panel.set(xlabel=f"gain over {reference} (dB), 95 %", ylim=(len(verdicts) - 0.7, -0.9), yticks=[])
+    panel.margins(x=0.08)
+    panel.grid(axis="x")
+    return figure
 
 
-def learning_curves(scores: Sequence[Score], labels: Mapping[str, str]) -> str:
+@styled
+def learning_curves(scores: Sequence[Score], labels: Mapping[str, str]) -> "Figure":
     """PSNR over the steps, mean of all images, for each start; bands reach from seed to seed."""
-    series = []
-    for i, start in enumerate(labels):
+    figure, ((panel,),) = make_figure("PSNR over training steps")
+    for order, start in enumerate(labels):
         table: dict[int, dict[int, list[float]]] = {}
         for score in scores:
             if score.start == start:
@@ -297,47 +95,79 @@ def learning_curves(scores: Sequence[Score], labels: Mapping[str, str]) -> str:
         if steps:
             low, high = [min(each) for each in of_seeds], [max(each) for each in of_seeds]
             mean = [mean_psnr(each) for each in of_seeds]
-            series.append(Series(labels[start], x=steps, y=mean, low=low, high=high, **style_of(i)))
-    return chart("PSNR over training steps", series, "fine-tuning step", "PSNR (dB)")
+            draw_line(panel, labels[start], steps, mean, low, high, **line_style(order))
+    describe(panel, "fine-tuning step", "PSNR (dB)")
+    return figure
 
 
-def gain_curves(scores: Sequence[Score], labels: Mapping[str, str]) -> str:
+@styled
+def gain_curves(scores: Sequence[Score], labels: Mapping[str, str]) -> "Figure":
     """Gain over the first start over the steps for each other, with 95 % intervals, each step on its own."""
-    series, (reference, *others) = [], labels
-    for i, start in enumerate(others, 1):
+    figure, ((panel,),) = make_figure("Gain over training steps")
+    reference, *others = labels
+    draw_level(panel, 0, labels[reference], **REFERENCE)
+    for order, start in enumerate(others, 1):
         steps = sorted({s.step for s in scores if s.start == start} & {s.step for s in scores if s.start == reference})
         found = [estimate(paired_gains(scores, start, step=step, baseline=reference)) for step in steps]
-        if found:
-            means, lows, highs = zip(*((each.mean, each.low, each.high) for each in found), strict=True)
-            series.append(Series(labels[start], x=steps, y=means, low=lows, high=highs, **style_of(i)))
-    return chart("Gain over training steps", series, "fine-tuning step", "gain (dB)", reference="zero")
+        draw_estimates(panel, labels[start], steps, found, order)
+    describe(panel, "fine-tuning step", "gain (dB)")
+    return figure
 
 
-def pairs_curves(by_pairs: Mapping[int, Sequence[Score]], labels: Mapping[str, str]) -> str:
+@styled
+def pairs_curves(by_pairs: Mapping[int, Sequence[Score]], labels: Mapping[str, str]) -> "Figure":
     """Gain over the first start over the number of training pairs for each other, with 95 % intervals."""
-    counts = sorted(by_pairs)
-    series, (reference, *others) = [], labels
-    for i, start in enumerate(others, 1):
-        measured = [n for n in counts if any(score.start == start for score in by_pairs[n])]
+    figure, ((panel,),) = make_figure("Gain over the number of training pairs")
+    reference, *others = labels
+    draw_level(panel, 0, labels[reference], **REFERENCE)
+    for order, start in enumerate(others, 1):
+        measured = [n for n in sorted(by_pairs) if any(score.start == start for score in by_pairs[n])]
         found = [estimate(paired_gains(by_pairs[n], start, baseline=reference)) for n in measured]
-        if found:
-            means, lows, highs = zip(*((each.mean, each.low, each.high) for each in found), strict=True)
-            series.append(Series(labels[start], x=np.log(measured), y=means, low=lows, high=highs, **style_of(i)))
-    ticks = {math.log(n): str(n) for n in counts}
-    return chart(
-        "Gain over the number of training pairs", series, "training pairs", "gain (dB)", reference="zero", x_ticks=ticks
-    )
+        draw_estimates(panel, labels[start], measured, found, order)
+    describe(panel, "training pairs", "gain (dB)")
+    mark_values(panel, sorted(by_pairs), scale="log")
+    return figure
 
 
-def scatter(gains: Gains, theirs: Mapping[str, float], tone: int | str, label: str, reference: str = BASELINE) -> str:
-    """Each test image as a point: PSNR from the reference against PSNR from a start, means over seeds."""
+def draw_estimates(panel: "Axes", label: str, x: ArrayLike, found: Sequence[Estimate], order: int) -> None:
+    """Means with their 95 % intervals."""
+    if found:
+        y, low, high = zip(*((each.mean, each.low, each.high) for each in found), strict=True)
+        draw_line(panel, label, x, y, low, high, **line_style(order))
+
+
+def draw_level(panel: "Axes", value: float, label: str = "_child", **style: Any) -> None:
+    """A level line across a panel, whose axis then holds the value, exactly: `axhline` is off by its rounding."""
+    from matplotlib.lines import Line2D
+
+    panel.add_artist(Line2D([0, 1], [value, value], transform=panel.get_yaxis_transform(), label=label, **style))
+    panel.update_datalim([(0, value)], updatex=False)
+
+
+def mark_values(
+    panel: "Axes", values: Sequence[float], *, names: Sequence[object] = (), scale: Literal["linear", "log"] = "linear"
+) -> None:
+    """Marks exactly these values on the horizontal axis, by their names where they have some."""
+    panel.set_xscale(scale)
+    panel.set_xticks(values, [printable(str(name)) for name in names] or [number(value) for value in values])
+    panel.minorticks_off()
+    panel.margins(x=0.04)
+
+
+@styled
+def scatter(gains: Gains, theirs: Mapping[str, float], order: int, label: str, reference: str = BASELINE) -> "Figure":
+    """Each test image as a point: PSNR from the reference against PSNR from start 1, 2, ..., means over seeds."""
     means = gains.table.mean(0)
     x = np.array([theirs[image] for image in gains.images])
     titles = [f"{image}: {a:.2f} dB, {label} {g:+.2f} dB" for image, a, g in zip(gains.images, x, means, strict=True)]
-    points = Series(label, tone, x, x + means, titles=titles)
     words = "random weights" if reference == BASELINE else reference
-    title = f"PSNR of each image from {words} and from {label}"
-    return chart(title, [points], f"{reference} (dB)", f"{label} (dB)", reference="diagonal")
+    figure, ((panel,),) = make_figure(f"PSNR of each image from {words} and from {label}")
+    ends = [min(*x, *(x + means)), max(*x, *(x + means))]
+    panel.plot(ends, ends, **REFERENCE)
+    panel.scatter(x, x + means, color=line_style(order)["color"], alpha=0.75).set_urls(titles)
+    panel.margins(0.06)
+    describe(panel, f"{reference} (dB)", f"{label} (dB)")
+    return figure
 
 
 # ---------------------------------------------------------------------------------------------------------- spectra
@@ -354,7 +184,8 @@ def spectrum_of(image: Tensor) -> Floats:
     return np.interp(frequencies(), np.arange(len(profile)) / min(image.shape[-2:]), profile)
 
 
-def spectra(pictures: Sequence[Mapping[str, Tensor]], labels: Mapping[str, str]) -> tuple[str, str]:
+@styled
+def spectra(pictures: Sequence[Mapping[str, Tensor]], labels: Mapping[str, str]) -> "tuple[Figure, Figure]":
     """Two charts over frequency: the power of input, outputs and truth, and how much less error each start leaves.
 
     Args:
@@ -369,24 +200,22 @@ def spectra(pictures: Sequence[Mapping[str, Tensor]], labels: Mapping[str, str])
             if picture.shape == row["truth"].shape:
                 of_kind.setdefault(kind, []).append(spectrum_of(picture))
                 of_error.setdefault(kind, []).append(spectrum_of(picture - row["truth"]))
-    names = {"input": "input", "truth": "truth"} | dict(labels)
-    styles: dict[str, Any] = {"input": {"tone": "input"}, "truth": {"tone": "truth", "dashed": True}}
-    styles |= {start: style_of(i) for i, start in enumerate(labels)}
     decibels = {kind: 10 * np.log10(np.mean(rows, axis=0) + 1e-12) for kind, rows in of_kind.items()}
     errors = {kind: 10 * np.log10(np.mean(rows, axis=0) + 1e-12) for kind, rows in of_error.items()}
-    power = [
-        Series(names[kind], x=frequencies(), y=decibels[kind], **styles[kind])
-        for kind in ("input", *labels, "truth")
-        if kind in decibels
-    ]
+    styles = {start: line_style(order) for order, start in enumerate(labels)}
+    ends = {"color": colour("tone-input")}, {"color": colour("tone-truth"), "linestyle": "--"}
     reference, *others = labels
-    less = [
-        Series(names[start], x=frequencies(), y=errors[reference] - errors[start], **styles[start])
-        for start in others
-        if start in errors
-    ]
-    across = "frequency (cycles per pixel)"
-    return (
-        chart("Power spectra of input, outputs and truth", power, across, "power (dB)"),
-        chart("Error removed by frequency", less, across, f"less error than {names[reference]} (dB)", reference="zero"),
-    )
+
+    power, ((panel,),) = make_figure("Power spectra of input, outputs and truth")
+    names = {"input": "input"} | dict(labels) | {"truth": "ground truth"}
+    for kind, style in ({"input": ends[0]} | styles | {"truth": ends[1]}).items():
+        if kind in decibels:
+            draw_line(panel, names[kind], frequencies(), decibels[kind], **style)
+    describe(panel, "frequency (cycles per pixel)", "power (dB)")
+
+    less, ((panel,),) = make_figure("Error removed by frequency")
+    draw_level(panel, 0, labels[reference], **REFERENCE)
+    for start in (start for start in others if start in errors):
+        draw_line(panel, labels[start], frequencies(), errors[reference] - errors[start], **styles[start])
+    describe(panel, "frequency (cycles per pixel)", f"less error than {labels[reference]} (dB)")
+    return power, less

@@ -18,6 +18,7 @@ from gesso.lab.diagnosis import own_response, part_of, weight_changes
 from gesso.lab.inspect import inspect
 from gesso.lab.provenance import open_origin, own_output, random_start
 from gesso.lab.sweeps import Measured, Sweep, read_sweep
+from gesso.report.svg import standalone
 from tests.report._results import make_results
 
 SMALL = {"count": 4, "crop_size": 16}
@@ -269,8 +270,8 @@ def test_a_start_that_was_taken_over_otherwise_is_another(swept):
 
 def test_words_and_numbers_can_be_swept():
     line = {"masked": (0.1, 0.0, 0.2), "paper": (0.2, 0.1, 0.3)}
-    words = charts.sweep_chart("loss", {"a": line}, "gain (dB)", baseline=0.0)
-    numbers = charts.sweep_chart("steps", {"a": {1: (0, 0, 0), 1000: (1, 1, 1)}}, "dB", baseline=None)
+    words = standalone(charts.sweep_chart("loss", {"a": line}, "gain (dB)", baseline=0.0))
+    numbers = standalone(charts.sweep_chart("steps", {"a": {1: (0, 0, 0), 1000: (1, 1, 1)}}, "dB", baseline=None))
     assert "paper" in "".join(ElementTree.fromstring(words).itertext())
     assert "random weights" in words
     assert "random weights" not in "".join(ElementTree.fromstring(numbers).itertext())

@@ -39,8 +39,9 @@ class Browser:
 
         def connect() -> None:  # Chromium reads commands from descriptor 3 and answers on 4
             pipes = os.dup(to_browser), os.dup(from_browser)
-            os.dup2(pipes[0], 3)
-            os.dup2(pipes[1], 4)
+            for pipe, end in zip(pipes, (3, 4), strict=True):
+                os.dup2(pipe, end)
+                os.set_inheritable(end, True)  # which `dup2` leaves as it is where both are the same
 
         self.process = subprocess.Popen(
             [CHROMIUM, *FLAGS, f"--user-data-dir={self.profile.name}"],

@@ -162,7 +162,7 @@ def test_the_page_stands_alone_and_is_small(page):
     for tag, attributes in reader.elements:
         assert tag not in ("iframe", "object", "embed", "base")
         for name in ("src", "href", "srcset", "poster", "data", "action"):
-            assert attributes.get(name, "data:").startswith("data:")
+            assert attributes.get(name, "data:").startswith(("data:", "#"))
     assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|WebSocket|import\(", page.read_text())
 
 
@@ -233,6 +233,17 @@ def test_a_pretraining_too_long_for_equal_compute_is_said(tmp_path, cost, told):
 def test_a_start_without_a_complete_seed_does_not_keep_the_others_from_a_verdict(results):
     rows = [row for row in read_scores(results / "comparison.csv") if row.start != "leaves-mfm" or row.fold == 0]
     assert {row.start for row in comparable(rows)} == {"random", "ifp", MINE}
+
+
+def test_a_start_has_one_colour_where_another_has_no_verdict(tmp_path):
+    folder = make_results(tmp_path / "out", {"ifp": 0.6, "mfm": -0.6}, images=4)
+    rows = [row for row in read_scores(folder / "comparison.csv") if row.start != "ifp" or row.fold == 0]
+    write_scores(folder / "comparison.csv", rows)
+    text = write_report(folder).read_text()
+    assert re.findall(r'class="verdict tone-(\d)">(\w+)', text) == [("2", "MFM")]
+    assert re.search(r'class="tone-2">MFM', text)
+    (drawn,) = re.findall(r"fill: var\(--tone-(\d)\)", (folder / "figures" / "intervals.svg").read_text())
+    assert drawn == "2"
 
 
 def test_nothing_to_compare_is_an_error(tmp_path):
@@ -397,15 +408,16 @@ def test_another_start_can_be_chosen_with_its_own_images(browser, results):
 def test_text_can_be_read_in_dark_and_in_light(browser):
     contrast = """(() => {
       const light = c => c.map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+      const line = 'svg path[style*="stroke: var(--tone"]';
       const rgb = text => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
       const level = text => light(rgb(text)).reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
       const paper = level(getComputedStyle(document.documentElement).backgroundColor);
-      const inks = [...document.querySelectorAll('h1, h2, p, li, td, th, figcaption, summary, svg text, svg .line')];
-      const kind = e => e.matches('svg text') ? 'fill' : e.matches('svg .line') ? 'stroke' : 'color';
+      const inks = [...document.querySelectorAll('h1, h2, p, li, td, th, figcaption, summary, svg text, ' + line)];
+      const kind = e => e.matches('svg text') ? 'fill' : e.matches(line) ? 'stroke' : 'color';
       const tint = e => getComputedStyle(e)[kind(e)];
       const ratio = a => (Math.max(a, paper) + .05) / (Math.min(a, paper) + .05);
-      return [paper, Math.min(...inks.filter(e => !e.matches('svg .line')).map(e => ratio(level(tint(e))))),
-        Math.min(...inks.filter(e => e.matches('svg .line')).map(e => ratio(level(tint(e)))))];
+      return [paper, Math.min(...inks.filter(e => !e.matches(line)).map(e => ratio(level(tint(e))))),
+        Math.min(...inks.filter(e => e.matches(line)).map(e => ratio(level(tint(e)))))];
     })()"""
     papers = {}
     for scheme in ("light", "dark"):
