@@ -22,6 +22,8 @@ SHAPES = ((2, 2, 3), (1, 3, 2), (1, 1, 4), (2, 1, 1))
 
 What a graph holds of the size that was traced shows at any other, and IPT takes three seconds a patch.
 """
+LARGE_SHAPES, LARGE = ((2, 2, 3), (1, 1, 2)), 128
+"""The same where sides are multiples of more than so many pixels, as of IPT for deblurring: one that differs in all."""
 SQUARES = ((2, 2, 2), (1, 3, 3), (2, 1, 1))
 COARSER = (8, 16, 32, 64)
 """What sides may have to be multiples of where a module of the user's pads or rounds them within."""
@@ -120,9 +122,9 @@ def capture_for(backbone: Backbone, network: nn.Module, multiple: int, least: in
     """
     is_square = backbone.needs_squares
     more, channels = least - 1, backbone.in_channels
+    blocks = SQUARES if is_square else LARGE_SHAPES if multiple > LARGE else SHAPES
     shapes = [
-        (batch, channels, (height + more) * multiple, (width + more) * multiple)
-        for batch, height, width in (SQUARES if is_square else SHAPES)
+        (batch, channels, (height + more) * multiple, (width + more) * multiple) for batch, height, width in blocks
     ]
     facts = {
         "size_multiple": multiple,

@@ -50,7 +50,9 @@ def folder(run, tmp_path_factory):
 
 @pytest.fixture
 def there(folder, monkeypatch):
+    """The folder of one's own, and no network of the package."""
     monkeypatch.setenv(primed.FOLDER, str(folder))
+    monkeypatch.setattr(primed, "find_folders", lambda: [folder])
     return folder
 
 
