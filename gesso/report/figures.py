@@ -67,10 +67,8 @@ def intervals(verdicts: Sequence[Verdict], orders: Mapping[str, int], reference:
     panel.spines.left.set(visible=True, position="zero")
     panel.update_datalim([(0, 0)], updatey=False)
     for i, verdict in enumerate(verdicts):
-        found, style = (
-            verdict.estimate,
-            {"color": line_style(orders[verdict.gains.start])["color"], "url": str(verdict)},
-        )
+        found, tone_of = verdict.estimate, line_style(orders[verdict.gains.start])["color"]
+        style = {"color": tone_of, "url": str(verdict)}
         panel.plot([found.low, found.high], [i, i], **style)
         panel.plot(found.mean, i, "o", markersize=12, **style)
         place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}

@@ -31,6 +31,7 @@ WIDTH, HEIGHT = 480, 316  # of one panel, in pixels
 TICKS = 6  # at most so many steps along an axis
 INCH = 72  # pixels, as matplotlib counts in SVG
 SHEET = Path(__file__).with_name("charts.mplstyle")
+SPACE = "http://www.w3.org/2000/svg"
 NO_XML = {0xFFFE: 0xFFFD, 0xFFFF: 0xFFFD}  # characters that it cannot hold, and what is shown for them
 LOCK = threading.RLock()  # matplotlib's settings are global
 
@@ -153,12 +154,7 @@ def to_svg(figure: "Figure", *, legend: bool = False) -> str:
         key.remove()
         figure.set_figheight(height)
     (root,) = simplify(ElementTree.fromstring(readable(written.getvalue()).translate(NO_XML)))
-    root.attrib = {
-        "class": "chart",
-        "xmlns": "http://www.w3.org/2000/svg",
-        "role": "img",
-        "viewBox": root.attrib["viewBox"],
-    }
+    root.attrib = {"class": "chart", "xmlns": SPACE, "role": "img", "viewBox": root.attrib["viewBox"]}
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -198,11 +194,8 @@ def simplify(element: Element) -> list[Element]:
         found.pop("transform")  # turned by nothing
         found["style"] = re.sub(r"font[^;]*;\s*", "", found["style"])
     for key in {"d", "x", "y", "style"} & set(found):
-        found[key] = re.sub(
-            r"-?\d+\.\d+",
-            lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."),
-            " ".join(found[key].split()),
-        )
+        text = " ".join(found[key].split())
+        found[key] = re.sub(r"-?\d+\.\d+", lambda exact: f"{round(float(exact[0]), 2):g}", text)
     if "style" in found:
         found["style"] = re.sub("#[0-9a-f]{6}", lambda drawn: f"var(--{NAMES[drawn[0]]})", found["style"])
     element.attrib, element[:] = found, inside
