@@ -41,6 +41,13 @@ few_pairs() { # name, task, folder: what helps beside the start
     --batch_size 4 --seeds 40,41,42 --finetune_args.warmup_steps 20 --tune lr=1e-4,3e-4,1e-3 --tune_folds 2
 }
 
+short() { # name, task, folder: a few steps with a few pairs
+  local own="init: primed:$2"
+  $gesso compare --task "$2" --data "$out/pairs/$3" --pairs 16 --out "$out/$1" --arms "{plain: {$own},
+    rehearse: {$own, rehearse: 0.5}, average: {$own, ema_decay: 0.95}}" --backbone nafnet_tiny --steps 60 --val_every 10 \
+    --crop_size 64 --batch_size 4 --seeds 50,51,52 --finetune_args.warmup_steps 6 --tune lr=3e-5,1e-4,3e-4 --tune_folds 2
+}
+
 for question in "${@:-}"; do
   case $question in
     rain | "") ask rain nafnet_tiny derain derain_rain100h --starts random,$every --start_args "$photos" ;;&
@@ -77,6 +84,9 @@ for question in "${@:-}"; do
     curve_first_noise | "") curve curve_first_noise realnoise curve_realnoise 16,32 primed:realnoise ;;&
     few_rain | "") few_pairs few_rain derain curve_derain ;;&
     few_noise | "") few_pairs few_noise realnoise curve_realnoise ;;&
+    short_rain | "") short short_rain derain curve_derain ;;&
+    short_haze | "") short short_haze dehaze curve_dehaze ;;&
+    short_noise | "") short short_noise realnoise curve_realnoise ;;&
     transfers | "") ask transfers nafnet_tiny derain derain_rain100h --starts random,$transfers ;;&
   esac
 done
