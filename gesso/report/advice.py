@@ -1,10 +1,12 @@
 """What to know before acting on a comparison: curves that still rise, too few seeds, two tests, and who is best."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from gesso.metrics import mean_psnr
 from gesso.report.statistics import LEVEL, Score, Verdict
 
 LAST_PART = 0.25  # of the steps, over which a curve is asked whether it rises
@@ -48,6 +50,71 @@ def warn_of_rising(rises: Mapping[str, float], labels: Mapping[str, str]) -> str
     told = ", ".join(f"{labels[start]} (+{rise:.2f} dB)" for start, rise in rises.items())
     told = told.replace(" dB)", " dB in the last quarter of the steps)", 1)
     return f"Still rising at the end: {told}. A longer run may end otherwise. (Said from {RISE:g} dB on.)"
+
+
+class Peak(NamedTuple):
+    """Where a start was best.
+
+    Attributes:
+        step: after which its mean PSNR was highest.
+        psnr: this mean.
+        lost: dB of it that were lost until the last step.
+    """
+
+    step: int
+    psnr: float
+    lost: float
+
+
+def find_falling(scores: Sequence[Score], starts: Sequence[str]) -> dict[str, Peak]:
+    """Starts whose mean PSNR was highest at a step in between, by `RISE` and more above that after the last."""
+    peaks = {}
+    for start in starts:
+        by_step: dict[int, list[float]] = {}
+        for score in scores:
+            if score.start == start and score.step:
+                by_step.setdefault(score.step, []).append(score.psnr)
+        means = {step: mean_psnr(values) for step, values in by_step.items()}
+        if not means or not all(map(math.isfinite, means.values())):
+            continue
+        best = max(means, key=lambda step: means[step])
+        lost = means[best] - means[max(means)]
+        if lost >= RISE:
+            peaks[start] = Peak(best, means[best], lost)
+    return peaks
+
+
+def warn_of_falling(peaks: Mapping[str, Peak], labels: Mapping[str, str], last: int) -> str:
+    """A sentence about curves that were higher before their end; "" where none was.
+
+    Example:
+        >>> warn_of_falling({"ifp": Peak(50, 24.134, 1.03)}, {"ifp": "IFP"}, 200)[:68]
+        'Past the best at the end: IFP (24.13 dB after 50 steps, 1.03 dB more'
+    """
+    told = ", ".join(
+        f"{labels[start]} ({peak.psnr:.2f} dB after {peak.step:,} steps, {peak.lost:.2f} dB more than after {last:,})"
+        for start, peak in peaks.items()
+    )
+    advice = "Fewer steps, or a lower learning rate, may end higher."
+    return f"Past the best at the end: {told}. {advice} (Said from {RISE:g} dB on.)" if told else ""
+
+
+def say_untrained(name: str, before: float, last: int, peaks: Iterable[Peak]) -> str:
+    """What to do where a start restores better with no pair than any start after its last step.
+
+    Args:
+        name: of the start.
+        before: its mean PSNR in dB with no pair.
+        last: the last step.
+        peaks: where starts were best in between.
+    """
+    best = max(peaks, key=lambda peak: peak.psnr, default=None)
+    shorter = f"--steps {best.step}" if best and best.psnr > before else "a lower --restoring_lr"
+    return (
+        f"Pairs added nothing in the end: {name} has {before:.2f} dB with no pair at all, and no start has more after "
+        f"{last:,} steps. Ask again with {shorter}, or with --finetune_args.rehearse 0.5, procedural images among the "
+        "pairs; until then, restore with it as it is:"
+    )
 
 
 def warn_of_input(best: float, unrestored: float, name: str) -> str:

@@ -33,9 +33,13 @@ from gesso.metrics import beside, mean_psnr
 from gesso.pretext import title_of
 from gesso.report import figures
 from gesso.report.advice import (
+    Peak,
     find_best,
+    find_falling,
     find_rising,
     reconcile_tests,
+    say_untrained,
+    warn_of_falling,
     warn_of_few_seeds,
     warn_of_input,
     warn_of_rising,
@@ -280,6 +284,11 @@ class Comparison:
         return warn_of_rising(find_rising(self.scores, measured), self.labels)
 
     @property
+    def falling(self) -> dict[str, Peak]:
+        """The starts that were better before their last step, and where."""
+        return find_falling(self.scores, [self.reference, *(verdict.gains.start for verdict in self.verdicts)])
+
+    @property
     def untrained(self) -> tuple[str, float] | None:
         """A start and its mean PSNR with no pair, where that is no less than any has after its last step; else None."""
         before = {
@@ -297,7 +306,8 @@ class Comparison:
         means = {start: self.mean(start, "psnr") for start in self.labels if self.last(start)}
         best = max(means, key=lambda start: means[start])
         unrestored = "" if self.untrained else warn_of_input(means[best], self.facts.input_psnr, self.labels[best])
-        return [told for told in (self.few_seeds, self.rising, unrestored) if told]
+        falling = warn_of_falling(self.falling, self.labels, self.last_step)
+        return [told for told in (self.few_seeds, self.rising, falling, unrestored) if told]
 
     @property
     def few_seeds(self) -> str:
@@ -316,13 +326,8 @@ class Comparison:
         command = self.facts.next_commands.get(best, "")
         if untrained := self.untrained:
             start, before = untrained
-            why = f"{self.labels[start]} has {before:.2f} dB with no pair at all, and no start has more after"
-            again = "--restoring_lr, or with --finetune_args.rehearse 0.5, procedural images among the pairs"
-            return (
-                f"Pairs added nothing yet: {why} {self.last_step:,} steps. Ask again with a lower {again}; until then, "
-                "restore with it as it is:",
-                self.facts.restoring_commands[start],
-            )
+            told = say_untrained(self.labels[start], before, self.last_step, self.falling.values())
+            return told, self.facts.restoring_commands[start]
         if best != self.reference:
             return f"{self.labels[best]} is best. Train it on all pairs, as a run of the comparison was:", command
         hurt = all(verdict.outcome == "hurts" for verdict in self.verdicts)

@@ -136,6 +136,20 @@ def test_where_pairs_add_nothing_the_next_step_restores_without_them(tmp_path, r
     assert command == ("gesso restore" if restores else "i")
 
 
+@pytest.mark.parametrize(("peak", "again"), [(33.0, "Ask again with --steps 50,"), (29.0, "a lower --restoring_lr,")])
+def test_it_says_where_a_start_was_best_before_the_end(tmp_path, peak, again):
+    folder = make_results(tmp_path / "out", {"ifp": 0.6}, images=4)
+    made = {("ifp", 0): 30.0, ("ifp", 50): peak}
+    scores = [s._replace(psnr=made.get((s.start, s.step), s.psnr)) for s in read_scores(folder / "comparison.csv")]
+    write_scores(folder / "comparison.csv", scores)
+    replace(Facts.read(folder), restoring_commands={"ifp": "gesso restore"}).write(folder)
+    comparison = Comparison.read(folder)
+    (told,) = [doubt for doubt in comparison.doubts if doubt.startswith("Past the best")]
+    assert f"IFP ({peak:.2f} dB after 50 steps, " in told
+    assert "random" not in told
+    assert again in comparison.next_step[0]
+
+
 @pytest.mark.parametrize(("unrestored", "said"), [(40.0, True), (12.0, False), (float("inf"), True)])
 def test_it_says_where_nothing_restores(tmp_path, unrestored, said):
     folder = make_results(tmp_path / "out", {"ifp": 0.6}, images=4)
