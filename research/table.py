@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from gesso.report.comparison import read_scores
+from gesso.report.statistics import estimate, paired_gains
 
 
 def main(out: Path, questions: list[str]) -> None:
@@ -19,26 +20,45 @@ def main(out: Path, questions: list[str]) -> None:
             print(f"### `{folder.name}`\n")
             for table in [*sorted(folder.glob("pairs/*/comparison.csv")), folder / "comparison.csv"]:
                 print_table(table)
+                print_over_starts(table)
             text = (folder / "comparison.md").read_text()
             print("\n".join(f"> {line.strip('*')}\n>" for line in text.splitlines() if line.startswith("**")))
             print(f"\ninput: {json.loads((folder / 'comparison.json').read_text())['input_psnr']:.2f} dB\n")
 
 
 def print_table(table: Path) -> None:
-    """Prints mean PSNR by start and step, and the difference to random weights."""
+    """Prints mean PSNR by start and step, and the difference to the first."""
     reached = defaultdict(list)
     for score in read_scores(table):
         reached[score.start, score.step].append(score.psnr)
-    starts = dict.fromkeys(start for start, _ in reached)
+    reference, *_ = starts = dict.fromkeys(start for start, _ in reached)
     steps = sorted({step for _, step in reached})
     print(f"{table.parent.name}\n\n| start | {' | '.join(map(str, steps))} |\n|---|{'---|' * len(steps)}")
     for start in starts:
         cells = [f"{fmean(reached[start, step]):.2f}" for step in steps]
-        if start != "random":
-            gains = (fmean(reached[start, step]) - fmean(reached["random", step]) for step in steps)
+        if start != reference:
+            gains = (fmean(reached[start, step]) - fmean(reached[reference, step]) for step in steps)
             cells = [f"{cell} ({gain:+.2f})" for cell, gain in zip(cells, gains, strict=True)]
         name = start.removesuffix(".yaml")
         print(f"| {name if name == 'random' else f'`{name}`'} | {' | '.join(cells)} |")
+    print()
+
+
+def print_over_starts(table: Path) -> None:
+    """Prints how far each arm ends above what it was before its first step, with 95 % intervals."""
+    scores = read_scores(table)
+    last = max(score.step for score in scores)
+    if all(score.step for score in scores):
+        return
+    print("| start | PSNR (dB) over its step 0 | SSIM over its step 0 |\n|---|---|---|")
+    for start in dict.fromkeys(score.start for score in scores):
+        own = [score for score in scores if score.start == start and score.step in (0, last)]
+        pairs = [s._replace(start="end" if s.step else "begin", step=last) for s in own]
+        cells = []
+        for metric, digits in (("psnr", 2), ("ssim", 4)):
+            found = estimate(paired_gains(pairs, "end", metric, baseline="begin"))
+            cells.append(f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]")
+        print(f"| `{start}` | {' | '.join(cells)} |")
     print()
 
 
