@@ -44,7 +44,7 @@ def main() -> None:
     before = gesso.evaluate(task="derain", data=rainy)
     at_once = gesso.evaluate(checkpoint="primed:derain", task="derain", data=rainy)
 
-    say("\n2. Prime a larger network: IFP learns to fill in missing frequencies of one noise image", "bold")
+    say("\n2. Prime a network of your own: IFP learns to fill in missing frequencies of one noise image", "bold")
     primed = gesso.pretrain(out=OUT / "ifp", pretext="ifp", backbone=NETWORK, crop_size=96, steps=150, sample_every=0)
 
     say("\n3. Fine-tune it on photos with synthetic rain", "bold")
