@@ -233,3 +233,12 @@ def test_every_recipe_parses(path):
     options = command(**cli.read_options(command, ["--config", path.stem, *given]))
     assert text.startswith("#")
     assert options is not None
+
+
+def test_list_alone_names_all_there_is(capsys):
+    assert cli.main(["list"]) == 0
+    said = capsys.readouterr().out
+    assert all(
+        word in said for word in ("backbones", "restormer_tiny", "pretexts", "ifp", "recipes", "gesso list KIND")
+    )
+    assert max(map(len, said.splitlines())) <= 80

@@ -16,6 +16,7 @@ from gesso.data.augment import open_augmentation
 from gesso.data.mixes import Part, mixed
 from gesso.data.training_data import rehearse
 from gesso.functional.mimetic import MIMETIC
+from gesso.functional.processes import in_comparison
 from gesso.functional.random import seed_for
 from gesso.options import plain_options
 from gesso.perceptual import open_metrics
@@ -39,7 +40,8 @@ def run(command: Finetune) -> Path:
     training = prepare(command)
     fit(training, command)
     module = cast(FinetuneModule, training.module)
-    if not command.dry_run and module.start_counts and module.best.step == 0 and module.best.value is not None:
+    kept = not command.dry_run and not in_comparison()  # which keeps no best.safetensors
+    if kept and module.start_counts and module.best.step == 0 and module.best.value is not None:
         advice = "try a lower --lr, fewer --steps or more pairs"
         warn(f"no step restored the validation images better than the start: best.safetensors is the start; {advice}")
     return Path(command.out) / "backbone.safetensors"

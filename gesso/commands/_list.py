@@ -25,6 +25,10 @@ from gesso.tasks import TASKS
 
 def run(command: List) -> None:
     """Does what `gesso.commands.list.List` describes."""
+    if command.kind is None:
+        show_entries(("kind", "names"), [(kind, ", ".join(sorted(entries()))) for kind, entries in CATALOGUES.items()])
+        say("`gesso list KIND` says what each is, `gesso list KIND NAME` its options")
+        return
     entries = CATALOGUES[command.kind]()
     if not entries:
         say(f"there are none; {NONE_OF[command.kind]}")

@@ -8,7 +8,7 @@ from gesso.options import Command, as_function, options
 
 @options
 class List(Command[None]):
-    """Prints what there is of a kind, or the options of one of them.
+    """Prints what there is, of a kind or of all, or the options of one of them.
 
     Raises:
         ValueError: for a name that does not exist.
@@ -17,10 +17,12 @@ class List(Command[None]):
     title: ClassVar[str] = "what"
     example: ClassVar[str] = "gesso list pretexts ifp"
 
-    kind: Literal[
-        "backbones", "pretexts", "refiners", "degradations", "sources", "layouts", "tasks", "recipes", "primed"
-    ] = field(kw_only=False)
-    """"backbones", "pretexts", "refiners", "degradations", "sources", "layouts", "tasks", "recipes" or "primed"."""
+    kind: (
+        Literal["backbones", "pretexts", "refiners", "degradations", "sources", "layouts", "tasks", "recipes", "primed"]
+        | None
+    ) = field(default=None, kw_only=False)
+    """"backbones", "pretexts", "refiners", "degradations", "sources", "layouts", "tasks", "recipes" or "primed"; none:
+    the names of all kinds."""
 
     name: str | None = field(default=None, kw_only=False)
     """one of that kind, to see its options with their defaults and units; a recipe with or without its verb."""

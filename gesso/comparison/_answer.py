@@ -136,7 +136,7 @@ def tell(out: Path) -> Outcome:
         warn(doubt)
     for name, why in comparison.facts.failures.items():
         warn(f"{name} failed: {why}")
-    for name, why in comparison.facts.left_out.items():
+    for name, why in comparison.left_out.items():
         warn(f"left out of the gains: {name}: {why}")
     say("\n".join(comparison.next_step))
     page = out / "comparison.html"

@@ -20,6 +20,7 @@ from gesso.formats import check_channels
 from gesso.functional.mimetic import MIMETIC
 from gesso.functional.random import seed_for
 from gesso.pretext import Pretext, PretextSpec, create_pretext, pretext_class
+from gesso.primed import is_primed, resolve_file
 from gesso.report.comparison import label
 from gesso.report.console import say
 
@@ -86,12 +87,12 @@ def open_origin(
         ValueError: if it takes images that are not read from files.
         FileNotFoundError: if it looks like a file that does not exist.
     """
-    path = Path(what) if isinstance(what, str | Path) else None
+    path = resolve_file(what) if isinstance(what, str | Path) else None
     if path is not None and path.is_dir():
         path = path / "backbone.safetensors"
     if path is not None and (path.exists() or (path.suffix and not CODE.fullmatch(str(what)))):
         network = open_file(path, channels, **options)
-        name = label(str(path)).removesuffix("/backbone")
+        name = str(what) if is_primed(what) else label(str(path)).removesuffix("/backbone")
         recipe = read_recipe(path.parent, named)
         method = method_of(recipe.get("pretext") if pretext is None else pretext)
         return Origin(name, network.eval(), path, recipe, options, method)

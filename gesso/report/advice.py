@@ -49,14 +49,14 @@ def warn_of_rising(rises: Mapping[str, float], labels: Mapping[str, str]) -> str
         return ""
     told = ", ".join(f"{labels[start]} (+{rise:.2f} dB)" for start, rise in rises.items())
     told = told.replace(" dB)", " dB in the last quarter of the steps)", 1)
-    return f"Still rising at the end: {told}. A longer run may end otherwise. (Said from {RISE:g} dB on.)"
+    return f"Still rising at the end: {told}. A longer run may end otherwise."
 
 
 class Peak(NamedTuple):
     """Where a start was best.
 
     Attributes:
-        step: after which its mean PSNR was highest.
+        step: after which its mean PSNR was highest; 0: before it was trained.
         psnr: this mean.
         lost: dB of it that were lost until the last step.
     """
@@ -65,14 +65,19 @@ class Peak(NamedTuple):
     psnr: float
     lost: float
 
+    @property
+    def when(self) -> str:
+        """When it was best, in words."""
+        return f"after {self.step:,} steps" if self.step else "with no pair"
+
 
 def find_falling(scores: Sequence[Score], starts: Sequence[str]) -> dict[str, Peak]:
-    """Starts whose mean PSNR was highest at a step in between, by `RISE` and more above that after the last."""
+    """Starts whose mean PSNR was highest before their last step, by `RISE` and more above that after it."""
     peaks = {}
     for start in starts:
         by_step: dict[int, list[float]] = {}
         for score in scores:
-            if score.start == start and score.step:
+            if score.start == start:
                 by_step.setdefault(score.step, []).append(score.psnr)
         means = {step: mean_psnr(values) for step, values in by_step.items()}
         if not means or not all(map(math.isfinite, means.values())):
@@ -88,15 +93,14 @@ def warn_of_falling(peaks: Mapping[str, Peak], labels: Mapping[str, str], last: 
     """A sentence about curves that were higher before their end; "" where none was.
 
     Example:
-        >>> warn_of_falling({"ifp": Peak(50, 24.134, 1.03)}, {"ifp": "IFP"}, 200)[:68]
-        'Past the best at the end: IFP (24.13 dB after 50 steps, 1.03 dB more'
+        >>> warn_of_falling({"ifp": Peak(50, 24.134, 1.03)}, {"ifp": "IFP"}, 200)[:69]
+        'Past the best at the end: IFP (24.13 dB after 50 steps, 1.03 dB more '
     """
     told = ", ".join(
-        f"{labels[start]} ({peak.psnr:.2f} dB after {peak.step:,} steps, {peak.lost:.2f} dB more than after {last:,})"
+        f"{labels[start]} ({peak.psnr:.2f} dB {peak.when}, {peak.lost:.2f} dB more than after {last:,} steps)"
         for start, peak in peaks.items()
     )
-    advice = "Fewer steps, or a lower learning rate, may end higher."
-    return f"Past the best at the end: {told}. {advice} (Said from {RISE:g} dB on.)" if told else ""
+    return f"Past the best at the end: {told}. Fewer steps, or a lower learning rate, may end higher." if told else ""
 
 
 def say_untrained(name: str, before: float, last: int, peaks: Iterable[Peak]) -> str:
@@ -106,14 +110,14 @@ def say_untrained(name: str, before: float, last: int, peaks: Iterable[Peak]) ->
         name: of the start.
         before: its mean PSNR in dB with no pair.
         last: the last step.
-        peaks: where starts were best in between.
+        peaks: where starts were best.
     """
     best = max(peaks, key=lambda peak: peak.psnr, default=None)
-    shorter = f"--steps {best.step}" if best and best.psnr > before else "a lower --restoring_lr"
+    shorter = f"--steps {best.step}" if best and best.step and best.psnr > before else "a lower learning rate"
     return (
         f"Pairs added nothing in the end: {name} has {before:.2f} dB with no pair at all, and no start has more after "
-        f"{last:,} steps. Ask again with {shorter}, or with --finetune_args.rehearse 0.5, procedural images among the "
-        "pairs; until then, restore with it as it is:"
+        f"{last:,} steps. Ask again, in another folder, with {shorter} or with --finetune_args.rehearse 0.5. Until "
+        "then, restore with it as it is:"
     )
 
 

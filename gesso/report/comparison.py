@@ -54,7 +54,7 @@ from gesso.report.statistics import (
     judge,
     paired_gains,
 )
-from gesso.report.svg import STYLE, standalone, to_svg
+from gesso.report.svg import LARGER, STYLE, standalone, to_svg
 from gesso.report.viewers import Role, Subject, Viewer, make_viewers
 
 if TYPE_CHECKING:
@@ -281,7 +281,8 @@ class Comparison:
     def rising(self) -> str:
         """A sentence about curves that still rise at their end; "" where none does."""
         measured = [self.reference, *(verdict.gains.start for verdict in self.verdicts)]
-        return warn_of_rising(find_rising(self.scores, measured), self.labels)
+        rising = [start for start in measured if start not in self.falling]
+        return warn_of_rising(find_rising(self.scores, rising), self.labels)
 
     @property
     def falling(self) -> dict[str, Peak]:
@@ -304,10 +305,25 @@ class Comparison:
     def doubts(self) -> list[str]:
         """Sentences about what to know before anything here is acted on."""
         means = {start: self.mean(start, "psnr") for start in self.labels if self.last(start)}
-        best = max(means, key=lambda start: means[start])
-        unrestored = "" if self.untrained else warn_of_input(means[best], self.facts.input_psnr, self.labels[best])
-        falling = warn_of_falling(self.falling, self.labels, self.last_step)
-        return [told for told in (self.few_seeds, self.rising, falling, unrestored) if told]
+        best, falling = max(means, key=lambda start: means[start]), self.falling
+        unrestored = self.facts.input_psnr
+        has_restored = any(peak.psnr > unrestored for peak in falling.values())
+        below = "" if has_restored else warn_of_input(means[best], unrestored, self.labels[best])
+        fallen = warn_of_falling(falling, self.labels, self.last_step)
+        return [told for told in (self.few_seeds, self.rising, fallen, below) if told]
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Why runs do not enter the gains, those of one reason together; what failures say already is not repeated."""
+        said = {why for told in self.facts.failures.values() for why in self.facts.left_out.values() if why in told}
+        by_why: dict[str, list[str]] = {}
+        for run, why in self.facts.left_out.items():
+            if why not in said:
+                by_why.setdefault(why, []).append(run)
+        return {
+            "; ".join(runs) if len(runs) < 4 else f"{runs[0]} and {len(runs) - 1} more runs": why
+            for why, runs in by_why.items()
+        }
 
     @property
     def few_seeds(self) -> str:
@@ -591,22 +607,33 @@ def file_stem(start: str) -> str:
     return (label(start) if Path(start).suffix else start.replace(":", "-")).replace("/", "-")
 
 
+def plain_markdown(text: str) -> str:
+    r"""A text, such as the name of an arm, so that Markdown shows it as it is.
+
+    Example:
+        >>> print(plain_markdown("a|b <i>, p < 0.001, x_2"))
+        a\|b \<i>, p < 0.001, x_2
+    """
+    return re.sub(r"([\\`*|]|<(?=[A-Za-z/!]))", r"\\\1", text)
+
+
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; the first row is the header, columns but the first are right-aligned."""
     rule = ["---", *["--:"] * (len(rows[0]) - 1)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (rows[0], rule, *rows[1:]))
+    header, *others = ([plain_markdown(cell) for cell in row] for row in rows)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *others))
 
 
 def markdown(comparison: Comparison) -> str:
     """The text of `comparison.md`."""
     facts = comparison.facts
-    parts = [f"# {facts.title}", *(f"**{verdict}**" for verdict in comparison.verdicts)]
-    parts += comparison.doubts
-    parts += [f"{label(start)} failed: {why}" for start, why in facts.failures.items()]
-    parts += [f"Left out of the gains: {run}: {why}" for run, why in facts.left_out.items()]
+    parts = [f"# {facts.title}", *(f"**{plain_markdown(str(verdict))}**" for verdict in comparison.verdicts)]
+    parts += map(plain_markdown, comparison.doubts)
+    parts += [plain_markdown(f"{label(start)} failed: {why}") for start, why in facts.failures.items()]
+    parts += [plain_markdown(f"Left out of the gains: {runs}: {why}") for runs, why in comparison.left_out.items()]
     sentence, command = comparison.next_step
     if command:
-        parts += ["## Next", sentence, f"```sh\n{command}\n```"]
+        parts += ["## Next", plain_markdown(sentence), f"```sh\n{command}\n```"]
     parts += ["## In numbers", markdown_table(comparison.table)]
     parts += [f"{facts.protocol}. Unrestored input: {facts.input_words}.", *comparison.tests]
     if len(comparison.choice_table) > 1:
@@ -629,7 +656,7 @@ def page(comparison: Comparison) -> str:
     recipe = yaml.safe_dump(comparison.recipe, sort_keys=False, allow_unicode=True)
     return template.render(
         c=comparison,
-        style=STYLE,
+        style=STYLE + LARGER,
         recipe=recipe,
         label=label,
         file_stem=file_stem,

@@ -130,6 +130,8 @@ class Verdict:
         """The end of the sentence."""
         if self.outcome != "open":
             return self.outcome
+        if not self.gains.table.any():
+            return "the same results"
         corrected = f" after correction for {self.starts} starts" if self.estimate.p < 1 - LEVEL else ""
         seen = f"{self.detectable:.{1 if self.detectable < 1 else 2}g}{UNITS[self.gains.metric][0]}"
         return f"no difference found{corrected}; this experiment could have seen {seen}"

@@ -61,8 +61,10 @@ STYLE = f"""
 @media (prefers-color-scheme: dark) {{ :root {{ {DARK}; }} }}
 .chart {{ width: 100%; height: auto; font: 13px system-ui, sans-serif; stroke-linejoin: round; }}
 .chart .name {{ paint-order: stroke; stroke: var(--paper); stroke-width: 4px; }}
-@media (max-width: 34rem) {{ .chart {{ font-size: 18px; }} }}
 """ + "\n".join(f".{name} {{ --tone: var(--{name}); }}" for name in COLOURS if name.startswith("tone"))
+
+LARGER = "@media (max-width: 34rem) { .chart { font-size: 18px; } }"
+"""For the page alone: letters of a file that stands by itself grow and shrink with it."""
 
 
 def colour(name: str) -> str:

@@ -34,7 +34,7 @@ def check_same_recipe(recipe: Recipe, config: Path, *, longer: bool) -> None:
         return
     advice = "use the same, or another --out"
     if not recipe.differences(before, allowed | {"steps"}):
-        why = "the schedule and the stages are laid out over all steps" if more else f"it has {steps} already"
+        why = f"the schedule and the stages are laid out over {steps:,} steps"
         advice = f"{why}; {advice_to_go_on(config.parent, recipe.verb)}"
     raise ValueError(f"--resume: the recipe differs from {config} ({rows}); {advice}")
 

@@ -64,7 +64,8 @@ def choose_threads(network: Backbone, batch_size: int, crop_size: int, *, bf16: 
     least = min(seconds.values())
     chosen = min(number for number in seconds if seconds[number] <= least / (1 - NOISE))
     told = ", ".join(f"{1000 * each:.0f} ms with {number}" for number, each in seconds.items())
-    say(f"threads: {chosen} of {most}; a step of {count} crops of {side} pixels takes {told} (OMP_NUM_THREADS)")
+    step = f"a step of {count} crops of {side} pixels takes {told}"
+    say(f"threads: {chosen} of {most}; {step} (OMP_NUM_THREADS=N sets them)")
     return chosen
 
 

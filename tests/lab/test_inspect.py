@@ -309,3 +309,8 @@ def test_a_folder_without_results_is_no_sweep(tmp_path):
 def test_results_are_not_replaced_unasked(seen, run):
     with pytest.raises(FileExistsError, match="--overwrite"):
         inspect(str(run), out=seen[0], **SMALL)
+
+
+def test_a_primed_network_is_inspected_by_its_name(tmp_path):
+    inspect("primed:derain/nafnet_tiny", out=tmp_path / "out", **SMALL)
+    assert (tmp_path / "out/features.svg").exists()

@@ -40,7 +40,7 @@ def test_curves_that_rise_are_named_with_the_rule():
     told = warn_of_rising({"random": 0.25, "ifp": 0.5}, {"random": "random", "ifp": "IFP"})
     assert told == (
         "Still rising at the end: random (+0.25 dB in the last quarter of the steps), IFP (+0.50 dB). "
-        "A longer run may end otherwise. (Said from 0.1 dB on.)"
+        "A longer run may end otherwise."
     )
 
 

@@ -240,7 +240,10 @@ def test_more_steps_of_a_schedule_that_does_not_depend_on_them(tmp_path, data, s
     finetune(tmp_path / "unbroken", data, **schedule)
     assert left(tmp_path / "run") == left(tmp_path / "unbroken")
     assert "steps: 4" in (tmp_path / "run/config.yaml").read_text()
-    with pytest.raises(ValueError, match=r"steps: was 4, is 3\); it has 4 already; to go on from its weights: --init"):
+    with pytest.raises(
+        ValueError,
+        match=r"steps: was 4, is 3\); the schedule .* laid out over 4 steps; to go on from its weights: --init",
+    ):
         finetune(tmp_path / "run", data, resume=True, **{**RUN, "steps": 3}, **schedule)
 
 
