@@ -52,8 +52,8 @@ def in_whole_blocks(image: Tensor, multiple: int) -> Tensor:
     """An image (B, C, H, W) whose sides are multiples already, cut to them: all of it.
 
     From here on torch.export knows H as `multiple * blocks` and H / 8 as `16 * blocks`, without a division, of which it
-    would prove at every operation what it is a multiple of: of Uformer-B for more than five minutes. Only these two axes
-    are cut: of a slice of the others, PyTorch 2.6 asks how many images there may be.
+    would prove at every operation what it is a multiple of: of Uformer-B for more than five minutes. Only these two
+    axes are cut: of a slice of the others, PyTorch 2.6 asks how many images there may be.
     """
     rows, columns = (side // multiple * multiple for side in image.shape[2:])
     return image.narrow(2, 0, rows).narrow(3, 0, columns)
