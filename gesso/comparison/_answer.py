@@ -249,7 +249,7 @@ def next_commands(command: Compare, runs: Sequence[Run], holds_out: bool) -> dic
 def restoring_commands(command: Compare, runs: Sequence[Run]) -> dict[str, str]:
     """For each arm whose start restores the task already the line that restores pictures with it, untrained."""
     found = {}
-    for run in runs:
+    for run in {run.arm.name: run for run in runs}.values():
         init, transfer = str(run.command.init), run.command.transfer
         if restores_already(init, [str(command.task)], transfer):
             line = ["gesso", "restore", "PHOTOS", "RESTORED", "--checkpoint", spell_file(init)]

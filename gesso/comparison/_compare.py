@@ -152,11 +152,9 @@ def run_by_seed(design: Design, runs: Sequence[Run], time_left: TimeLeft) -> tup
         jobs = [run.job for run in runs if run.seed == seed]
         late = time.monotonic() + time_left.seconds_for(job.name for job in jobs if not job.done) - end
         if number and late > 0:
-            rest = ", ".join(map(str, design.seeds[number:]))
+            rest = ", seed ".join(map(str, design.seeds[number:]))
             said = f"{design.seeds[number]} alone would end {duration(late)} late"
-            warn(
-                f"budget {command.budget}: seeds {rest} are left out, for {said}; give the same command again for them"
-            )
+            warn(f"budget {command.budget}: left out: seed {rest}, for {said}; give the same command again for them")
             break
         why |= run_jobs(jobs, command.devices or 1, time_left)
         begun += [run for run in runs if run.seed == seed]

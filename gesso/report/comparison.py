@@ -314,16 +314,11 @@ class Comparison:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Why runs do not enter the gains, those of one reason together; what failures say already is not repeated."""
-        said = {why for told in self.facts.failures.values() for why in self.facts.left_out.values() if why in told}
+        """Why runs do not enter the gains, by their names, those of one reason together."""
         by_why: dict[str, list[str]] = {}
         for run, why in self.facts.left_out.items():
-            if why not in said:
-                by_why.setdefault(why, []).append(run)
-        return {
-            "; ".join(runs) if len(runs) < 4 else f"{runs[0]} and {len(runs) - 1} more runs": why
-            for why, runs in by_why.items()
-        }
+            by_why.setdefault(why, []).append(run)
+        return {"; ".join(runs): why for why, runs in by_why.items()}
 
     @property
     def few_seeds(self) -> str:

@@ -288,7 +288,7 @@ def test_seeds_that_a_budget_has_no_more_time_for_are_left_out_and_come_later(
         patch.setattr(TimeLeft, "seconds_for", lambda *_: 4000.0 if late else 0.0)
         compare(budget="1h", **options)
     said = capsys.readouterr().out
-    assert ("budget 1h: seeds 1 are left out" in said.replace("\n", " ")) is late
+    assert ("budget 1h: left out: seed 1" in said.replace("\n", " ")) is late
     assert seeds_of(tmp_path / "out") == ({"0"} if late else {"0", "1"})
     again = compare(budget="1h", **options)
     assert again.exit_code == 0

@@ -160,6 +160,15 @@ def test_it_says_where_nothing_restores(tmp_path, unrestored, said):
     assert any("No start restores yet: IFP ends at" in doubt for doubt in doubts) is said
 
 
+def test_every_run_that_is_left_out_is_named_and_a_reason_once(tmp_path):
+    folder = make_results(tmp_path / "out", {"ifp": 0.6}, images=4)
+    runs = {f"ifp, seed {seed}": "the loss was not finite" for seed in range(5)}
+    replace(Facts.read(folder), left_out=runs | {"random, seed 7": "killed"}, failures={"ifp": "killed"}).write(folder)
+    text = (write_report(folder).parent / "comparison.md").read_text()
+    assert all(run in text for run in (*runs, "random, seed 7"))
+    assert text.count("the loss was not finite") == 1
+
+
 def test_the_page_holds_all_that_was_promised(page):
     reader = Reader(page.read_text())
     promised = [
