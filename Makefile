@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-isa test-min test-newest check audit docs primed-wheel format clean
+.PHONY: demo test test-isa test-min test-newest check audit lock docs primed-wheel format clean
 
 # pip installs exactly what was tested; the stamp is renewed when the lists of packages change
 .venv/installed: pyproject.toml constraints.txt
@@ -58,6 +58,21 @@ check: .venv/installed
 # known vulnerabilities of what is installed, by the registry's list: not part of `check`, for it changes without us
 audit: .venv/installed
 	$(BIN)/pip-audit --skip-editable
+
+# pylock.toml (PEP 751): the versions of constraints.txt, with hashes, for three platforms; needs uv. Of the extras it holds
+# those that everybody uses: a lock of them all, uv.lock, has more than a megabyte
+lock:
+	mkdir -p build/lock
+	{ sed -e '/^dev = \[/,/^\]/d' -e '/^\(clip\|sd\|perceptual\|wandb\|mlflow\) = /d' \
+		-e 's/^requires-python = .*/requires-python = ">=3.11,<3.15"/' pyproject.toml; \
+	  printf '\n[tool.uv]\nenvironments = [\n'; \
+	  printf '  "sys_platform == '"'%s'"' and platform_machine == '"'%s'"'",\n' linux x86_64 darwin arm64 win32 AMD64; \
+	  printf ']\nconstraint-dependencies = [\n'; \
+	  sed -n 's/^\([A-Za-z][^ ]*==[^ ]*\).*/  "\1",/p' constraints.txt; \
+	  echo ']'; } > build/lock/pyproject.toml
+	uv lock --quiet --upgrade --project build/lock
+	uv export --quiet --no-header --format pylock.toml --no-emit-project --extra compare --extra lab --extra tiff \
+		--project build/lock --output-file $(CURDIR)/pylock.toml
 
 # the site, into build/site; a broken link or reference is an error
 docs: .venv/installed

@@ -6,6 +6,7 @@ import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from packaging.requirements import Requirement
@@ -29,6 +30,26 @@ def test_the_core_needs_twelve_packages_at_most_and_says_why():
     core = text.split("\ndependencies = [", 1)[1].split("\n]", 1)[0].splitlines()[1:]
     assert len(core) == len(tomllib.loads(text)["project"]["dependencies"]) <= 12
     assert all(re.search(r'",  # \w', line) for line in core)
+
+
+def test_the_lock_holds_what_was_tested_with_a_hash_for_every_file():
+    """`make lock` writes it from constraints.txt: whoever changes one of the two renews the other."""
+    lock = tomllib.loads((ROOT / "pylock.toml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = dict(
+        line.lower().replace("_", "-").split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if not line.startswith("#")
+    )
+    locked = {each["name"]: each["version"] for each in lock["packages"]}
+    asked = project["dependencies"] + [
+        one for e in ("compare", "lab", "tiff") for one in project["optional-dependencies"][e]
+    ]
+    assert {Requirement(line).name for line in asked} <= set(locked)
+    assert {name: version for name, version in locked.items() if pinned.get(name, version) != version} == {}
+    files = [one for each in lock["packages"] for one in [*each.get("wheels", []), *filter(None, [each.get("sdist")])]]
+    assert all(re.fullmatch(r"[0-9a-f]{64}", one["hashes"]["sha256"]) for one in files)
+    assert {urlsplit(one["url"]).hostname for one in files} == {"files.pythonhosted.org"}
 
 
 def test_no_file_of_the_repository_is_large_but_the_primed_networks():
