@@ -123,12 +123,16 @@ def check_options(function: Any, options: Mapping[str, Any], what: str) -> None:
 
     Raises:
         UnknownNameError: naming the option, what `what` takes, and the nearest match.
-        ValueError: naming the option, the type that it takes, and the value.
+        ValueError: naming the option, the type or the range that it takes, and the value.
     """
     known = _values.allowed_names(function)
     if known is not None:
         check_names(options, known, what)
-    _values.check_values(_values.declared(function), options, what)
+    kinds = _values.declared(function)
+    _values.check_values(kinds, options, what)
+    for name, value in options.items():
+        if _values.ranges_in(kinds.get(name)):
+            _values.check_range(kinds[name], name, value, what)
 
 
 def check_names(options: Iterable[str], known: Collection[str], what: str) -> None:

@@ -215,7 +215,7 @@ def check_range(kind: Any, name: str, value: Any, what: str = "") -> None:
     """
     if isinstance(value, Mapping):
         return  # options of something that checks its own
-    ranges = _ranges_in(kind) or (ANY_NUMBER,)
+    ranges = ranges_in(kind) or (ANY_NUMBER,)
     for number in value if isinstance(value, list | tuple) else [value]:
         if isinstance(number, numbers.Real) and not isinstance(number, bool):
             faults = [one.fault(cast("float", number)) for one in ranges]
@@ -223,11 +223,11 @@ def check_range(kind: Any, name: str, value: Any, what: str = "") -> None:
                 raise ValueError(f"{_called(name, what)}: expected {faults[0]}, got {shown(value)}")
 
 
-def _ranges_in(kind: Any) -> tuple[Between, ...]:
+def ranges_in(kind: Any) -> tuple[Between, ...]:
     """The ranges that stand in a type, at any depth."""
     own = tuple(extra for extra in get_args(kind)[1:] if isinstance(extra, Between))
     inner = [part for part in get_args(kind) if get_origin(part) or isinstance(part, types.UnionType)]
-    return own or tuple(one for part in inner for one in _ranges_in(part))
+    return own or tuple(one for part in inner for one in ranges_in(part))
 
 
 # ------------------------------------------------------------------------------------------------- kinds of number

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from gesso._discovery import UnknownNameError, check_options, load_object, suggest_part
 from gesso._specs import LossSpec
+from gesso._values import PositiveFloat, Share
 from gesso.functional.color import as_rgb
 
 if TYPE_CHECKING:
@@ -53,12 +54,12 @@ def mse(restored: Tensor, gt: Tensor) -> Tensor:
     return F.mse_loss(restored, gt)
 
 
-def charbonnier(restored: Tensor, gt: Tensor, eps: float = 1e-3) -> Tensor:
+def charbonnier(restored: Tensor, gt: Tensor, eps: PositiveFloat = 1e-3) -> Tensor:
     """Mean of sqrt(error^2 + eps^2), an absolute error that is smooth at zero (Uformer)."""
     return torch.sqrt((restored - gt).square() + eps**2).mean()
 
 
-def charbonnier_sum(restored: Tensor, gt: Tensor, eps: float = 1e-3) -> Tensor:
+def charbonnier_sum(restored: Tensor, gt: Tensor, eps: PositiveFloat = 1e-3) -> Tensor:
     """The sum of sqrt(error^2 + eps^2), which grows with crop and batch (SNR-Net, PTG-RM)."""
     return torch.sqrt((restored - gt).square() + eps**2).sum()
 
@@ -69,8 +70,31 @@ def psnr(restored: Tensor, gt: Tensor) -> Tensor:
     return 10 / math.log(10) * torch.log(error + 1e-8).mean()
 
 
+def ssim(restored: Tensor, gt: Tensor, weight: Share = 0.84) -> Tensor:
+    """`weight` times 1 - SSIM, and (1 - weight) times the mean absolute error.
+
+    After Zhao et al., Loss Functions for Image Restoration with Neural Networks (2017), equation 15 and their weight;
+    theirs takes SSIM at several scales, and weighs the error by its window. SSIM is that of `metrics.ssim`: a Gaussian
+    window of 11 x 11, sigma 1.5 (the largest that fits, of a smaller image), only where it lies wholly inside.
+    """
+    with torch.autocast(restored.device.type, enabled=False):  # differences of products
+        restored, gt = restored.float(), gt.float()
+        reach = (min(11, *gt.shape[-2:]) - 1) // 2
+        places = torch.arange(-reach, reach + 1, dtype=torch.float32, device=gt.device)
+        window = torch.exp(-(places**2) / (2 * 1.5**2))
+        window = window / window.sum()
+        maps = torch.cat((restored, gt, restored**2, gt**2, restored * gt), 1)
+        across = window.expand(maps.shape[1], 1, 1, -1)
+        maps = F.conv2d(F.conv2d(maps, across, groups=maps.shape[1]), across.transpose(-1, -2), groups=maps.shape[1])
+        mean, mean_gt, square, square_gt, product = maps.chunk(5, 1)
+        luminance = (2 * mean * mean_gt + 0.01**2) / (mean**2 + mean_gt**2 + 0.01**2)
+        variances = square - mean**2 + square_gt - mean_gt**2
+        structure = (2 * (product - mean * mean_gt) + 0.03**2) / (variances + 0.03**2)
+        return weight * (1 - (luminance * structure).mean()) + (1 - weight) * l1(restored, gt)
+
+
 LOSSES: dict[str, Loss] = {
-    "l1": l1, "mse": mse, "charbonnier": charbonnier, "charbonnier_sum": charbonnier_sum, "psnr": psnr,
+    "l1": l1, "mse": mse, "charbonnier": charbonnier, "charbonnier_sum": charbonnier_sum, "psnr": psnr, "ssim": ssim,
 }  # fmt: skip
 
 

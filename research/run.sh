@@ -48,6 +48,15 @@ short() { # name, task, folder: a few steps with a few pairs
     --crop_size 64 --batch_size 4 --seeds 50,51,52 --finetune_args.warmup_steps 6 --tune lr=3e-5,1e-4,3e-4 --tune_folds 2
 }
 
+kept() { # name, task, folder: what keeps SSIM in a few steps with a few pairs
+  local own="init: primed:$2"
+  $gesso compare --task "$2" --data "$out/pairs/$3" --pairs 16 --out "$out/$1" --arms "{average: {$own},
+    ssim: {$own, loss: ssim}, rehearse: {$own, rehearse: 0.5}, ssim_rehearse: {$own, loss: ssim, rehearse: 0.5},
+    wide: {$own, crop_size: 128, batch_size: 1}}" --finetune_args.ema_decay 0.95 --backbone nafnet_tiny --steps 60 \
+    --val_every 10 --crop_size 64 --batch_size 4 --seeds 60,61,62 --finetune_args.warmup_steps 6 \
+    --tune lr=3e-5,1e-4,3e-4 --tune_folds 2
+}
+
 for question in "${@:-}"; do
   case $question in
     rain | "") ask rain nafnet_tiny derain derain_rain100h --starts random,$every --start_args "$photos" ;;&
@@ -87,6 +96,9 @@ for question in "${@:-}"; do
     short_rain | "") short short_rain derain curve_derain ;;&
     short_haze | "") short short_haze dehaze curve_dehaze ;;&
     short_noise | "") short short_noise realnoise curve_realnoise ;;&
+    kept_rain | "") kept kept_rain derain curve_derain ;;&
+    kept_haze | "") kept kept_haze dehaze curve_dehaze ;;&
+    kept_noise | "") kept kept_noise realnoise curve_realnoise ;;&
     transfers | "") ask transfers nafnet_tiny derain derain_rain100h --starts random,$transfers ;;&
   esac
 done

@@ -21,6 +21,7 @@ def batch(error: float) -> tuple[torch.Tensor, torch.Tensor]:
         ("charbonnier", math.sqrt(0.01 + 1e-6)),
         ("psnr", -20.0),
         ("charbonnier_sum", 2 * 3 * 8 * 8 * math.sqrt(0.01 + 1e-6)),
+        ("ssim", 0.84 * (1 - (2 * 0.5 * 0.6 + 1e-4) / (0.5**2 + 0.6**2 + 1e-4)) + 0.16 * 0.1),
     ],
 )
 def test_a_constant_error_of_a_tenth_costs(name, expected):
@@ -43,6 +44,28 @@ def test_psnr_is_minus_the_metric_and_averages_over_images_not_pixels():
     restored[1] = gt[1] + 0.01
     each = [metrics.psnr(*pair, quantise=False) for pair in zip(restored[:1], gt[:1], strict=True)] + [40.0]
     assert LOSSES["psnr"](restored, gt).item() == pytest.approx(-sum(each) / 2, abs=1e-2)
+
+
+@pytest.mark.parametrize("channel", ["grey", "rgb"])
+def test_ssim_is_one_minus_the_metric(channel):
+    """Alone, with weight 1; the metric takes values of 0 to 255 of an image that is kept in float here."""
+    generator = torch.Generator().manual_seed(0)
+    gt = torch.rand(2, 1 if channel == "grey" else 3, 24, 31, generator=generator)
+    restored = (gt + 0.1 * torch.randn(gt.shape, generator=generator)).clamp(0, 1)
+    expected = [metrics.ssim(*pair, quantise=False, channel=channel) for pair in zip(restored, gt, strict=True)]
+    assert find_loss("ssim", weight=1)(restored, gt).item() == pytest.approx(1 - sum(expected) / 2, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        *(("ssim", "weight", value) for value in (-0.1, 0, 1.5, "much", math.nan)),
+        *((name, "eps", value) for name in ("charbonnier", "charbonnier_sum") for value in (-1e-3, 0, "small")),
+    ],
+)
+def test_a_number_that_a_loss_cannot_take_is_refused_before_it_is_used(name, option, value):
+    with pytest.raises(ValueError, match=f"loss {name}: {option}: expected"):
+        find_loss(name, **{option: value})
 
 
 def test_a_misspelt_loss_is_answered_with_the_nearest():

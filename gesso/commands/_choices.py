@@ -34,7 +34,7 @@ def part_names(kind: Any) -> list[str]:
 
     Example:
         >>> part_names(_specs.LossSpec)
-        ['charbonnier', 'charbonnier_sum', 'l1', 'mse', 'psnr']
+        ['charbonnier', 'charbonnier_sum', 'l1', 'mse', 'psnr', 'ssim']
     """
     if get_origin(kind) is Annotated:
         for spec, names in NAMES:

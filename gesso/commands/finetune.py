@@ -67,8 +67,8 @@ class Finetune(SupervisedRun, Network):
     """factor of the critic's loss."""
 
     loss: LossSpec | None = None
-    """"l1", "charbonnier", "charbonnier_sum", "mse" or "psnr"; with the distance of VGG-19 features added, {name:
-    charbonnier_sum, vgg: FILE, vgg_weight: 0.1}; none: that of the task."""
+    """"l1", "charbonnier", "charbonnier_sum", "mse", "psnr" or "ssim" (and l1); with the distance of VGG-19 features
+    added, {name: charbonnier_sum, vgg: FILE, vgg_weight: 0.1}; none: that of the task."""
 
     augment: AugmentSpec | None = None
     """what is done to batches beside flips and rotations: "mixup" (Restormer's, Beta(1.2, 1.2) with probability 1/2),

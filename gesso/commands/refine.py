@@ -74,8 +74,8 @@ class Refine(SupervisedRun, NetworkFile):
     """factor of the loss of the restorer's own output, added to that of the refined image."""
 
     loss: LossSpec | None = None
-    """"l1", "charbonnier", "charbonnier_sum", "mse" or "psnr"; with the distance of VGG-19 features added, {name:
-    charbonnier_sum, vgg: FILE, vgg_weight: 0.1}; none: that of the task."""
+    """"l1", "charbonnier", "charbonnier_sum", "mse", "psnr" or "ssim" (and l1); with the distance of VGG-19 features
+    added, {name: charbonnier_sum, vgg: FILE, vgg_weight: 0.1}; none: that of the task."""
 
     steps: Annotated[PositiveInt, IfUnnamed(200_000, small=600)] = UNNAMED
     optimizer: OptimizerName = "adam"
