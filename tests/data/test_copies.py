@@ -1,13 +1,17 @@
 """Copies are known by their pixels, under any name and in any lossless format."""
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import gesso
+from gesso.data import copies
 from gesso.data.copies import group_copies
+from gesso.data.io import read_pixels
 from gesso.data.layouts import Pair, find_pairs
 from gesso.data.training_data import SceneWarning, hold_out
 from gesso.functional.random import generator_for
@@ -59,6 +63,74 @@ def test_a_photo_that_exif_turns_is_a_copy_of_the_turned_one(tmp_path):
     exif[0x0112] = 8
     Image.open(upright).transpose(Image.Transpose.ROTATE_270).save(tmp_path / "c.png", exif=exif)
     assert group_copies([upright, turned, tmp_path / "c.png"]) == [0, 1, 0]
+
+
+def noisy(seed, mode, size=(24, 40)):
+    """A picture of Pillow's of another's random pixels, whose first rows are alike in all."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 4), np.uint8)
+    pixels[:18] = np.random.default_rng(99).integers(0, 256, (18, *pixels.shape[1:]), np.uint8)
+    if mode == "I;16":
+        return Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    return Image.fromarray(pixels).convert("RGB").quantize(32) if mode == "P" else Image.fromarray(pixels).convert(mode)
+
+
+SAVED = [
+    (".png", {}),
+    (".png", {"compress_level": 0}),
+    (".png", {"optimize": True}),
+    (".png", {"dpi": (300, 300)}),
+    (".tif", {}),
+]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "I;16", "P"])
+@pytest.mark.parametrize(("suffix", "options"), SAVED)
+def test_only_pixels_tell_copies_whatever_wrote_them(tmp_path, mode, suffix, options):
+    """Pictures that differ below their first rows are none."""
+    for seed in range(3):
+        noisy(seed, mode).save(tmp_path / f"{seed}.png")
+    noisy(1, mode).save(tmp_path / f"again{suffix}", **options)
+    assert group_copies([*(tmp_path / f"{seed}.png" for seed in range(3)), tmp_path / f"again{suffix}"]) == [0, 1, 2, 1]
+
+
+def jpeg(path, seed, *, quality=90, **options):
+    image = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 24, 3), np.uint8)).resize((48, 80))
+    image.save(path, quality=quality, **options)
+    return path
+
+
+@pytest.mark.parametrize("options", [{}, {"comment": b"again"}, {"dpi": (72, 72)}, {"optimize": True}])
+def test_a_jpeg_with_other_metadata_or_codes_is_a_copy(tmp_path, options):
+    photos = [jpeg(tmp_path / f"{seed}.jpg", seed) for seed in range(3)]
+    photos += [jpeg(tmp_path / "again.jpeg", 2, **options), jpeg(tmp_path / "worse.jpg", 2, quality=80)]
+    assert group_copies(photos) == [0, 1, 2, 2, 4]
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_jpeg_that_exif_turns_is_a_copy_of_one_that_it_turns_alike(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photos = [jpeg(tmp_path / f"{seed}.jpg", seed, exif=exif) for seed in range(2)]
+    photos += [jpeg(tmp_path / "again.jpg", 1, exif=exif, comment=b"again"), jpeg(tmp_path / "upright.jpg", 1)]
+    assert group_copies(photos) == [0, 1, 1, 3]
+
+
+def test_a_jpeg_and_its_png_are_copies(tmp_path):
+    photos = [jpeg(tmp_path / f"{seed}.jpg", seed) for seed in range(2)]
+    Image.open(photos[1]).save(tmp_path / "1.png")
+    assert group_copies([*photos, tmp_path / "1.png"]) == [0, 1, 1]
+
+
+@pytest.mark.parametrize("save", [lambda path, seed: photo(path.with_suffix(".png"), seed), jpeg])
+def test_photos_of_one_size_that_differ_at_once_are_not_decoded(tmp_path, monkeypatch, save):
+    decoded = []
+    monkeypatch.setattr(copies, "read_pixels", lambda ref: decoded.append(ref) or read_pixels(ref))
+    photos = [save(tmp_path / f"{seed}.jpg", seed) for seed in range(5)]
+    assert group_copies(photos) == [0, 1, 2, 3, 4]
+    assert not decoded
+    again = shutil.copy(photos[3], tmp_path / f"again{photos[3].suffix}")
+    assert group_copies([*photos, Path(again)]) == [0, 1, 2, 3, 4, 3]
+    assert len(decoded) == 2
 
 
 # ------------------------------------------------------------------------------------------------------- holding out
