@@ -31,15 +31,20 @@ class UnknownNameError(ValueError):
     """A name or option that does not exist; the message lists what does, nearest first."""
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """The sentence that ends an error: `did you mean ...?` where something is near, else what is known.
+
+    Args:
+        name: that is unknown.
+        known: all names.
+        cutoff: how alike, in [0, 1], is near.
 
     Example:
         >>> suggest("restormr", ["restormer", "nafnet"])
         'did you mean restormer?'
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=cutoff)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
 
 

@@ -10,7 +10,7 @@ from gesso import checkpoint as checkpoints
 from gesso.commands._written import Written, check_folder, check_free
 from gesso.commands.restore import Restore, restore
 from gesso.data.decoding import read_header
-from gesso.data.encoding import KINDS, check_holds, kind_of
+from gesso.data.encoding import IMAGE_FILES, KINDS, check_holds, kind_of
 from gesso.data.folders import find_images
 from gesso.data.integrity import find_broken_jpegs
 from gesso.data.io import SUFFIXES, Picture, read_picture, write_pages
@@ -134,12 +134,12 @@ def plan(input: Path, out: Path, format: str | None = None) -> dict[Path, Path]:
             unknown format.
     """
     if format is not None and f".{format.lower().lstrip('.')}" not in SUFFIXES:
-        raise ValueError(f"format: expected one of {', '.join(s[1:] for s in SUFFIXES)}, got {format}")
+        raise ValueError(f"format: expected the suffix of a {IMAGE_FILES} file, such as png, got {format}")
     suffix = None if format is None else f".{format.lower().lstrip('.')}"
     if input.is_file():
         as_file = out.suffix.lower() in SUFFIXES and not out.is_dir()
         if not as_file and mimetypes.guess_type(out.name)[0] and not out.exists():  # photo.gif, but no folder v1.5
-            raise ValueError(f"out: {out} is no folder, and of files {', '.join(SUFFIXES)} can be written")
+            raise ValueError(f"out: {out} is no folder, and images are written as {IMAGE_FILES}; name it so, as .png")
         if as_file and suffix and KINDS[suffix] != KINDS[out.suffix.lower()]:
             raise ValueError(f"format: {format} is not the format of {out}; leave one of both out")
         targets = {input: out if as_file else out / input.name}
@@ -151,7 +151,7 @@ def plan(input: Path, out: Path, format: str | None = None) -> dict[Path, Path]:
         targets = {path: out / path.relative_to(input) for path in images}
     if not targets:
         besides = other_files(input)
-        raise ValueError(f"{input}: no images; {', '.join(SUFFIXES)} are read{f'; {besides}' if besides else ''}")
+        raise ValueError(f"{input}: no images; {IMAGE_FILES} files are read{f'; {besides}' if besides else ''}")
     if suffix is not None:
         targets = {path: target.with_suffix(suffix) for path, target in targets.items()}
     check_targets(targets)

@@ -26,7 +26,7 @@ class Export(NetworkFile, Command[list[Path]]):
     """file of the network, of gesso or of the authors."""
 
     out: FilePath = field(kw_only=False)
-    """the file to write."""
+    """the file to write; a name without a suffix is given that of the format, `.pth` in most."""
 
     format: FileFormat = "official"
     """"official": what the scripts of the network's authors load, or the class that is wrapped; "basicsr": `params` and

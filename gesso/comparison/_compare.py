@@ -14,7 +14,7 @@ from gesso.commands._finetune import start as starting_network
 from gesso.commands._supervised import check_images
 from gesso.commands.finetune import Finetune
 from gesso.comparison._answer import Outcome, conclude, find_left_out, tell, usable
-from gesso.comparison._plan import find_left, plan_with, settle
+from gesso.comparison._plan import find_left, plan_with, settle, silence
 from gesso.comparison._runs import (
     Design,
     Run,
@@ -196,7 +196,8 @@ def check_starts(command: Compare, arms: Sequence[Arm]) -> None:
             net = create_backbone(command.backbone, **(command.backbone_args or {}))
             transfer = arm.changes.get("transfer", command.transfer)
             kept = arm.changes.get("keep_last", restores_already(arm.init, [str(command.task)], transfer))
-            starting_network(net, arm.init, transfer, keep_last=bool(kept))
+            with silence():  # every run says what it has loaded
+                starting_network(net, arm.init, transfer, keep_last=bool(kept))
 
 
 def check_free(design: Design) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from gesso.commands import _finetune, _pretrain
 from gesso.commands._defaults import fill, reason_to_be_small, tell_choice, values_of
 from gesso.commands.finetune import Finetune
 from gesso.commands.pretrain import Pretrain
-from gesso.comparison._runs import Design, Run, fine_tuning, link_data
+from gesso.comparison._runs import Design, Run, fine_tuning, link_data, numbered
 from gesso.comparison.arms import Arm
 from gesso.comparison.compare import Compare
 from gesso.comparison.jobs import Job, mark_as_comparison
@@ -48,6 +48,7 @@ def settle(command: Compare) -> Compare:
         before = Recipe.of(command).earlier(config)
         kept = ("starts",) if own_starts else ()
         if command.budget is not None:
+            tell_cut(command, numbered("seeds", command.seeds), before)
             command, kept = dataclasses.replace(command, budget=None), (*kept, *CHOSEN)
         command = dataclasses.replace(command, **{name: before[name] for name in kept if name in before})
         return fill(command, before)
@@ -248,7 +249,27 @@ def keep_to_budget(design: Design, plan: Plan) -> Design:
     chosen |= {"pretrain_steps": size.pretrain_steps} if design.pretrainings else {}
     told = {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in chosen.items()}
     say(f"budget {command.budget}: " + ", ".join(f"--{name} {value}" for name, value in told.items()))
+    tell_cut(command, seeds, chosen)
     return dataclasses.replace(design, command=dataclasses.replace(command, **chosen))
+
+
+def tell_cut(command: Compare, seeds: Sequence[int], chosen: Mapping[str, Any]) -> None:
+    """Says what a budget leaves out of what was asked for."""
+    if cut := what_is_cut(command, seeds, chosen):
+        again = "the same command without --budget runs the rest"
+        warn(f"budget {command.budget} leaves out some of what was asked for: {cut}; {again}")
+
+
+def what_is_cut(command: Compare, seeds: Sequence[int], chosen: Mapping[str, Any]) -> str:
+    """What a budget leaves out of the seeds, and of steps that were named, in words; "" if nothing."""
+    cut, usual = [], options_of(Compare)
+    for name in ("steps", "pretrain_steps"):
+        asked, kept = getattr(command, name), chosen.get(name)
+        if None not in (asked, kept) and kept < asked and asked != usual[name].usual:
+            cut.append(f"{kept:,} of {asked:,} {name}")
+    if left_out := [seed for seed in seeds if seed not in chosen["seeds"]]:
+        cut.append(f"{len(chosen['seeds'])} of {len(seeds)} seeds, without {', '.join(map(str, left_out))}")
+    return "; ".join(cut)
 
 
 def show(plan: Plan, design: Design, costs: Costs, left: Left) -> None:

@@ -141,10 +141,7 @@ def run_jobs(jobs: Sequence[Job], devices: int = 1, left: TimeLeft | None = None
         left: knows, and is told, how long the whole takes.
     """
     todo, left = [job for job in jobs if not job.done], left or TimeLeft(None)
-    failures = run_parallel(todo, devices, left) if devices > 1 else run_in_turn(todo, left)
-    for name, why in failures.items():
-        warn(f"{name} failed: {why}")
-    return failures
+    return run_parallel(todo, devices, left) if devices > 1 else run_in_turn(todo, left)
 
 
 def run_in_turn(jobs: Sequence[Job], left: TimeLeft) -> dict[str, str]:
@@ -160,6 +157,7 @@ def run_in_turn(jobs: Sequence[Job], left: TimeLeft) -> dict[str, str]:
                     job.run()
             except Exception as error:
                 failures[job.name] = f"{error}" or type(error).__name__
+                warn(f"{job.name} failed: {failures[job.name]}")
             left.end(job.name, well=job.name not in failures)
     return failures
 
@@ -194,7 +192,7 @@ def run_parallel(jobs: Sequence[Job], devices: int, left: TimeLeft) -> dict[str,
         job.write()
         device = free.get()
         left.begin(job.name)
-        with (job.folder / "log.txt").open("wb") as log:
+        with log_of(job).open("wb") as log:
             words = [sys.executable, "-m", __spec__.name, str(job.folder)]
             process = subprocess.Popen(
                 words, env=environment(device, devices), stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
@@ -209,10 +207,14 @@ def run_parallel(jobs: Sequence[Job], devices: int, left: TimeLeft) -> dict[str,
         free.put(device)
         left.end(job.name, well=job.done)
         ended.append(job.name)
-        say(f"{'done' if job.done else 'stopped'}: {job.name}")
+        if job.done:
+            say(f"done: {job.name}")
+        elif stopping.is_set():
+            say(f"stopped: {job.name}")
+        else:
+            failures[job.name] = last_line(log_of(job)) or f"ended with exit status {code}"
+            warn(f"{job.name} failed: {failures[job.name]} (all that it said: {log_of(job)})")
         tell_left(left, f"{len(ended)} of {len(jobs)} runs; ")
-        if not job.done:
-            failures[job.name] = last_line(job.folder / "log.txt") or f"ended with exit status {code}"
 
     before = {number: signal.signal(number, signal.default_int_handler) for number in stop_signals()}
     pool = ThreadPoolExecutor(devices)
@@ -254,6 +256,11 @@ def environment(device: int, devices: int) -> dict[str, str]:
         return {**inherited, "CUDA_VISIBLE_DEVICES": gpus[device % len(gpus)]}
     threads = max(1, torch.get_num_threads() // devices)
     return {**inherited, "OMP_NUM_THREADS": str(threads)}
+
+
+def log_of(job: Job) -> Path:
+    """Where a job that is one of several side by side prints."""
+    return job.folder / "log.txt"
 
 
 def last_line(log: Path) -> str:

@@ -32,6 +32,8 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 """What is read and written, by suffix."""
 
+IMAGE_FILES = "PNG, JPEG, TIFF, BMP, WebP or PNM"  # of these formats, in messages
+
 BITS: dict[Kind, tuple[int, ...]] = {"png": (8, 16), "tiff": (8, 16, 32), "pnm": (8, 16)}
 WITH_ALPHA = ("png", "tiff", "webp", "bmp")
 WITH_PLANES = ("png", "tiff")
@@ -47,7 +49,8 @@ def kind_of(path: Path) -> Kind:
         ValueError: if it names none.
     """
     if path.suffix.lower() not in KINDS:
-        raise ValueError(f"{path}: expected a name that ends in {', '.join(KINDS)}")
+        ending = f"{path.suffix} is none of these" if path.suffix else "it has none"
+        raise ValueError(f"{path}: expected the suffix of a {IMAGE_FILES} file, such as .png; {ending}")
     return KINDS[path.suffix.lower()]
 
 

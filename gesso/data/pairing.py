@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gesso._discovery import UnknownNameError, suggest
+from gesso.data.encoding import IMAGE_FILES
 from gesso.data.folders import check_folder, examples, image_names
 from gesso.data.image_ref import Block, ImageRef, files_of
 from gesso.data.io import SUFFIXES
@@ -69,7 +70,7 @@ def find_partners(lq: str | Path, gt: str | Path, pair_by: PairBy = "stem") -> d
     lq_names, gt_names = image_names(lq), image_names(gt)
     for folder, names in ((lq, lq_names), (gt, gt_names)):
         if not names:
-            raise ValueError(f"{folder}: no images; {', '.join(SUFFIXES)} are read")
+            raise ValueError(f"{folder}: no images; {IMAGE_FILES} files are read")
     if pair_by == "order":
         matches = _match_order(lq, gt, list(lq_names), list(gt_names))
     elif is_template(pair_by):

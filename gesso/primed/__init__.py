@@ -22,6 +22,7 @@ PREFIX = "primed:"
 FOLDER = "GESSO_PRIMED"  # variable: a folder of one's own
 COMPANION = "gesso_primed"  # package with larger networks
 ANY = "any"  # the task of networks that were trained for all
+SLIP = 0.8  # names so alike are one, mistyped; less alike ones are tasks of which there is no network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,14 +125,15 @@ def find_primed(name: str, network: str | None = None) -> Primed:
     if not known:
         there = "this installation has none"
     elif not of_task:
-        there = suggest(task, {one.task for one in known.values()})
+        there = suggest(task, {one.task for one in known.values()}, cutoff=SLIP)
+        if there.endswith("?"):
+            raise UnknownNameError(f"no primed network {PREFIX}{name}; {there}")
     else:
         there = f"for {task} there are {', '.join(one.network for one in of_task)}"
     make = f"gesso pretrain --config restore_leaves_small --pretext_args.task {task or 'TASK'}"
     make += f" --backbone {network} --out RUN" if network else " --out RUN"
     raise UnknownNameError(f"no primed network {PREFIX}{name}{f' for {network}' if network and not slash else ''}; "
-                           f"{there}{' Or' if there.endswith('?') else ';'} make one by `{make}` and give "
-                           "RUN/backbone.safetensors")  # fmt: skip
+                           f"{there}; make one by `{make}` and give RUN/backbone.safetensors")  # fmt: skip
 
 
 def find_restorer(name: str) -> Primed:

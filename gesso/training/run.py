@@ -259,10 +259,10 @@ def trainer_for(run: TrainingRun, module: TrainingModule, data: RunData, out: Pa
         callbacks=[
             stop,
             ChoosePrecision(),
-            ProgressLine(what, run.steps),
             Snapshots(out, run.snapshot_every),
             keep,
             Measure(module.val_every, stop),
+            ProgressLine(what, run.steps),  # behind it: a line has the numbers of its own step
             Samples(out, run.sample_every, data.example),
             Recorded(stop),
         ],

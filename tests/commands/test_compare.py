@@ -692,17 +692,31 @@ def test_random_weights_are_always_compared_and_come_first(weights):
     assert found[2].pretraining is None
 
 
-def test_jobs_run_side_by_side_in_processes_of_their_own(tmp_path):
+def test_jobs_run_side_by_side_in_processes_of_their_own(tmp_path, capsys):
     options = {"crop_size": 16, "steps": 2, "precision": "float64", **NETWORK}
     good, here = (Job(name, Pretrain(out=tmp_path / name, **options)) for name in ("good", "here"))
     bad = Job("bad", Pretrain(out=tmp_path / "bad", **options, pretext_args={"mask_ratio": 7.0}))
     failures = run_jobs([good, bad], devices=2)
     assert list(failures) == ["bad"]
     assert "mask_ratio" in failures["bad"]
+    said = " ".join(capsys.readouterr().out.split())
+    log = tmp_path / "bad" / "log.txt"
+    assert said.count("bad failed: ") == 1
+    assert f"warning: bad failed: {failures['bad']} (all that it said: {log})" in said
+    assert failures["bad"] in log.read_text(encoding="utf-8")
     assert (good.done, bad.done) == (True, False)
     here.run()
     beside, in_turn = (load_file(job.folder / "backbone.safetensors") for job in (good, here))
     assert all(torch.allclose(beside[key], in_turn[key], atol=1e-8) for key in in_turn)
+
+
+def test_a_job_that_fails_says_so_before_the_next_begins(tmp_path, capsys):
+    wrong = {"crop_size": 16, "steps": 2, **NETWORK, "pretext_args": {"mask_ratio": 7.0}}
+    run_jobs([Job(name, Pretrain(out=tmp_path / name, **wrong)) for name in ("one", "two")])
+    said = capsys.readouterr().out
+    places = [said.index(word) for word in ("run 1 of 2: one", "one failed: ", "run 2 of 2: two", "two failed: ")]
+    assert places == sorted(places)
+    assert said.count("failed: ") == 2
 
 
 def test_jobs_share_the_processor_and_the_memory(monkeypatch):

@@ -14,6 +14,7 @@ from gesso.commands.finetune import Finetune
 from gesso.comparison import _plan as _comparison_plan
 from gesso.comparison.compare import compare
 from gesso.comparison.jobs import Job
+from gesso.comparison.price import Size
 from gesso.comparison.time_left import TimeLeft
 from gesso.report.console import console
 from gesso.training.callbacks import Samples
@@ -114,6 +115,26 @@ def test_a_budget_that_is_too_small_says_the_least_that_is_sensible(tmp_path, da
     with pytest.raises(ValueError, match=r"budget: 60 s is too short; one seed .* is --budget (\d+)m"):
         compare(out=tmp_path / "out", data=data, budget="60s", **{**TINY, **TUNED, "steps": None})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, ""),
+        ({"seeds": "0,1,2"}, "1 of 3 seeds, without 1, 2"),
+        ({"seeds": "7,5"}, "1 of 2 seeds, without 5"),
+        ({"steps": 400}, "20 of 400 steps"),
+        ({"steps": 5_000, "seeds": [0, 1]}, "20 of 5,000 steps; 1 of 2 seeds, without 1"),
+        ({"pretrain_steps": 900, "steps": 20}, "30 of 900 pretrain_steps"),
+    ],
+)
+def test_what_a_budget_leaves_out_of_what_was_asked_for_is_said(tmp_path, data, monkeypatch, capsys, asked, told):
+    monkeypatch.setattr(_comparison_plan, "fit_into", lambda seconds, plan, most, **_: Size(20, 1, 20, 30))
+    options = {**TINY, "steps": None, "seeds": "0", **(IFP if "pretrain_steps" in asked else {}), **asked}
+    compare(out=tmp_path / "out", data=data, dry_run=True, budget="1h", **options)
+    said = " ".join(capsys.readouterr().out.split())
+    rest = "; the same command without --budget runs the rest"
+    assert (f"leaves out some of what was asked for: {told}{rest}" in said) if told else (rest not in said)
 
 
 def test_a_tuned_comparison_within_a_budget_goes_on_with_what_it_chose_and_is_finished_once(

@@ -32,6 +32,18 @@ def test_what_a_suffix_says_is_not_belied(tmp_path, suffix):
     assert out.read_text() == "precious"
 
 
+@pytest.mark.parametrize(
+    ("format", "suffix"),
+    [("official", ".pth"), ("basicsr", ".pth"), ("encoder", ".pth"), ("safetensors", ".safetensors")],
+)
+def test_a_name_without_a_suffix_gets_that_of_its_format(tmp_path, capsys, format, suffix):
+    torch.save(create_backbone("restormer_tiny", dim=8, num_blocks=(1, 1, 1, 1)).state_dict(), tmp_path / "in.pth")
+    assert export(tmp_path / "in.pth", tmp_path / "ex", format=format) == [tmp_path / f"ex{suffix}"]
+    assert f"{tmp_path / 'ex'}{suffix}" in capsys.readouterr().out.replace("\n", "")
+    with pytest.raises(FileExistsError, match=re.escape(f"ex{suffix} exists already")):
+        export(tmp_path / "in.pth", tmp_path / "ex", format=format)
+
+
 def test_a_file_in_the_way_stays(tmp_path):
     torch.save(create_backbone("restormer_tiny", dim=8).state_dict(), tmp_path / "in.pth")
     for name in ("out.pth", "out_De1.pth"):

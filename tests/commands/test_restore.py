@@ -154,7 +154,7 @@ def test_a_single_image_goes_into_a_folder_or_a_file(tmp_path, identity):
     assert restore(tmp_path / "a.png", tmp_path / "b.tif", checkpoint=identity).written == (tmp_path / "b.tif",)
     versioned = tmp_path / "run-1.5"
     assert restore(tmp_path / "a.png", versioned, checkpoint=identity).written == (versioned / "a.png",)
-    with pytest.raises(ValueError, match=r"c\.gif is no folder, and of files \.png"):
+    with pytest.raises(ValueError, match=r"c\.gif is no folder, and images are written as PNG, JPEG, .*; name it so"):
         restore(tmp_path / "a.png", tmp_path / "c.gif", checkpoint=identity)
 
 

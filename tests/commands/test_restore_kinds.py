@@ -300,7 +300,7 @@ def test_format_names_what_is_written(tmp_path, identity):
     (tmp_path / "in" / "a.bmp").write_bytes(kinds()["bmp 24 bits"].data)
     with pytest.raises(ValueError, match=r"a\.JPEG and .*a\.bmp would both be written as .*a\.png"):
         restore(tmp_path / "in", tmp_path / "other", checkpoint=identity, format="png")
-    with pytest.raises(ValueError, match="format: expected one of png"):
+    with pytest.raises(ValueError, match=r"format: expected the suffix of a PNG, JPEG, .* file, such as png, got gif"):
         restore(tmp_path / "in", tmp_path / "other", checkpoint=identity, format="gif")
     with pytest.raises(ValueError, match="format: png is not the format of"):
         restore(tmp_path / "in" / "a.bmp", tmp_path / "a.tif", checkpoint=identity, format="png")

@@ -148,7 +148,8 @@ def test_restore_takes_the_primed_network_of_the_task_and_says_which(there, tmp_
     for more, message in (
         ([], "expected --checkpoint FILE, or --task"),
         (["--task", "derain", "--checkpoint", "x.pth"], "leave one out"),
-        (["--task", "sr"], "no primed network primed:sr; "),
+        (["--task", "sr"], "no primed network primed:sr; known: derain; make one by `gesso pretrain "),
+        (["--task", "dering"], "no primed network primed:dering; did you mean derain?\n"),
     ):
         assert cli.main([*words, "--overwrite", *more]) == cli.BAD_INPUT
         assert message in capsys.readouterr().err
@@ -185,8 +186,10 @@ def test_one_that_ends_below_its_input_is_a_start_and_restores_only_by_its_full_
 def test_what_is_not_there_is_explained(there):
     with pytest.raises(UnknownNameError, match="for derain there are nafnet_tiny; make one by `gesso pretrain"):
         find_primed("primed:derain", "restormer_tiny")
-    with pytest.raises(UnknownNameError, match=r"primed:derane; did you mean derain.*\? Or make one by `gesso"):
+    with pytest.raises(UnknownNameError, match=r"primed:derane; did you mean derain\?$"):
         gesso.load("primed:derane")
+    with pytest.raises(UnknownNameError, match=r"primed:desnow; known: .*; make one by `gesso pretrain .*task desnow"):
+        gesso.load("primed:desnow")
 
 
 @pytest.mark.usefixtures("none")

@@ -13,9 +13,9 @@ from typing import Any, cast
 from gesso import _discovery
 from gesso._specs import LayoutSpec
 from gesso.data.doubts import Guess, guess_pairs
+from gesso.data.encoding import IMAGE_FILES
 from gesso.data.folders import check_folder, examples, find_images, natural, subfolders, walk_images
 from gesso.data.image_ref import files_of
-from gesso.data.io import SUFFIXES
 from gesso.data.layouts._search import (
     Find,
     Layout,
@@ -264,7 +264,7 @@ def _nothing_found(
     expected = f"{root}: expected two folders such as input and target, low and high, blur and sharp; found"
     images = [place.relative_to(root) / name for place, names in walk_images(root) for name in sorted(names)[:4]]
     if not images:
-        return ValueError(f"{expected} no images ({', '.join(SUFFIXES)} are read){show_trees(root)}")
+        return ValueError(f"{expected} no images ({IMAGE_FILES} files are read){show_trees(root)}")
     guess = guess_pairs(root, photos_of(root, None)[0])
     if guess and not guess.clean:
         return LooksLikePairsError(f"{root}: {guess}; {guess.advice}{show_trees(_root_of(root, guess))}")

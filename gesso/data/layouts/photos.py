@@ -4,8 +4,8 @@ import warnings
 from pathlib import Path
 
 from gesso.data.doubts import PhotosWarning, guess_pairs
+from gesso.data.encoding import IMAGE_FILES
 from gesso.data.folders import check_folder, find_images, subfolders
-from gesso.data.io import SUFFIXES
 from gesso.data.layouts._search import NoPairsError
 from gesso.data.layouts.scaled import beside_high_resolution
 from gesso.data.pairing import Pair
@@ -33,7 +33,7 @@ def find_photos(root: str | Path, split: str = "train", *, refuse: bool = False)
     check_split(split)
     photos, divided = photos_of(root, split)
     if not photos:
-        raise ValueError(f"{root}: no images{f' for {split}' if divided else ''}; {', '.join(SUFFIXES)} are read")
+        raise ValueError(f"{root}: no images{f' for {split}' if divided else ''}; {IMAGE_FILES} files are read")
     if guess := guess_pairs(root, photos_of(root, None)[0] if divided else photos):
         if refuse and not guess.clean:
             alone = guess.lq if guess.photos else guess.gt

@@ -194,7 +194,7 @@ def test_a_word_in_a_photo_name_makes_no_pair(tmp_path, name):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], r"found no images \(\.png"),
+        ([], r"found no images \(PNG, JPEG, .* files are read"),
         (["images/1.png", "masks/1.png"], "for the photos alone give --data .*images; if all of them are clean photos"),
         (["input/1.png", "target/readme.txt"], "target: no images"),
         (["input/1.png", "input/2.png", "target/a.png"], r"no name of .*input \(1, 2\) matches one of .*target \(a\)"),
