@@ -17,7 +17,7 @@ from gesso.functional.processes import rank_info
 from gesso.options import Command, options_of
 from gesso.options.data import TaskPairs
 from gesso.options.run import TrainingRun
-from gesso.primed import PREFIX, find_primed
+from gesso.primed import ANY, PREFIX, find_primed, for_task
 from gesso.report.console import say
 from gesso.sources import is_source
 from gesso.tasks import spell_task
@@ -40,6 +40,9 @@ def settle(command: Run) -> Run:
     Raises:
         ValueError: if the folder of the run that is resumed holds another's.
     """
+    if isinstance(command, Finetune) and command.init is not None:
+        task = ANY if spell_task(command.task) == "all-in-one" else spell_task(command.task)
+        command = dataclasses.replace(command, init=for_task(str(command.init), task))
     config = Path(command.out) / "config.yaml"
     if command.resume and config.exists():
         before = Recipe.of(command).earlier(config)

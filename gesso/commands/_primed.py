@@ -258,7 +258,7 @@ taken.)
 ```sh
 gesso list primed
 gesso restore photo.jpg out.png --task derain
-gesso finetune --task derain --data PAIRS --backbone nafnet_tiny --init primed:derain --out runs/derain
+gesso finetune --task derain --data PAIRS --backbone nafnet_tiny --init primed --out runs/derain
 gesso primed verify derain/nafnet_tiny
 ```
 

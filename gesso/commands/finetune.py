@@ -28,12 +28,12 @@ class Finetune(SupervisedRun, Network):
     title: ClassVar[str] = "start and loss"
     former: ClassVar[Mapping[str, str]] = {**SupervisedRun.former, "mixup": "augment"}
     former_values: ClassVar[Mapping[str, Mapping[Any, Any]]] = {"mixup": {True: "mixup", False: None}}
-    example: ClassVar[str] = "gesso finetune --task derain --data Rain13K --init primed:derain --out runs/derain"
+    example: ClassVar[str] = "gesso finetune --task derain --data PAIRS --init primed --out runs/rain"
 
     init: Annotated[Place[FilePath], IfUnnamed("random")] = UNNAMED
-    """"random"; a file to start from, of gesso or of the authors; "primed:TASK": the network of this name that comes
-    with the package (`gesso list primed`), with which a small run begins where there is one; or "mimetic": random
-    weights in the shape of trained ones."""
+    """"random"; a file to start from, of gesso or of the authors; "primed": the network for the task that comes with
+    the package (`gesso list primed`; or "primed:TASK"), with which a small run begins where there is one; or "mimetic":
+    random weights in the shape of trained ones."""
 
     transfer: Transfer = "network"
     """"network" or "paper", see above."""

@@ -31,7 +31,7 @@ from gesso.data.training_data import whole_pairs
 from gesso.functional.mimetic import MIMETIC
 from gesso.functional.resize import enlarge
 from gesso.metrics import beside, mean_psnr
-from gesso.primed import is_primed, spell_file
+from gesso.primed import for_task, is_primed, spell_file
 from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
 from gesso.report.console import say, show_table, warn
 from gesso.report.statistics import BASELINE, Score
@@ -215,8 +215,8 @@ def title_of(recipe: Recipe, goal: Task, data: str) -> str:
 def in_one_line(arm: Arm) -> str:
     """What an arm changes beside its start, as on a command line; nothing where it is named after all it is."""
     changes = dict(arm.changes)
-    if arm.init not in (None, BASELINE) and str(arm.init) != arm.name and not is_primed(arm.name):
-        changes = {"init": arm.init, **changes}
+    if arm.init not in (None, BASELINE) and str(arm.init) != arm.name and not is_primed(for_task(arm.name, "")):
+        changes = {"init": spell_file(str(arm.init)), **changes}
     return ", ".join(f"{name} {spell_value(value)}" for name, value in plain(changes).items())
 
 

@@ -18,7 +18,7 @@ from gesso.options import OF_THIS_CALL, check_options, options_of
 from gesso.options.data import TrainingPairs
 from gesso.options.network import Network
 from gesso.pretext import list_pretexts
-from gesso.primed import is_primed, resolve_file
+from gesso.primed import for_task, is_primed, resolve_file
 from gesso.report.comparison import file_stem
 from gesso.report.statistics import BASELINE
 from gesso.sources import list_sources
@@ -102,8 +102,9 @@ def find_arms(
     """The arms of a comparison: random weights and the starts of these names, then those that are given as changes.
 
     A name of a start is what an arm may have as its `init`: "random", "mimetic" (see `gesso finetune`), a file of
-    weights or a primed network (`primed:derain`), a pretext or a recipe of `gesso pretrain` (by name or YAML file), or
-    one of these behind the images that it is trained on, `leaves-mfm`, or before the seed that it draws from, `ifp@1`.
+    weights or a primed network (`primed`, that of the task, or `primed:derain`), a pretext or a recipe of `gesso
+    pretrain` (by name or YAML file), or one of these behind the images that it is trained on, `leaves-mfm`, or before
+    the seed that it draws from, `ifp@1`.
 
     Args:
         starts: names.
@@ -166,8 +167,9 @@ def find_start(name: str, own: Mapping[str, Any], common: Common) -> Arm:
         ValueError: for an option that it cannot have.
     """
     options, changes = divide(name, own)
-    path = resolve_file(name, common.network["backbone"])
-    if name == MIMETIC or is_primed(name) or (path.suffix and path.suffix not in RECIPES):
+    init = for_task(name, common.task)
+    path = resolve_file(init, common.network["backbone"])
+    if name == MIMETIC or is_primed(init) or (path.suffix and path.suffix not in RECIPES):
         if name != MIMETIC and not path.is_file():
             raise FileNotFoundError(f"starts: there is no file {path}{_discovery.advise_colon(name)}")
         check_no_pretraining(name, options)

@@ -2,7 +2,7 @@
 
 A primed network is a file `TASK/NETWORK.safetensors` of half precision in this folder, in the package `gesso_primed`
 (larger ones, a wheel of their own), or in the folder that the variable GESSO_PRIMED names. `primed:TASK/NETWORK` means
-it wherever a file of weights is asked for, and `primed:TASK` the best of its task; `gesso list primed` shows all. Its
+it wherever a file of weights is asked for, `primed:TASK` the best of its task; `gesso list primed` shows all. Its
 header says how it was made and what it reaches. `gesso primed verify` makes it again.
 """
 
@@ -164,6 +164,16 @@ def resolve_file(name: str | Path, network: str | None = None) -> Path:
         UnknownNameError: if there is no such network.
     """
     return find_primed(str(name), network).path if is_primed(name) else Path(name)
+
+
+def for_task(name: str, task: str) -> str:
+    """`primed`, which names no task, as `primed:TASK`; anything else as it is.
+
+    Example:
+        >>> for_task("primed", "derain"), for_task("primed:any", "derain"), for_task("random", "derain")
+        ('primed:derain', 'primed:any', 'random')
+    """
+    return f"{PREFIX}{task}" if name == PREFIX.rstrip(":") else name
 
 
 def resolve_name(name: str, network: str) -> str:

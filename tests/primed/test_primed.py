@@ -1,5 +1,6 @@
 """Primed networks: found by name wherever weights are asked for, made of a run, made again, described."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from gesso.commands._finetune import restores_already
 from gesso.commands._primed import PAGE, cards
 from gesso.commands.pretrain import Pretrain
 from gesso.commands.primed import primed as command
+from gesso.comparison.arms import Common, find_arms
 from gesso.options import rename_former
 from gesso.primed import find_primed, list_primed, restores
 
@@ -86,8 +88,11 @@ def test_a_name_means_the_file_wherever_weights_are_loaded(there, name):
 def test_fine_tuning_keeps_the_last_layer_of_a_start_that_restores_the_task(there, tmp_path, capsys):
     options = {"data": "leaves", "holdout": 1, "crop_size": 16, "batch_size": 1, "steps": 1, "val_every": 0}
     options |= {"workers": 0, "backbone": "nafnet_tiny", "backbone_args": QUICK, "precision": "float32"}
-    gesso.finetune(out=tmp_path / "same", task="derain", init="primed:derain", **options)
+    gesso.finetune(out=tmp_path / "same", task="derain", init="primed", **options)  # that of the task
     said = capsys.readouterr().out
+    assert "init: primed:derain" in (tmp_path / "same/config.yaml").read_text()
+    with pytest.raises(UnknownNameError, match="no primed network primed:denoise"):
+        gesso.finetune(out=tmp_path / "other", task="denoise", init="primed", **options)
     assert "keep_last: true, because primed:derain/nafnet_tiny restores derain already" in said
     assert "relearned" not in said
     gesso.finetune(out=tmp_path / "other", task="denoise", init="primed:derain", **options)
@@ -121,6 +126,15 @@ def test_the_best_state_of_fine_tuning_is_never_behind_a_start_that_restores_the
 )
 def test_what_a_file_says_decides_whether_it_restores_a_task(header, task, expected):
     assert restores(header, task) == expected
+
+
+@pytest.mark.parametrize(("task", "message"), [("derain", ""), ("denoise", "no primed network primed:denoise")])
+def test_an_arm_may_begin_with_the_network_of_the_task(there, task, message):
+    common = Common({"backbone": "nafnet_tiny"}, {}, task)
+    with pytest.raises(UnknownNameError, match=message) if message else contextlib.nullcontext():
+        arms = find_arms(["primed"], {}, {"averaged": {"init": "primed", "ema_decay": 0.9}}, common)
+        assert [arm.name for arm in arms] == ["random", "primed", "averaged"]
+        assert arms[1].init == arms[2].init == str((there / "derain/nafnet_tiny.safetensors").resolve())
 
 
 def test_random_weights_and_the_papers_transfer_keep_nothing(there):
