@@ -11,7 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
-from gesso.report.comparison import read_scores
+from gesso.report.results import read_scores
 
 RESULTS = Path(__file__).parent / "results"
 

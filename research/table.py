@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
-from gesso.report.comparison import read_scores
+from gesso.report.results import read_scores
 from gesso.report.statistics import estimate, paired_gains
 
 

@@ -22,7 +22,7 @@ from gesso.functional.random import generator_for
 from gesso.lab._probe import clean_images
 from gesso.metrics import Protocol
 from gesso.pretext import create_pretext, list_pretexts
-from gesso.report.comparison import label
+from gesso.report.results import label
 from gesso.sources import list_sources
 from gesso.tasks import find_task
 from tests._networks import photo_like

@@ -32,9 +32,12 @@ from gesso.functional.mimetic import MIMETIC
 from gesso.functional.resize import enlarge
 from gesso.metrics import beside, mean_psnr
 from gesso.primed import for_task, is_primed, spell_file
-from gesso.report.comparison import Comparison, Cost, Facts, file_stem, write_report, write_scores
+from gesso.report.comparison import Comparison
 from gesso.report.console import say, show_table, warn
+from gesso.report.page import write_report
+from gesso.report.results import Cost, Facts, file_stem, write_scores
 from gesso.report.statistics import BASELINE, Score
+from gesso.report.tables import gain_table
 from gesso.restorer import Restorer, in_words
 from gesso.tasks import Task
 from gesso.training.recipe import Recipe
@@ -126,8 +129,8 @@ def conclude(
 def tell(out: Path) -> Outcome:
     """Prints what the comparison in a folder has found, from its files."""
     comparison = Comparison.read(out)
-    ssim = comparison.table[0].index("SSIM")
-    header, *rows = [row[:ssim] for row in comparison.table]
+    ssim = gain_table(comparison)[0].index("SSIM")
+    header, *rows = [row[:ssim] for row in gain_table(comparison)]
     show_table(header, rows)
     verdicts = tuple(str(verdict) for verdict in comparison.verdicts)
     for sentence in verdicts:

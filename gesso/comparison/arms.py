@@ -19,7 +19,7 @@ from gesso.options.data import TrainingPairs
 from gesso.options.network import Network
 from gesso.pretext import list_pretexts
 from gesso.primed import for_task, is_primed, resolve_file
-from gesso.report.comparison import file_stem
+from gesso.report.results import file_stem
 from gesso.report.statistics import BASELINE
 from gesso.sources import list_sources
 

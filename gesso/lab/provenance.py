@@ -21,8 +21,8 @@ from gesso.functional.mimetic import MIMETIC
 from gesso.functional.random import seed_for
 from gesso.pretext import Pretext, PretextSpec, create_pretext, pretext_class
 from gesso.primed import is_primed, resolve_file
-from gesso.report.comparison import label
 from gesso.report.console import say
+from gesso.report.results import label
 
 MADE_OF = ("backbone", "backbone_args", "pretext", "pretext_args")  # options of a run whose code is run again
 MOST_NOISE = 8  # images of noise that a run was trained on and that are looked at

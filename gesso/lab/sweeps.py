@@ -13,8 +13,9 @@ from gesso.commands.finetune import Finetune
 from gesso.commands.pretrain import Pretrain
 from gesso.options import options_of, rename_former
 from gesso.pretext import pretext_class
-from gesso.report.comparison import comparable, file_stem, read_scores
+from gesso.report.comparison import comparable
 from gesso.report.console import warn
+from gesso.report.results import file_stem, read_scores
 from gesso.report.statistics import BASELINE, estimate, paired_gains
 
 ALIKE = ("task", "data", "lq", "steps", "lr", "batch_size", "crop_size", "pairs", "transfer", "backbone")

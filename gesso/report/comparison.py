@@ -1,36 +1,17 @@
-"""The answer of `gesso compare`: a Markdown table and one HTML page that needs no network, from a results folder.
-
-A results folder holds
-
-    config.yaml                  the recipe
-    comparison.csv               seed, fold, start, step, image, psnr, ssim
-    comparison.json              costs, failures, and how it was measured, see `Facts`
-    pairs/<count>/comparison.csv likewise for fewer training pairs
-    images/<image>/<kind>.png    pictures of the first seed: input, truth, and each start
-
-and gets `comparison.md`, `comparison.html` and `figures/*.svg`.
-"""
+"""What a comparison found: verdicts, doubts, what to do next, pictures and charts, from its results folder."""
 
 import contextlib
-import csv
-import html
-import json
-import math
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from torch import Tensor
 
 from gesso._recipes import read_recipe
-from gesso.data.io import atomic_text, read_picture
-from gesso.metrics import beside, mean_psnr
-from gesso.pretext import title_of
+from gesso.data.io import read_picture
+from gesso.metrics import mean_psnr
 from gesso.report import figures
 from gesso.report.advice import (
     Peak,
@@ -44,109 +25,14 @@ from gesso.report.advice import (
     warn_of_input,
     warn_of_rising,
 )
-from gesso.report.console import duration
-from gesso.report.statistics import (
-    BASELINE,
-    Estimate,
-    Score,
-    Verdict,
-    estimate,
-    judge,
-    paired_gains,
-)
-from gesso.report.svg import LARGER, STYLE, standalone, to_svg
+from gesso.report.results import Facts, file_stem, label, read_scores
+from gesso.report.statistics import BASELINE, Estimate, Score, Verdict, estimate, judge, paired_gains
 from gesso.report.viewers import Role, Subject, Viewer, make_viewers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_SPECTRA = 40  # images whose spectra are averaged
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a start took.
-
-    Attributes:
-        pretraining: seconds of pre-training; None where it happened elsewhere.
-        pretraining_steps: its optimiser steps.
-        finetuning: seconds of one fine-tuning run without measurements on test images, mean over runs.
-        recipe_steps: optimiser steps of pre-training in the recipe that it is named after.
-    """
-
-    pretraining: float | None
-    pretraining_steps: int | None
-    finetuning: float
-    recipe_steps: int | None = None
-
-    @property
-    def share(self) -> str:
-        """How much of its recipe's pre-training was done, where it was another number of steps."""
-        if None in (self.pretraining_steps, self.recipe_steps) or self.pretraining_steps == self.recipe_steps:
-            return ""
-        return f"{self.pretraining_steps:,} of {self.recipe_steps:,} steps"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What `comparison.json` says.
-
-    Attributes:
-        command: the command line that repeats the comparison.
-        title: what was compared, in a few words.
-        protocol: how it was measured, in words.
-        pairs: training pairs of a run.
-        input_psnr: mean PSNR in dB of the unrestored test images.
-        costs: by start.
-        failures: why runs of a start failed, by start.
-        left_out: why runs do not enter the gains, by the names of the runs.
-        machine: what it ran on.
-        channels: of the images that are compared; four are data in every one of their files.
-        perceptual: means of what is measured beside PSNR and SSIM after the last step, by start and metric.
-        input_identical: what is to be said beside the mean PSNR, of inputs that are their ground truth.
-        reference: the start that all others are compared with.
-        arms: what each start changes, in words.
-        choices: what starts have chosen for themselves on training pairs, see `gesso.comparison.tuning.Choice`.
-        next_commands: by start, the command line that trains from it on all pairs.
-        restoring_commands: by start, the command line that restores with it as it is.
-    """
-
-    command: str
-    title: str
-    protocol: str
-    pairs: int
-    input_psnr: float
-    costs: dict[str, Cost] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    machine: str = ""
-    channels: int = 3
-    perceptual: dict[str, dict[str, float]] = field(default_factory=dict)
-    input_identical: str = ""
-    reference: str = BASELINE
-    arms: dict[str, str] = field(default_factory=dict)
-    choices: list[dict[str, Any]] = field(default_factory=list)
-    next_commands: dict[str, str] = field(default_factory=dict)
-    restoring_commands: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def input_words(self) -> str:
-        """The mean PSNR of the unrestored images in words."""
-        return f"{self.input_psnr:.2f} dB{self.input_identical}"
-
-    def write(self, folder: Path) -> None:
-        """Writes `comparison.json`."""
-        with atomic_text(folder / "comparison.json") as file:
-            facts = asdict(self)
-            facts["input_psnr"] = self.input_psnr if math.isfinite(self.input_psnr) else str(self.input_psnr)
-            file.write(json.dumps(facts, indent=2) + "\n")
-
-    @classmethod
-    def read(cls, folder: Path) -> "Facts":
-        """The facts of a results folder."""
-        stored = json.loads((folder / "comparison.json").read_text())
-        costs = {start: Cost(**cost) for start, cost in stored["costs"].items()}
-        return cls(**stored | {"costs": costs, "input_psnr": float(stored["input_psnr"])})
 
 
 @dataclass(frozen=True)
@@ -164,45 +50,6 @@ class EqualCompute:
     budget: int
     step: int | None
     gain: Estimate | None
-
-
-def write_scores(path: Path, scores: Iterable[Score]) -> None:
-    """Writes `comparison.csv`."""
-    with atomic_text(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Score._fields)
-        for score in scores:
-            writer.writerow((*score[:-2], f"{score.psnr:.4f}", f"{score.ssim:.5f}"))
-
-
-def read_scores(path: Path) -> list[Score]:
-    """The rows of `comparison.csv`."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Score(
-                int(r["seed"]),
-                int(r["fold"]),
-                r["start"],
-                int(r["step"]),
-                r["image"],
-                float(r["psnr"]),
-                float(r["ssim"]),
-            )
-            for r in csv.DictReader(file)
-        ]
-
-
-def label(start: str) -> str:
-    """What a start is called in tables and sentences.
-
-    Example:
-        >>> label("ifp"), label("leaves-mfm"), label("runs/mine/backbone.safetensors")
-        ('IFP', 'leaves-MFM', 'mine/backbone')
-    """
-    path = Path(start)
-    if path.suffix:
-        return str(Path(path.parent.name) / path.stem)
-    return "-".join(title_of(word) or word for word in start.split("-"))
 
 
 def comparable(scores: Sequence[Score], reference: str = BASELINE) -> list[Score]:
@@ -477,215 +324,3 @@ class Comparison:
             rows = [self.read_pictures(image) for image in list(self.pictures)[:MOST_SPECTRA]]
             drawn["spectra"], drawn["error-by-frequency"] = figures.spectra(rows, self.labels)
         return drawn
-
-    # -------------------------------------------------------------------------------------------------------- tables
-
-    @cached_property
-    def table(self) -> list[list[str]]:
-        """Header and one row for each start; the gain comes first, for narrow screens show but two columns."""
-        header = ["start", "gain (dB), 95 % interval", "PSNR (dB)", "SSIM", "SSIM gain", "p", "p (sign flips)"]
-        rows = [
-            header,
-            [
-                self.labels[self.reference],
-                "–",
-                self.cell(self.reference),
-                f"{self.mean(self.reference, 'ssim'):.4f}",
-                *"–––",
-            ],
-        ]
-        for verdict in self.verdicts:
-            start, found = verdict.gains.start, verdict.estimate
-            rows.append(
-                [
-                    verdict.label,
-                    interval(found),
-                    self.cell(start),
-                    f"{self.mean(start, 'ssim'):.4f}",
-                    f"{self.ssim_gains[start].mean:+z.4f}",
-                    p_value(verdict.p_corrected),
-                    sign_flips(verdict.p_flip, verdict.p_flip_floor),
-                ]
-            )
-        if any(score.step == 0 for score in self.scores):
-            starts = [self.reference, *(verdict.gains.start for verdict in self.verdicts)]
-            column = ["no pair (dB)", *map(self.before, starts)]
-            rows = [[*row[:3], before, *row[3:]] for row, before in zip(rows, column, strict=True)]
-        return self.with_perceptual(rows)
-
-    def with_perceptual(self, rows: list[list[str]]) -> list[list[str]]:
-        """The rows of a table of starts, with a column for each further metric behind them."""
-        metrics = dict.fromkeys(name for means in self.facts.perceptual.values() for name in means)
-        starts = (self.reference, *(verdict.gains.start for verdict in self.verdicts))
-        means = [self.facts.perceptual.get(start, {}) for start in starts]
-        cells = [[f"{mean[name]:.4f}" if name in mean else "–" for name in metrics] for mean in means]
-        return [row + more for row, more in zip(rows, [[name.upper() for name in metrics], *cells], strict=True)]
-
-    def cell(self, start: str) -> str:
-        """The mean PSNR of a start, with the number of identical images beside it where there are any."""
-        return f"{self.mean(start, 'psnr'):.2f}{beside(self.last(start))}"
-
-    @cached_property
-    def cost_table(self) -> list[list[str]]:
-        """Header and one row for each start: what they took."""
-        rows = [["start", "pre-training", "one fine-tuning run", "both"]]
-        for start, name in self.labels.items():
-            cost = self.facts.costs[start]
-            before = cost.pretraining
-            total = "–" if before is None else duration(before + cost.finetuning)
-            rows.append([name, "elsewhere" if before is None else duration(before), duration(cost.finetuning), total])
-        return rows
-
-    @cached_property
-    def choice_table(self) -> list[list[str]]:
-        """Header and one row for each start that chose values for itself: mean PSNR of what it tried, and the choices.
-
-        Of several numbers of training pairs the largest is shown.
-        """
-        rows = [["start", "tried (mean dB on training pairs left out)", "chosen"]]
-        for start, name in self.labels.items():
-            own = [c for c in self.facts.choices if (c["arm"], c["count"]) == (start, self.facts.pairs)]
-            if not own:
-                continue
-            tried = {words: [c["psnrs"][words] for c in own] for words in own[0]["psnrs"]}
-            means = {words: "failed" if None in found else f"{mean_psnr(found):.2f}" for words, found in tried.items()}
-            count = Counter(c["best"] for c in own)
-            times = {words: f" ({n} of {len(own)} folds)" if len(own) > 1 else "" for words, n in count.most_common()}
-            edge = "; the best may lie beyond what was tried" if any(c["at_the_edge"] for c in own) else ""
-            cells = (
-                "; ".join(f"{words}: {mean}" for words, mean in means.items()),
-                ", ".join(map("".join, times.items())),
-            )
-            rows.append([name, cells[0], cells[1] + edge])
-        return rows
-
-    @cached_property
-    def equal_table(self) -> list[list[str]]:
-        """Header and one row for each start at equal total compute."""
-        rows = [["start", "steps left", "measured after", "gain (dB), 95 % interval"]]
-        for row in self.equal_compute:
-            if row.gain is None:
-                why = "not measured so early" if row.budget else "pre-training alone takes longer"
-                rows.append([row.label, str(row.budget), "–", why])
-            else:
-                rows.append([row.label, str(row.budget), str(row.step), interval(row.gain)])
-        return rows
-
-
-def interval(found: Estimate) -> str:
-    """A gain with its interval: `+0.31 [+0.12, +0.49]`."""
-    return f"{found.mean:+z.2f} [{found.low:+z.2f}, {found.high:+z.2f}]"
-
-
-def p_value(p: float) -> str:
-    """A p-value in two digits: `0.031`, `< 0.001`."""
-    return "< 0.001" if p < 0.001 else f"{p:.2g}"
-
-
-def sign_flips(p: float, floor: float) -> str:
-    """A p-value of the sign-flip test, with the smallest that so few runs can give where that says something.
-
-    Example:
-        >>> sign_flips(0.25, 0.25), sign_flips(0.0017, 0.0001)
-        ('0.25 (≥ 0.25)', '0.0017')
-    """
-    return p_value(p) if floor < 0.001 else f"{p_value(p)} (≥ {p_value(floor)})"
-
-
-def file_stem(start: str) -> str:
-    """A start's name as that of a file: `runs/mine/backbone.safetensors` is `mine-backbone`.
-
-    Example:
-        >>> file_stem("ifp"), file_stem("runs/mine/backbone.safetensors"), file_stem("primed:derain/nafnet_tiny")
-        ('ifp', 'mine-backbone', 'primed-derain-nafnet_tiny')
-    """
-    return (label(start) if Path(start).suffix else start.replace(":", "-")).replace("/", "-")
-
-
-def plain_markdown(text: str) -> str:
-    r"""A text, such as the name of an arm, so that Markdown shows it as it is.
-
-    Example:
-        >>> print(plain_markdown("a|b <i>, p < 0.001, x_2"))
-        a\|b \<i>, p < 0.001, x_2
-    """
-    return re.sub(r"([\\`*|]|<(?=[A-Za-z/!]))", r"\\\1", text)
-
-
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first row is the header, columns but the first are right-aligned."""
-    rule = ["---", *["--:"] * (len(rows[0]) - 1)]
-    header, *others = ([plain_markdown(cell) for cell in row] for row in rows)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *others))
-
-
-def markdown(comparison: Comparison) -> str:
-    """The text of `comparison.md`."""
-    facts = comparison.facts
-    parts = [f"# {facts.title}", *(f"**{plain_markdown(str(verdict))}**" for verdict in comparison.verdicts)]
-    parts += map(plain_markdown, comparison.doubts)
-    parts += [plain_markdown(f"{label(start)} failed: {why}") for start, why in facts.failures.items()]
-    parts += [plain_markdown(f"Left out of the gains: {runs}: {why}") for runs, why in comparison.left_out.items()]
-    sentence, command = comparison.next_step
-    if command:
-        parts += ["## Next", plain_markdown(sentence), f"```sh\n{command}\n```"]
-    parts += ["## In numbers", markdown_table(comparison.table)]
-    parts += [f"{facts.protocol}. Unrestored input: {facts.input_words}.", *comparison.tests]
-    if len(comparison.choice_table) > 1:
-        parts += ["## Chosen on the training pairs", markdown_table(comparison.choice_table)]
-    parts += ["## Costs", markdown_table(comparison.cost_table)]
-    if len(comparison.equal_table) > 1:
-        parts += ["## At equal total compute", markdown_table(comparison.equal_table)]
-    parts += ["## Again", f"```sh\n{facts.command}\n```"]
-    return "\n\n".join(parts) + "\n"
-
-
-def page(comparison: Comparison) -> str:
-    """The text of `comparison.html`: it holds everything it shows and asks no network."""
-    from jinja2 import Environment, FileSystemLoader
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.get_template("comparison.html.j2")
-    recipe = yaml.safe_dump(comparison.recipe, sort_keys=False, allow_unicode=True)
-    return template.render(
-        c=comparison,
-        style=STYLE + LARGER,
-        recipe=recipe,
-        label=label,
-        file_stem=file_stem,
-        flags_whole=flags_whole,
-        tone=figures.tone,
-        is_dashed=figures.is_dashed,
-        svg=to_svg,
-    )
-
-
-def flags_whole(command: str) -> str:
-    """A command line as HTML whose lines break before an option, not within its dashes."""
-    return re.sub(r"(--[\w.]+)", r'<span class="flag">\1</span>', html.escape(command))
-
-
-def write_report(folder: Path) -> Path:
-    """Writes `comparison.md`, `comparison.html` and `figures/*.svg` from what lies in the folder; returns the page.
-
-    Raises:
-        FileNotFoundError: if there is no comparison in the folder.
-        ValueError: if there is nothing to compare, because every run of the reference or of all starts failed.
-    """
-    comparison = Comparison.read(folder)
-    if not comparison.verdicts:
-        why = "; ".join(f"{label(start)}: {reason}" for start, reason in comparison.facts.failures.items())
-        raise ValueError(
-            f"{folder}: nothing to compare, no start has a seed in common with {comparison.reference_words}. {why}"
-        )
-    texts: Mapping[str, str] = {
-        "comparison.md": markdown(comparison),
-        "comparison.html": page(comparison),
-        **{f"figures/{name}.svg": standalone(figure) for name, figure in comparison.figures.items()},
-    }
-    for name, text in texts.items():
-        with atomic_text(folder / name) as file:
-            file.write(text)
-    return folder / "comparison.html"

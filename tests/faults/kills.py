@@ -23,8 +23,9 @@ from gesso.checkpoint import read_state
 from gesso.checkpoint.files import save
 from gesso.data.folders import find_images
 from gesso.data.io import read_picture
-from gesso.report.comparison import Facts, Score, write_scores
+from gesso.report.results import Facts, write_scores
 from gesso.report.sheets import write_sheet
+from gesso.report.statistics import Score
 from gesso.training.table import Table
 
 SMALL = {"backbone": "restormer_tiny", "backbone_args": {"dim": 8, "num_blocks": [1, 1, 1, 1]}, "precision": "float32"}

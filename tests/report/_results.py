@@ -7,7 +7,7 @@ import yaml
 from gesso.data.io import write_image
 from gesso.functional.random import generator_for
 from gesso.metrics import psnr, ssim
-from gesso.report.comparison import Cost, Facts, file_stem, write_scores
+from gesso.report.results import Cost, Facts, file_stem, write_scores
 from gesso.report.statistics import Score
 
 STEPS = (0, 50, 100, 150, 200)

@@ -9,16 +9,10 @@ import pytest
 import torch
 
 from gesso.functional.random import generator_for
-from gesso.report import viewers
-from gesso.report.comparison import (
-    Comparison,
-    Cost,
-    Facts,
-    comparable,
-    read_scores,
-    write_report,
-    write_scores,
-)
+from gesso.report import tables, viewers
+from gesso.report.comparison import Comparison, comparable
+from gesso.report.page import write_report
+from gesso.report.results import Cost, Facts, read_scores, write_scores
 from gesso.report.viewers import Role, Subject, error_map, gain_map, make_viewers
 from tests.report._browser import CHROMIUM, Browser
 from tests.report._results import make_results, picture
@@ -252,7 +246,7 @@ def test_a_pretraining_too_long_for_equal_compute_is_said(tmp_path, cost, told):
     replace(facts, costs=facts.costs | {"ifp": Cost(cost, 9, 120.0)}).write(folder)
     comparison = Comparison.read(folder)
     assert comparison.equal_compute[0].gain is None
-    assert comparison.equal_table[1][-1] == told
+    assert tables.equal_table(comparison)[1][-1] == told
 
 
 def test_a_start_without_a_complete_seed_does_not_keep_the_others_from_a_verdict(results):
