@@ -21,6 +21,7 @@ FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".pkl", ".bin", ".tar", ".gz", 
 """Suffixes of files that stand where a part of one's own may stand, too."""
 CODE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")  # package.module:Class
 DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")  # as Python writes it
+IN_FILE = re.compile(r"(?P<file>(?:.*[/\\])?(?P<module>[^\W\d]\w*)\.py):(?P<thing>[^\W\d]\w*)")  # C:\nets.py:Net
 code_is_allowed = ContextVar("code_is_allowed", default=False)  # by the user, for all files that are read
 RENAMED = {"gesso": "restore_leaves", "gesso_small": "restore_leaves_small"}  # recipes, by the names they had
 PRIMED = "primed:"  # begins names of weights that come with the package
@@ -49,12 +50,16 @@ def suggest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 def suggest_part(name: str, known: Iterable[str]) -> str:
-    """The sentence that ends an error about a part of a run: one of the user's is written `module:NAME`, with a colon.
+    r"""The sentence that ends an error about a part of a run: one of the user's is written `module:NAME`, with a colon.
 
     Example:
         >>> suggest_part("mynets.Net", ["restormer"]), suggest_part("restormr", ["restormer"])
         ('write mynets:Net for one of your own', 'did you mean restormer?')
+        >>> suggest_part(r"C:\code\nets.py:Net", ())
+        'write nets:Net, in the folder of C:\\code\\nets.py, for one of your own'
     """
+    if of_file := IN_FILE.fullmatch(name):
+        return f"write {of_file['module']}:{of_file['thing']}, in the folder of {of_file['file']}, for one of your own"
     if not DOTTED.fullmatch(name):
         return suggest(name, known)
     home, _, thing = name.rpartition(".")
@@ -203,8 +208,8 @@ def load_object(target: str, what: str, known: Collection[str] = ()) -> Any:
         UnknownNameError: if it is neither of gesso nor such a name.
         ValueError: if there is no such module, or nothing of the name in it.
     """
-    if not CODE.fullmatch(target):
-        own = "" if DOTTED.fullmatch(target) else " (or module:name of your own)"
+    if not CODE.fullmatch(target) or IN_FILE.fullmatch(target):
+        own = "" if DOTTED.fullmatch(target) or IN_FILE.fullmatch(target) else " (or module:name of your own)"
         raise UnknownNameError(f"unknown {what} {target!r}; {suggest_part(target, known)}{own}")
     found, name = _import_home(target, what), target.partition(":")[2]
     if not hasattr(found, name):
@@ -244,8 +249,8 @@ def load_class(target: str, base: type[Kind], what: str) -> type[Kind]:
     Raises:
         ValueError: if there is no such module or class, or it is none of `base`.
     """
-    if not CODE.fullmatch(target):
-        advice = f"; {suggest_part(target, ())}" if DOTTED.fullmatch(target) else ""
+    if not CODE.fullmatch(target) or IN_FILE.fullmatch(target):
+        advice = f"; {suggest_part(target, ())}" if DOTTED.fullmatch(target) or IN_FILE.fullmatch(target) else ""
         raise ValueError(f"{what} {target}: expected a class as package.module:Class{advice}")
     found, name = _import_home(target, what), target.partition(":")[2]
     home, kind = found.__name__, getattr(found, name, None)

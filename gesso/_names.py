@@ -1,10 +1,19 @@
-"""Names of files, whatever bytes they are of: as text that any file and terminal takes, and no longer than may be."""
+"""Names of files, whatever bytes they are of: as text that any file and terminal takes, and no longer than may be.
+
+What is called by a user becomes a file or a folder on Linux, macOS or Windows, and may be carried from one to another.
+"""
 
 import hashlib
 import os
+import re
+import sys
 import unicodedata
+from pathlib import Path
 
 LONGEST = 255  # bytes of a file's name, on every common file system
+NOT_ON_WINDOWS = re.compile(r"""[<>:"/\\|?*\x00-\x1f]|[. ]+$""")
+DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
+"""Names that Windows takes for devices, with any suffix."""
 
 
 def readable(name: str) -> str:
@@ -41,3 +50,39 @@ def fitting(name: str, ending: str = "") -> str:
     digest = "-" + hashlib.blake2b(data, digest_size=4).hexdigest()
     kept = os.fsdecode(data[: LONGEST - len(digest) - len(last)])
     return kept.rstrip("".join(map(chr, range(0xDC80, 0xDD00)))) + digest + ending
+
+
+def portable(name: str) -> str:
+    """A name that a user has chosen as that of a file or a folder on any system: one part of a path.
+
+    What Windows forbids, and a slash, becomes a hyphen; the name of a device gets one.
+
+    Example:
+        >>> portable("lr 1e-3"), portable("a/b:c?"), portable("aux"), portable("NUL.v1"), portable("end. ")
+        ('lr 1e-3', 'a-b-c-', 'aux-', 'NUL-.v1', 'end-')
+    """
+    name = NOT_ON_WINDOWS.sub("-", name) or "-"
+    if DEVICES.fullmatch(name):
+        stem, dot, rest = name.partition(".")
+        name = f"{stem}-{dot}{rest}"
+    return name
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether two names that differ in case are one in a folder, or where it would be made, as on Windows and macOS."""
+    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder).absolute()
+    for place in (there, *there.parents):
+        other = place.with_name(place.name.swapcase()) if place.name.swapcase() != place.name else None
+        if other is not None:
+            return other.exists() and other.samefile(place)
+    return sys.platform in ("win32", "darwin")
+
+
+def file_key(path: Path, *, ignoring_case: bool) -> str:
+    """What a path has in common with all others that are the same file, as a file system that ignores case sees them.
+
+    Example:
+        >>> file_key(Path("out/A.png"), ignoring_case=True) == file_key(Path("out/a.PNG"), ignoring_case=True)
+        True
+    """
+    return unicodedata.normalize("NFC", str(path)).casefold() if ignoring_case else str(path)

@@ -18,6 +18,10 @@ ONLY_GIVEN = {
 }
 """What a command line has and no recipe."""
 
+BROKEN_PATH = re.compile(r"([A-Za-z]:|\.{1,2})[^\s]*[\x00\x07-\x0d\x1b].*", re.DOTALL)
+"""The beginning of a path of Windows, and an escape."""
+BACKSLASHES = "double quotes take a backslash for an escape; put a path of Windows into single quotes, or none"
+
 
 class Loader(yaml.SafeLoader):
     """YAML's plain values; `1e-4` is a number, too, as in YAML 1.2."""
@@ -48,12 +52,14 @@ def read_recipe(path: Path) -> dict[str, Any]:
         node = yaml.compose(data.decode("utf-8-sig"), Loader)
         check_size(node, path)
         check_names(node, path)
+        check_backslashes(node, path)
     except UnicodeDecodeError:
         raise ValueError(f"{path}: expected text in UTF-8") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" in line {mark.line + 1}" if mark else ""
-        raise ValueError(f"{path}: expected YAML{where}: {error.problem or 'something is wrong'}") from None
+        advice = f"; {BACKSLASHES}" if "escape" in (error.problem or "") else ""
+        raise ValueError(f"{path}: expected YAML{where}: {error.problem or 'something is wrong'}{advice}") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path}: expected YAML, {type(error).__name__}") from None
     try:
@@ -83,6 +89,24 @@ def check_size(node: yaml.Node | None, path: Path) -> None:
 
     if node is not None and unfolded(node) > MOST_VALUES:
         raise ValueError(f"{path}: expected a recipe, got more than {MOST_VALUES:,} values")
+
+
+def check_backslashes(node: yaml.Node | None, path: Path) -> None:
+    r"""Checks that no path of Windows stands in double quotes, where `C:\new` has a line end.
+
+    Raises:
+        ValueError: naming the line of the first.
+    """
+    left, seen = [node], set[int]()
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if not isinstance(one, yaml.ScalarNode):
+            left += [child for pair in one.value for child in (pair if isinstance(pair, tuple) else (pair,))]
+        elif one.style == '"' and BROKEN_PATH.fullmatch(one.value):
+            raise ValueError(f"{path}: {one.value!r} in line {one.start_mark.line + 1} is no path: {BACKSLASHES}")
 
 
 def check_names(node: yaml.Node | None, path: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from gesso._names import file_key, ignores_case
 from gesso.commands._written import Written, check_folder, check_free
 from gesso.commands.degrade import Degrade
 from gesso.data.folders import find_images
@@ -77,10 +78,13 @@ def find_clean(source: Path, out: Path) -> dict[Path, Path]:
     if not photos:
         raise ValueError(f"{source}: no images")
     named: dict[Path, Path] = {}
+    taken: dict[str, Path] = {}
+    ignoring_case = ignores_case(out)
     for photo in photos:
         name = photo.relative_to(folder)
         name = name if name.suffix.lower() in KEPT else name.with_suffix(".png")
-        if name in named:
-            raise ValueError(f"{photo} and {named[name]} would both be written as {name}; rename one")
+        other = taken.setdefault(file_key(name, ignoring_case=ignoring_case), photo)
+        if other != photo:
+            raise ValueError(f"{photo} and {other} would both be written as {name}; rename one")
         named[name] = photo
     return named

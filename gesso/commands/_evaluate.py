@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gesso import checkpoint as checkpoints
 from gesso._discovery import check_options
+from gesso._names import portable
 from gesso.backbones import Backbone
 from gesso.commands._scores import Row, Scores, count_whole, find_beside, show, write
 from gesso.commands._test_sets import SetOptions, TestSet, open_test_sets
@@ -144,7 +145,8 @@ def measure(
                 sample = one.images[i]
                 restored = restorer(sample["lq"]) if restorer else as_it_is(sample["lq"], one)
                 if out is not None:
-                    write_image(out / "images" / one.name / f"{sample['name']}.png", restored, overwrite=overwrite)
+                    folder = out / "images" / portable(one.name)
+                    write_image(folder / f"{sample['name']}.png", restored, overwrite=overwrite)
                 others = perceptual(restored, sample["gt"], one.task.protocol) if perceptual else {}
                 done.append(measured(one, sample, restored, others))
             except (ValueError, OSError, MemoryError) as error:

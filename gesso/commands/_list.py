@@ -135,7 +135,8 @@ def backbones() -> dict[str, Any]:
 def recipes() -> dict[str, Any]:
     """The text of every recipe by `verb/name`."""
     folder = _discovery.ROOT / "recipes"
-    return {str(path.relative_to(folder).with_suffix("")): path.read_text() for path in folder.glob("*/*.yaml")}
+    files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.glob("*/*.yaml")}
+    return {name: path.read_text(encoding="utf-8") for name, path in files.items()}
 
 
 CATALOGUES: dict[str, Callable[[], dict[str, Any]]] = {

@@ -36,7 +36,7 @@ def run(command: Command) -> "Verdict | Path":
     if command.action == "cards":
         page = Path(command.out or PAGE)
         with atomic_path(page) as temporary:
-            temporary.write_text(cards(list(kept.list_primed().values())))
+            temporary.write_text(cards(list(kept.list_primed().values())), encoding="utf-8")
         return page
     if command.name is None:
         raise ValueError(f"primed {command.action}: expected the name of a network, such as derain/restormer_tiny")
@@ -189,9 +189,9 @@ def read_run(run: Path) -> tuple[dict[str, Any], Path]:
     for file in (config, weights):
         if not file.is_file():
             raise FileNotFoundError(f"{file}: no such file; expected the folder of a run of `gesso pretrain`")
-    if not config.read_text().startswith("# gesso pretrain "):
+    if not config.read_text(encoding="utf-8").startswith("# gesso pretrain "):
         raise ValueError(f"{run}: expected a run of `gesso pretrain`")
-    recipe = yaml.safe_load(config.read_text())
+    recipe = yaml.safe_load(config.read_text(encoding="utf-8"))
     if recipe["pretext"] != "restore":
         raise ValueError(
             f"{run}: expected the pretext restore, whose network restores already, got {recipe['pretext']}"
@@ -221,10 +221,10 @@ def halved(state: Mapping[str, torch.Tensor], where: Path) -> State:
 
 def read_measured(scores: Sequence[str], inputs: Sequence[str]) -> list[dict[str, Any]]:
     """Rows {set, images, psnr, ssim, input_psnr, input_ssim} from files `scores.json` of `gesso evaluate`."""
-    before = {row["set"]: row for file in inputs for row in json.loads(Path(file).read_text())["sets"]}
+    before = {row["set"]: row for file in inputs for row in json.loads(Path(file).read_text(encoding="utf-8"))["sets"]}
     rows = []
     for file in scores:
-        content = json.loads(Path(file).read_text())
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
         for row in content["sets"]:
             measured = {key: row[key] for key in ("set", "psnr", "ssim")}
             measured["images"] = sum(image["set"] == row["set"] for image in content["rows"])
@@ -239,7 +239,7 @@ def commit() -> str | None:
     """The commit that this package is checked out at, with `+` if it has been changed; None if it is installed."""
     told = subprocess.run(
         ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-        cwd=_discovery.ROOT, capture_output=True, text=True, check=False,
+        cwd=_discovery.ROOT, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     return told.stdout.strip() or None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gesso import checkpoint as checkpoints
+from gesso._names import file_key, ignores_case
 from gesso.commands._written import Written, check_folder, check_free
 from gesso.commands.restore import Restore, restore
 from gesso.data.decoding import read_header
@@ -164,14 +165,15 @@ def check_targets(targets: dict[Path, Path]) -> None:
     Raises:
         ValueError: naming the first that does.
     """
-    given = {path.resolve() for path in targets}
-    sources: dict[Path, Path] = {}
+    ignoring_case = bool(targets) and ignores_case(next(iter(targets.values())).parent)
+    given = {file_key(path.resolve(), ignoring_case=ignoring_case) for path in targets}
+    sources: dict[str, Path] = {}
     for path, target in targets.items():
-        if target.resolve() in given:
+        if file_key(target.resolve(), ignoring_case=ignoring_case) in given:
             raise ValueError(f"out: {target} is one of the images themselves; write into another folder")
-        if target in sources:
-            raise ValueError(f"format: {sources[target]} and {path} would both be written as {target}; rename one")
-        sources[target] = path
+        other = sources.setdefault(file_key(target, ignoring_case=ignoring_case), path)
+        if other != path:
+            raise ValueError(f"out: {other} and {path} would both be written as {target}; rename one")
 
 
 def check_formats(targets: dict[Path, Path], *, planes: bool) -> None:

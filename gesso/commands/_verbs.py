@@ -21,7 +21,8 @@ def homes() -> dict[str, str]:
 def verbs() -> dict[str, str]:
     """Every verb and the first line of its file, read without importing it."""
     files = {verb: _discovery.ROOT.joinpath(*home.split(".")[1:]).with_suffix(".py") for verb, home in homes().items()}
-    return {verb: (ast.get_docstring(ast.parse(p.read_text())) or "").split("\n")[0] for verb, p in files.items()}
+    trees = {verb: ast.parse(path.read_text(encoding="utf-8")) for verb, path in files.items()}
+    return {verb: (ast.get_docstring(tree) or "").split("\n")[0] for verb, tree in trees.items()}
 
 
 def function_of(verb: str) -> Callable[..., Any]:

@@ -160,7 +160,7 @@ def perceptual_means(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
     """Means over runs and test images of what they measured at last beside PSNR and SSIM, by start and metric."""
     found: dict[str, dict[str, list[float]]] = {}
     for run in runs:
-        with (run.job.folder / "images.csv").open(newline="") as file:
+        with (run.job.folder / "images.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         for row in rows:
             if row["step"] == rows[-1]["step"]:

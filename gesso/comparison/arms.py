@@ -10,6 +10,7 @@ from typing import Any
 
 from gesso import _discovery, _recipes
 from gesso._discovery import UnknownNameError, suggest
+from gesso._names import file_key, fitting
 from gesso.checkpoint.files import plain
 from gesso.commands.finetune import Finetune
 from gesso.commands.pretrain import Pretrain
@@ -56,11 +57,11 @@ class Arm:
     def folder(self) -> str:
         """A folder name that changes with what the arm is: no run is taken for another's."""
         if self.init == BASELINE and not self.changes:
-            return BASELINE if self.name == BASELINE else file_stem(self.name)
+            return BASELINE if self.name == BASELINE else fitting(file_stem(self.name))
         content = spelled(self.pretraining)
         if self.init is not None and Path(self.init).is_file():
             content = Path(self.init).read_bytes()
-        return f"{file_stem(self.name)}-{digest(content + (spelled(self.changes) if self.changes else b''))}"
+        return fitting(file_stem(self.name), f"-{digest(content + (spelled(self.changes) if self.changes else b''))}")
 
     @property
     def pretraining_folder(self) -> str:
@@ -130,7 +131,7 @@ def find_arms(
     if len(found) < 2:
         raise ValueError("starts: expected something to compare with random weights, such as random,ifp")
     stems = [file_stem(arm.name) for arm in found]
-    if len(set(stems)) < len(stems):
+    if len({file_key(Path(stem), ignoring_case=True) for stem in stems}) < len(stems):  # wherever they are carried
         raise ValueError(
             f"starts: some would share a name ({', '.join(stems)}); put the files into folders of their own"
         )

@@ -63,7 +63,7 @@ class Job:
         images = self.folder / "images.csv"
         if not images.exists():
             return False
-        with images.open(newline="") as file:
+        with images.open(newline="", encoding="utf-8") as file:
             return any(int(row["step"]) == self.command.steps for row in csv.DictReader(file))
 
     @property
@@ -81,7 +81,7 @@ class Job:
     def seconds(self) -> float:
         """How long it has run, over all the times it was taken up, measurements on test images included."""
         spent = self.folder / "seconds.json"
-        return json.loads(spent.read_text()) if spent.exists() else 0.0
+        return json.loads(spent.read_text(encoding="utf-8")) if spent.exists() else 0.0
 
     @property
     def training_seconds(self) -> float:
@@ -89,7 +89,7 @@ class Job:
         metrics = self.folder / "metrics.csv"
         if not metrics.exists():  # nothing was measured, and too few steps to log
             return self.seconds
-        with metrics.open(newline="") as file:
+        with metrics.open(newline="", encoding="utf-8") as file:
             return self.seconds - sum(float(row.get("validation_seconds") or 0) for row in csv.DictReader(file))
 
     def write(self) -> None:
@@ -123,11 +123,11 @@ class Job:
             dataclasses.replace(self.command, resume=True).run()
         finally:
             with atomic_path(self.folder / "seconds.json") as path:
-                path.write_text(json.dumps(before + time.perf_counter() - begin))
+                path.write_text(json.dumps(before + time.perf_counter() - begin), encoding="utf-8")
         if not self.measured:
             raise RuntimeError(f"{self.folder}: the measurement of the last step is not on record")
         with atomic_path(self.folder / "done.json") as path:
-            path.write_text(json.dumps({"seconds": self.seconds}))
+            path.write_text(json.dumps({"seconds": self.seconds}), encoding="utf-8")
         for name in LEFTOVERS:
             (self.folder / name).unlink(missing_ok=True)
 
@@ -199,10 +199,9 @@ def run_parallel(jobs: Sequence[Job], devices: int, left: TimeLeft) -> dict[str,
             )
             running.add(process)
             if stopping.is_set():
-                process.terminate()
+                ask_to_stop(process)
             code = process.wait()
-            assert process.stdin is not None
-            process.stdin.close()
+            ask_to_stop(process)
             running.discard(process)
         free.put(device)
         left.end(job.name, well=job.done)
@@ -232,7 +231,7 @@ def run_parallel(jobs: Sequence[Job], devices: int, left: TimeLeft) -> dict[str,
         stopping.set()
         pool.shutdown(wait=False, cancel_futures=True)
         for process in set(running):
-            process.terminate()
+            ask_to_stop(process)
         pool.shutdown()
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -249,7 +248,7 @@ def environment(device: int, devices: int) -> dict[str, str]:
     """Variables that give a process its share of the memory, and a GPU of its own or else its share of the cores."""
     import torch
 
-    inherited = {**os.environ, PARALLEL_RUNS: str(devices)}
+    inherited = {**os.environ, PARALLEL_RUNS: str(devices), "PYTHONIOENCODING": "utf-8:backslashreplace"}  # of its log
     if torch.cuda.is_available():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         gpus = visible if visible != [""] else [str(number) for number in range(torch.cuda.device_count())]
@@ -265,14 +264,23 @@ def log_of(job: Job) -> Path:
 
 def last_line(log: Path) -> str:
     """The last line of a log that is not empty."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else ""
 
 
+def ask_to_stop(process: subprocess.Popen[bytes]) -> None:
+    """Closes the pipe to a job's process, which it takes for a request to stop: Windows has no signal for one."""
+    assert process.stdin is not None
+    process.stdin.close()
+
+
 def stop_when_alone() -> None:
-    """Asks this process to stop once the one that started it is gone, which closes the pipe between them."""
+    """Asks this process to stop once the pipe from the one that started it is closed: it wants that, or is gone."""
     sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
+    if sys.platform == "win32":
+        signal.raise_signal(signal.SIGTERM)  # os.kill would end it on the spot, its state unsaved
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)  # wakes the main thread, whatever it waits for
 
 
 def main() -> int:

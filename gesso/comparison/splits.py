@@ -149,8 +149,8 @@ def claim_pairs(folds: Sequence[Fold], out: Path) -> None:
     now = [{side: [pair.name for pair in getattr(fold, side)] for side in ("train", "test")} for fold in folds]
     if not path.exists():
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(now, indent=0))
-    elif (before := json.loads(path.read_text())) != now:
+            temporary.write_text(json.dumps(now, indent=0), encoding="utf-8")
+    elif (before := json.loads(path.read_text(encoding="utf-8"))) != now:
         was, names = ({name for fold in each for side in fold.values() for name in side} for each in (before, now))
         if was == names:
             raise ValueError(

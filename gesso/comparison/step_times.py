@@ -65,7 +65,11 @@ class Processes:
             words = [sys.executable, "-m", __spec__.name, self.question]
             self.started.append(
                 subprocess.Popen(
-                    words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                    words,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    encoding="utf-8",
                 )
             )
         asked = self.started[:number]

@@ -232,6 +232,8 @@ class CacheFolder:
             with atomic_path(path) as temporary:
                 temporary.write_bytes(content.getbuffer())
         except OSError as error:
+            if path.exists():  # another run has written and opened it meanwhile, which Windows lets nobody replace
+                return
             self.keeps = False
             warnings.warn(f"{error}; files that are not kept there are decoded at every access", stacklevel=4)
 

@@ -65,6 +65,7 @@ def match_template(template: str, lq: Sequence[str], gt: Sequence[str], *, one_f
         >>> match_template("{gt}_s*", ["1_s80", "12_s80", "x"], ["1", "12"])
         {'1_s80': '1', '12_s80': '12'}
     """
+    template = template.replace("\\", "/")  # as Windows writes paths; names here have slashes
     paths, known = "/" in template, set(gt)
     lead, *others = (_pattern(part, paths) for part in re.split(r"\{(?:gt)?\}", template))
     matches = {}

@@ -39,7 +39,7 @@ def free_memory() -> int:
     """Bytes of memory that this process may still take: what the machine has free, or its control groups allow."""
     free = psutil.virtual_memory().available
     try:
-        groups = Path("/proc/self/cgroup").read_text()
+        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8")
     except OSError:  # no control groups here
         return free
     return max(0, min([free, *group_free(groups, Path("/sys/fs/cgroup"))]))
@@ -65,8 +65,8 @@ def group_free(groups: str, root: Path) -> Iterator[int]:
         own = mount / path.lstrip("/")  # in a container the path may be that of the host, and not be here
         for group in (own, *own.parents):
             with contextlib.suppress(OSError, ValueError):  # no limit, or not told here
-                allowed, used = (int((group / name).read_text()) for name in (limit, usage))
-                told = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())
+                allowed, used = (int((group / name).read_text(encoding="utf-8")) for name in (limit, usage))
+                told = dict(row.split() for row in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
                 yield allowed - used + sum(int(told.get(f"{cache}{kind}_file", 0)) for kind in ("active", "inactive"))
             if group == mount:
                 break

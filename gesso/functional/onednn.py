@@ -140,5 +140,6 @@ def computes(layer: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype) -> b
 def may_be_intels() -> bool:
     """Whether the processor is not AMD's: Intel's, for which MKL is made, or of a maker that nobody names."""
     information = Path("/proc/cpuinfo")
-    said = information.read_text() if information.exists() else os.environ.get("PROCESSOR_IDENTIFIER", "")
+    windows = os.environ.get("PROCESSOR_IDENTIFIER", "")
+    said = information.read_text(encoding="utf-8") if information.exists() else windows
     return "AuthenticAMD" not in said

@@ -23,34 +23,64 @@ whole: ContextVar[Callable[[float], str] | None] = ContextVar("whole", default=N
 """Says how long all takes of which a run is a part, in words, when such a share of the run is done; see `part_of`."""
 
 MINUTE = 60.0  # seconds between two signs of life
+PLAIN = {"–": "-", "−": "-", "≥": ">=", "≤": "<=", "±": "+-", "×": "x", "→": "->", "…": "..."}
+"""What stands for characters that a stream lacks."""
+
 NARROW, LINES = 36, 3  # a column of prose has so many letters at least, and a cell so many lines at most
-console = Console(highlight=False, soft_wrap=True, quiet=rank_info().rank > 0)  # of several processes, the first speaks
+
+
+class Terminal(Console):
+    """Rich's console, which asks the stream that it writes to for its encoding, and so draws in ASCII where need be."""
+
+    @property
+    def encoding(self) -> str:
+        """In lower case: `utf-8`, or what else the stream takes, such as `cp1252` of a pipe on Windows."""
+        return (getattr(self.file, "encoding", None) or "utf-8").lower()
+
+    def shown(self, text: str) -> str:
+        """A text with others, or else an escape, for characters that the stream lacks: none ends a measurement."""
+        return text if self._takes(text) else "".join(map(self._shown, text))
+
+    def _takes(self, text: str) -> bool:
+        try:
+            text.encode(self.encoding)
+        except UnicodeEncodeError:
+            return False
+        return True
+
+    def _shown(self, char: str) -> str:
+        return char if self._takes(char) else PLAIN.get(char) or char.encode("ascii", "backslashreplace").decode()
+
+
+console = Terminal(highlight=False, soft_wrap=True, quiet=rank_info().rank > 0)  # of several ranks, the first speaks
 
 
 def say(text: str, style: str = "") -> None:
     """Prints one line as it is, brackets and all, in a style of rich's such as "bold"."""
-    console.print(Text(readable(text), style))
+    console.print(Text(console.shown(readable(text)), style))
 
 
 def warn(text: str) -> None:
     """Prints one line that begins with `warning:`."""
-    console.print(Text.assemble(("warning:", "yellow"), f" {readable(text)}"))
+    console.print(Text.assemble(("warning:", "yellow"), f" {console.shown(readable(text))}"))
 
 
 def complain(text: str) -> None:
     """Prints one line that begins with `error:`."""
-    console.print(Text.assemble(("error:", "red"), f" {readable(text)}"))
+    console.print(Text.assemble(("error:", "red"), f" {console.shown(readable(text))}"))
 
 
 def show_table(
     header: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None, words: int = 1
 ) -> None:
     """Prints a table; the first columns, `words` of them, are left-aligned, the others right."""
-    table = Table(title=None if title is None else Text(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title=None if title is None else Text(console.shown(title)), title_justify="left", box=None, pad_edge=False
+    )
     for number, name in enumerate(header):
-        table.add_column(Text(in_one_line(name)), justify="left" if number < words else "right")
+        table.add_column(Text(console.shown(in_one_line(name))), justify="left" if number < words else "right")
     for row in rows:
-        table.add_row(*(Text(in_one_line(str(cell))) for cell in row))
+        table.add_row(*(Text(console.shown(in_one_line(str(cell)))) for cell in row))
     console.print(table)
 
 
@@ -134,7 +164,7 @@ def track(items: Sequence[Item], what: str, *, transient: bool = False) -> Itera
     """Yields `items` under a progress bar with the time left, which goes away in the end if it is `transient`."""
     pulse = Pulse()
     with progress_bar(transient=transient, disable=transient and not console.is_terminal) as progress:
-        task = progress.add_task(in_one_line(what), total=len(items), note="")
+        task = progress.add_task(console.shown(in_one_line(what)), total=len(items), note="")
         for done, item in enumerate(items, start=1):
             yield item
             progress.advance(task)

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gesso._names import portable
 from gesso.data.io import atomic_text
 from gesso.pretext import title_of
 from gesso.report.statistics import BASELINE, Score
@@ -105,7 +106,7 @@ class Facts:
     @classmethod
     def read(cls, folder: Path) -> "Facts":
         """The facts of a results folder."""
-        stored = json.loads((folder / "comparison.json").read_text())
+        stored = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
         costs = {start: Cost(**cost) for start, cost in stored["costs"].items()}
         return cls(**stored | {"costs": costs, "input_psnr": float(stored["input_psnr"])})
 
@@ -145,7 +146,7 @@ def label(start: str) -> str:
     """
     path = Path(start)
     if path.suffix:
-        return str(Path(path.parent.name) / path.stem)
+        return (Path(path.parent.name) / path.stem).as_posix()
     return "-".join(title_of(word) or word for word in start.split("-"))
 
 
@@ -156,4 +157,4 @@ def file_stem(start: str) -> str:
         >>> file_stem("ifp"), file_stem("runs/mine/backbone.safetensors"), file_stem("primed:derain/nafnet_tiny")
         ('ifp', 'mine-backbone', 'primed-derain-nafnet_tiny')
     """
-    return (label(start) if Path(start).suffix else start.replace(":", "-")).replace("/", "-")
+    return portable(label(start) if Path(start).suffix else start)

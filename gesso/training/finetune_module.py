@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gesso import checkpoint
+from gesso._names import portable
 from gesso.backbones import Backbone
 from gesso.data.augment import Augment
 from gesso.data.training_data import total_pixels
@@ -204,7 +205,7 @@ class FinetuneModule(TrainingModule):
             restored = restorer(sample["lq"])
             rows.append({"name": sample["name"], **self.measure_image(restored, sample["gt"], validation.protocol)})
             if number < self.val_images:
-                path = self.out / "val_images" / f"{self.step:06d}" / validation.name / f"{number:04d}.png"
+                path = self.out / "val_images" / f"{self.step:06d}" / portable(validation.name) / f"{number:04d}.png"
                 write_triple(path, sample, restored, validation.protocol, rows[-1]["psnr"])
         return gather_in_order(rows, count)
 

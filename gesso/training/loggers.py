@@ -99,7 +99,7 @@ def open_tracker(name: str, out: Path, options: Mapping[str, Any]) -> "Tracker":
 def _identities(out: Path) -> dict[str, str]:
     """What W&B and MLflow call the run of a folder."""
     path = out / IDENTITIES
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _wandb(out: Path, known: str | None) -> WandbLogger:

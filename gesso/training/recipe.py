@@ -91,5 +91,5 @@ def write(path: Path, first_line: str, options: Mapping[str, Any]) -> None:
 
 def change(path: Path, options: Mapping[str, Any]) -> None:
     """Puts options into the recipe that stands in a file."""
-    first_line, rest = path.read_text().split("\n", 1)
+    first_line, rest = path.read_text(encoding="utf-8").split("\n", 1)
     write(path, first_line, yaml.safe_load(rest) | options)

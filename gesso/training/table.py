@@ -29,7 +29,7 @@ class Table(Logger):
         super().__init__()
         self.path, self.is_saved, self.metrics = path, False, list[dict[str, Any]]()
         if path.exists():
-            with path.open(newline="") as file:
+            with path.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))  # words, which are written again as they are
             self.metrics = [{k: v for k, v in row.items() if v} for row in rows if int(row["step"]) <= step]
 
@@ -68,7 +68,7 @@ class Table(Logger):
         if self.is_saved or not self.metrics:
             return
         columns = sorted({name: None for row in self.metrics for name in row})
-        with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
+        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.metrics)
