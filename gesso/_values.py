@@ -12,7 +12,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, cast, get_args, get_origin
 
@@ -290,7 +290,7 @@ def declared(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _fields(kind: Any) -> Any:
     """Where the annotations of a class's options stand: at its fields, or at its constructor."""
-    return kind if hasattr(kind, "__dataclass_fields__") else kind.__init__
+    return kind if is_dataclass(kind) else kind.__init__
 
 
 def check_values(kinds: Mapping[str, Any], options: Mapping[str, Any], what: str = "") -> None:

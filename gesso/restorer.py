@@ -356,8 +356,12 @@ def computes_in_bf16(device: torch.device) -> bool:
     """Whether a processor multiplies in bf16, so that bf16 is faster there than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    able = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in able)
+    if device.type != "cpu":
+        return False
+    if hasattr(torch.cpu, "get_capabilities"):
+        return any(torch.cpu.get_capabilities().get(name, False) for name in ("amx_tile", "avx512_bf16"))
+    # Older versions of PyTorch have no public name for what a processor can.
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 def cast(backbone: Backbone, device: torch.device, dtype: torch.dtype) -> Backbone:

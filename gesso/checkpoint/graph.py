@@ -137,7 +137,8 @@ def capture_for(backbone: Backbone, network: nn.Module, multiple: int, least: in
     batch, (height, width) = Dim("batch", min=1), (Dim(axis, min=least) for axis in ("height", "width"))
     sides = {0: batch, 2: multiple * height, 3: multiple * (height if is_square else width)}
     image = torch.rand(shapes[0], generator=torch.Generator().manual_seed(0))
-    # The cache saves nothing here: to look a symbolic shape up takes as long as to compute it.
+    # The cache costs Uformer half of its time: to look a symbolic shape up takes longer than to compute it. PyTorch has
+    # no public switch for it.
     with torch.no_grad(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
         program = torch.export.export(network, (image,), dynamic_shapes=(sides,), strict=False)
     return Captured(program, network, facts, shapes[1:])

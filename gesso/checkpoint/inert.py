@@ -10,7 +10,7 @@ import math
 import pickle
 import pickletools
 import zipfile
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # names of Python 2 as `pickle` reads them, its one table
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO, ClassVar, NamedTuple

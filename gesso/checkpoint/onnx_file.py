@@ -1,13 +1,13 @@
 """Networks as ONNX for batches and images of any size, compared with PyTorch before the file gets its name."""
 
 import contextlib
+import copy
 import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch.export import ExportedProgram
@@ -54,16 +54,12 @@ def translate(program: ExportedProgram) -> Any:
     Raises:
         Exception: whatever `torch.onnx` raises.
     """
-    from torch.onnx._internal.exporter import _fx_passes  # which needs onnxscript, that only the extra brings
-
     names: dict[str, Any] = {"dynamo": True, "input_names": ["image"], "output_names": ["restored"], "verbose": False}
-    if hasattr(_fx_passes, "decompose_with_registry"):
-        rewrite(program.graph_module.graph)
-        with (
-            contextlib.suppress(Exception),
-            patch.object(_fx_passes, "decompose_with_registry", lambda given, registry: given),
-        ):
-            return torch.onnx.export(program, optimize=False, **names)
+    rewrite(program.graph_module.graph)
+    captured = copy.copy(program)
+    captured.run_decompositions = lambda *args, **kwargs: captured
+    with contextlib.suppress(Exception):
+        return torch.onnx.export(captured, optimize=False, **names)
     return torch.onnx.export(program, **names)
 
 
@@ -82,7 +78,7 @@ def rewrite(graph: Graph) -> None:
             continue
         with graph.inserting_before(node):
             if node.target in casts:
-                other = graph.call_function(aten._to_copy.default, (given,), {"dtype": dtype})
+                other = graph.call_function(torch.ops.prims.convert_element_type.default, (given, dtype))
             elif node.target is aten.conv_transpose2d.input:
                 image, weight, bias, stride, padding, more, groups, dilation = node.args + TRANSPOSED[len(node.args) :]
                 shape = (stride, padding, dilation, True, more, groups)

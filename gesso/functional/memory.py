@@ -11,8 +11,9 @@ from typing import Any
 
 import psutil
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+)  # PyTorch's manual names it so; nothing else sees each operation
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of `mallopt`, as in malloc.h
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "DefaultCPUAllocator", "not enough memory")
@@ -150,6 +151,10 @@ class _Account(TorchDispatchMode):
         self.now -= size
 
 
-def _memories(tree: Any) -> list[torch.UntypedStorage]:
+def _memories(tree: Any) -> Iterator[torch.UntypedStorage]:
     """The memory of every tensor in nested containers."""
-    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+    if isinstance(tree, torch.Tensor):
+        yield tree.untyped_storage()
+    elif isinstance(tree, dict | list | tuple):
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from _memories(part)

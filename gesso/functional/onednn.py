@@ -5,8 +5,8 @@ to 15 % where sides are multiples of 16, and up to two times where they are not,
 127 of Restormer. Products in bf16 go to oneDNN, but a bias is laid out over the result first; here
 oneDNN adds it. GELU, without gradients: oneDNN computes it while what it is of lies in the cache.
 
-The operations are those that torch.compile's own code calls. Where they are missing or cannot be computed, PyTorch's
-own are called.
+The operations are those that torch.compile's own code calls; they have no public name. Where they are missing or
+cannot be computed, PyTorch's own are called.
 """
 
 import functools
@@ -114,9 +114,7 @@ def depthwise_gelu_by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = No
 @functools.cache
 def prefers_onednn(dtype: torch.dtype) -> bool:
     """Whether oneDNN multiplies matrices of this type no slower than what PyTorch calls by itself."""
-    if not computes(by_onednn, dtype):
-        return False
-    return bool(torch.cpu._is_avx512_bf16_supported()) if dtype == torch.bfloat16 else not may_be_intels()
+    return computes(by_onednn, dtype) and (dtype == torch.bfloat16 or not may_be_intels())
 
 
 @functools.cache

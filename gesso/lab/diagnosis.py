@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -236,8 +236,8 @@ def shortened(value: Any) -> Any:
         return {key: shortened(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [shortened(inner) for inner in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return shortened(asdict(value))
+    if is_dataclass(value):
+        return shortened(asdict(cast(Any, value)))
     if hasattr(value, "tolist"):  # tensors and arrays
         return shortened(value.tolist())
     return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -45,10 +45,13 @@ class Prior(nn.Module):
         ValueError: if the model returns something else.
     """
 
+    place: Tensor
+
     def __init__(self, model: nn.Module, source: str) -> None:
         super().__init__()
         self.hidden = (model.float().eval().requires_grad_(False),)  # a tuple: neither saved nor trained with its owner
-        self.source, self.device = source, torch.device("cpu")
+        self.source = source
+        self.register_buffer("place", torch.zeros(()), persistent=False)  # goes where its owner is brought
         with torch.no_grad():
             seen = model(torch.full((1, 3, 64, 64), 0.5))
         if not isinstance(seen, Tensor) or seen.ndim != 2 or len(seen) != 1:
@@ -58,8 +61,13 @@ class Prior(nn.Module):
 
     @property
     def model(self) -> nn.Module:
-        """The model itself."""
-        return self.hidden[0]
+        """The model itself, where its owner has been brought; of another precision it takes no notice."""
+        return self.hidden[0].to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its owner has been brought."""
+        return self.place.device
 
     def forward(self, image: Tensor) -> Tensor:
         """What the model says of images (B, C, H, W), clamped to [0, 1]: (B, dim), each row of length 1.
@@ -95,12 +103,6 @@ class Prior(nn.Module):
             digest.update(f"{name} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Prior":
-        """Takes the model along to another device, but not to another precision."""
-        self.device = fn(torch.zeros((), device=self.device)).device
-        self.model.to(self.device)
-        return super()._apply(fn, recurse)
 
 
 # ---------------------------------------------------------------------------------------------------------- sources
