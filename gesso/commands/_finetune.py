@@ -88,21 +88,21 @@ def prepare(command: Finetune) -> Training:
         augment = open_augmentation(command.augment, (net.in_channels, net.out_channels), net.scale)
     critic = None
     if command.critic is not None:
-        critic = open_feature_loss(command.critic, net, target=command.critic_target, task=spell_task(command.task))
+        loss = open_feature_loss(command.critic, net, target=command.critic_target, task=spell_task(command.task))
+        critic = loss, command.critic_weight
     module = FinetuneModule(
         net,
         loss_for(parts, command.loss),
         open_validations(parts, net, command.tile, command.accelerator),
         command,
         plan,
+        {"task": spell_task(command.task), "init": init, "transfer": command.transfer},
         perceptual=perceptual,
         augment=augment,
         critic=critic,
-        critic_weight=command.critic_weight,
         features_lr=1.0 if init == "random" else command.features_lr,
         start_counts=known and command.keep_last is not False,
     )
-    module.facts = {"task": spell_task(command.task), "init": init, "transfer": command.transfer}
     return Training(module, train, f"{spell_task(command.task)} {spell_backbone(command.backbone)}")
 
 

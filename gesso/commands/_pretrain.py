@@ -54,8 +54,8 @@ def prepare(command: Pretrain) -> Training:
         )
     images = chosen_images(command, method)
     stages = [Stage(1.0, command.crop_size, command.batch_size)]
-    module = PretrainModule(method, command, stages)
-    module.facts = {"pretext": command.pretext, "pretext_args": command.pretext_args or {}, "images": images}
+    facts = {"pretext": command.pretext, "pretext_args": command.pretext_args or {}, "images": images}
+    module = PretrainModule(method, command, stages, facts)
     body = sum(p.numel() for p in method.backbone.parameters())
     decoder = sum(p.numel() for p in method.parameters()) - body
     say(f"{spell_backbone(command.backbone)}: {body:,} parameters, and {decoder:,} in the decoder, not saved")

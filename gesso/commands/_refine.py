@@ -81,11 +81,11 @@ def prepare(command: Refine) -> Training:
         validations,
         command,
         plan,
+        {"task": spell_task(command.task), "restorer": str(command.checkpoint)},
         perceptual=perceptual,
         restored_weight=command.restored_weight,
         look_ahead=ahead,
     )
-    module.facts = {"task": spell_task(command.task), "restorer": str(command.checkpoint)}
     return Training(module, train, f"refine {spell_task(command.task)}")
 
 

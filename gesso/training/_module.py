@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import Dataset
 
 from gesso.backbones import Backbone, part_of_batch
 from gesso.functional.memory import is_out_of_memory
@@ -19,6 +20,7 @@ from gesso.options.run import TrainingRun
 from gesso.report.console import warn
 from gesso.restorer import computes_in_bf16
 from gesso.training.best import Best
+from gesso.training.resume import list_names
 from gesso.training.sampling import Stage, StepSampler
 from gesso.training.schedules import schedule
 
@@ -45,12 +47,15 @@ class TrainingModule(LightningModule):
         backbone: the network.
         run: the command, which says how it is optimised.
         stages: crop and batch over the run.
+        facts: what the headers of its files say of the run, beside what is chosen on the way.
     """
 
-    def __init__(self, backbone: Backbone, run: TrainingRun, stages: Sequence[Stage]) -> None:
+    def __init__(
+        self, backbone: Backbone, run: TrainingRun, stages: Sequence[Stage], facts: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.backbone = backbone
+        self.backbone, self.facts = backbone, dict(facts or {})
         self.accumulate, self.log_every, self.seed = run.accumulate, run.log_every, run.seed
         self.decay_norm_bias, self.clip_norm = run.decay_norm_bias, run.clip_norm
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[run.optimizer]
@@ -64,6 +69,7 @@ class TrainingModule(LightningModule):
         self.recorded = 0  # batches up to which all that was due is on record
         self.collected: list[tuple[int, Batch]] = []  # batches, with their numbers, of the step that is being computed
         self.every_parameter: list[nn.Parameter] = []  # in their order, once the run has begun
+        self.has_choice = run.precision == "auto"
         self.precision: str | None = None  # chosen for precision "auto"
         self.threads: int | None = None  # of a step on a CPU; none: all
         self.at_a_time: int | None = None  # images that memory holds; none: a whole batch
@@ -71,14 +77,11 @@ class TrainingModule(LightningModule):
         self.skipped_in_a_row = 0
         self.running: dict[str, Tensor] = {}  # losses summed since the last log line,
         self.summed = 0  # over so many batches
-        self.val_every = 0  # steps between two measurements; 0: only at the end
         self.val_at_start = False  # whether to measure before the first step
         self.val_images = 0  # of each set that is measured, how many are written
         self.best = Best()  # of its measurements
         self.note = ""  # what stands behind the progress bar
         self.reached = ""  # what was last measured
-        self.facts: dict[str, Any] = {}  # what the file's header will say of this run
-        self.images: dict[str, list[str]] = {}  # names of those that are read from files, by what they are for
 
     def set_length(self, run: TrainingRun, stages: Sequence[Stage], first: int = 0) -> None:
         """Lays samples and learning rate out over the steps of a run, also once a budget has chosen how many they are.
@@ -121,6 +124,15 @@ class TrainingModule(LightningModule):
     def deliverable(self) -> Backbone:
         """The network that the run is for: the averaged one where there is an average."""
         return cast(Backbone, self.average.module) if self.average is not None else self.backbone
+
+    def header(self) -> dict[str, Any]:
+        """What a file that is written now says of the run."""
+        chosen = {"threads": self.threads, "precision": self.precision if self.has_choice else None}
+        return self.facts | {name: value for name, value in chosen.items() if value is not None} | {"step": self.step}
+
+    def image_names(self, train: Dataset[Any]) -> dict[str, list[str]]:
+        """Names of the images that a run reads from files, by what they are for; `train` are its samples."""
+        return {"training": list_names(train)}
 
     @property
     def batch_coupling(self) -> str:
@@ -338,7 +350,7 @@ class TrainingModule(LightningModule):
             # of each device, for their sums are rounded apart
             "running": all_gather({name: float(value) for name, value in self.running.items()}),
             "summed": self.summed,
-            "images": self.images,
+            "images": self.image_names(cast(Any, self.trainer).datamodule.train),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -105,10 +105,9 @@ class SaveCheckpoint(Callback):
             raise OSError(error.errno, f"could not write {self.out / 'last.ckpt'}: {error.strerror}") from error
         if trainer.is_global_zero:
             temporary.replace(self.out / "last.ckpt")
-            facts = module.facts | {"step": module.step}
-            checkpoint.save(module.deliverable, self.out / "backbone.safetensors", **facts)
+            checkpoint.save(module.deliverable, self.out / "backbone.safetensors", **module.header())
             for name, part in module.extra_modules().items():
-                checkpoint.save_state(part.state_dict(), self.out / f"{name}.safetensors", **facts)
+                checkpoint.save_state(part.state_dict(), self.out / f"{name}.safetensors", **module.header())
 
 
 class Snapshots(Callback):
@@ -123,8 +122,8 @@ class Snapshots(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
         """Writes when it is time; on many devices rank 0 writes."""
         if steps_done(pl_module, self.every) and trainer.is_global_zero:
-            facts = pl_module.facts | {"step": pl_module.step}
-            checkpoint.save(pl_module.deliverable, self.folder / f"{pl_module.step}.safetensors", **facts)
+            path = self.folder / f"{pl_module.step}.safetensors"
+            checkpoint.save(pl_module.deliverable, path, **pl_module.header())
 
 
 class Measure(Callback):

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -73,10 +73,10 @@ class FinetuneModule(TrainingModule):
         validations: what to measure on; the mean over them, of the PSNR or what `best_by` says, decides about the best.
         run: the command, which says how it is optimised and measured.
         stages: crop and batch over the run.
+        facts: what the headers of its files say of the run, beside what is chosen on the way.
         perceptual: what is measured beside PSNR and SSIM.
         augment: what is done to a batch; each of several devices does it to the images of its own share.
-        critic: what a frozen classifier sees in the features, as a second loss (DC-guided training).
-        critic_weight: factor of that loss.
+        critic: what a frozen classifier sees in the features, as a second loss (DC-guided training), and its factor.
         features_lr: factor of the learning rate for everything but the head.
         start_counts: whether the start may be the best state, and is measured unless the command says otherwise: one
             that restores the task already.
@@ -89,21 +89,26 @@ class FinetuneModule(TrainingModule):
         validations: Sequence[Validation],
         run: SupervisedRun,
         stages: Sequence[Stage],
+        facts: Mapping[str, Any] | None = None,
         *,
         perceptual: Perceptual | None = None,
         augment: Augment | None = None,
-        critic: FeatureLoss | None = None,
-        critic_weight: float = 1.0,
+        critic: tuple[FeatureLoss, float] | None = None,
         features_lr: float = 1.0,
         start_counts: bool = False,
     ) -> None:
-        super().__init__(backbone, run, stages)
-        self.critic, self.critic_weight, self.features_lr = critic, critic_weight, features_lr
+        super().__init__(backbone, run, stages, facts)
+        self.critic, self.critic_weight = critic or (None, 0.0)
+        self.features_lr = features_lr
         self.loss, self.validations, self.out, self.augment = loss, validations, Path(run.out), augment
-        self.images = {f"{validation.name}'s validation": list_names(validation.pictures) for validation in validations}
-        self.val_every, self.val_images, self.tile = run.val_every, run.val_images, run.tile
+        self.val_images, self.tile = run.val_images, run.tile
         self.start_counts, self.perceptual, self.best = start_counts, perceptual, Best.of(run, perceptual)
         self.val_at_start = start_counts if run.val_at_start is None else run.val_at_start
+
+    def image_names(self, train: Dataset[Any]) -> dict[str, list[str]]:
+        """Those of each validation, and of the training."""
+        names = {f"{validation.name}'s validation": list_names(validation.pictures) for validation in self.validations}
+        return names | super().image_names(train)
 
     @property
     def batch_coupling(self) -> str:
@@ -223,7 +228,7 @@ class FinetuneModule(TrainingModule):
             return
         if self.trainer.is_global_zero:
             measured = {f"validation_{metric}": round(means[metric], 4) for metric in ("psnr", self.best.metric)}
-            facts = self.facts | {"step": self.step, "best_by": self.best.metric, **measured}
+            facts = self.header() | {"best_by": self.best.metric, **measured}
             checkpoint.save(self.deliverable, self.out / "best.safetensors", **facts)
 
     @property

@@ -62,7 +62,6 @@ class ChoosePrecision(Callback):
         if pl_module.precision is None:
             pl_module.precision = trainer.strategy.broadcast(choose_for(pl_module) if trainer.is_global_zero else None)
         plugin.chosen = cast(Chosen, pl_module.precision)
-        pl_module.facts["precision"] = pl_module.precision
 
 
 def choose_for(module: Any) -> Chosen:

@@ -1,6 +1,6 @@
 """A pretext as a training run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,8 +15,8 @@ from gesso.training.sampling import Stage
 class PretrainModule(TrainingModule):
     """Trains a pretext: its backbone and whatever it throws away afterwards."""
 
-    def __init__(self, pretext: Pretext, run: TrainingRun, stages: Sequence[Stage]) -> None:
-        super().__init__(pretext.backbone, run, stages)
+    def __init__(self, pretext: Pretext, run: TrainingRun, stages: Sequence[Stage], facts: Mapping[str, Any]) -> None:
+        super().__init__(pretext.backbone, run, stages, facts)
         self.pretext = pretext
 
     @property

@@ -45,7 +45,7 @@ from gesso.training.loggers import IDENTITIES, open_loggers
 from gesso.training.precision import AutoPrecision, ChoosePrecision
 from gesso.training.price import Cost, Length, advise, fit_into, lay_out, seconds_of, show_plan
 from gesso.training.recipe import Recipe, change
-from gesso.training.resume import advice_to_go_on, check_same_images, check_same_recipe, list_names
+from gesso.training.resume import advice_to_go_on, check_same_images, check_same_recipe
 from gesso.training.sampling import Stage, StepSampler
 from gesso.training.threads import choose_threads_for
 from gesso.training.timing import check_memory, device_of, measure_cost
@@ -118,14 +118,13 @@ def fit(training: Training, run: TrainingRun) -> None:
     module, train, stages = training.module, training.train, training.module.sampler.stages
     out = Path(run.out).absolute()  # Lightning would take a leading ~ for the home folder
     check_free(out, resume=run.resume, overwrite=run.overwrite)
-    module.images["training"] = list_names(train)
     if run.precision == "float64":
         module.double()  # Lightning would load a state into float32 first
     with contextlib.nullcontext() if run.dry_run else claimed(out), advising(module, run):
         state = state_to_resume(out, run, longer=run.schedule in ("constant", "step") and len(stages) == 1)
         data = RunData(train, module.sampler, workers_for(train, run.accelerator, run.workers))
         if state is not None:
-            take_up(module, data.sampler, run, state)
+            take_up(module, data, run, state)
         planned = plan_run(module, data, run)
         if run.dry_run:
             return
@@ -137,18 +136,19 @@ def fit(training: Training, run: TrainingRun) -> None:
         train_in(trainer, module, data, state, out)
 
 
-def take_up(module: TrainingModule, sampler: StepSampler, run: TrainingRun, state: Path) -> None:
+def take_up(module: TrainingModule, data: RunData, run: TrainingRun, state: Path) -> None:
     """Has the samples of a run go on where its state was saved.
 
     Raises:
         ValueError: if its images have changed since.
     """
     before = read_pickle(state)["gesso"]
-    sampler.first = before["batches_done"]
+    data.sampler.first = before["batches_done"]
     module.precision, module.threads = before.get("precision"), before.get("threads")
     skip = bool(getattr(run, "skip_damaged", False))
-    check_same_images(before.get("images"), module.images, advice_to_go_on(state.parent, run.verb()), skip=skip)
-    say(f"resuming at step {sampler.first // run.accumulate} of {run.steps}")
+    names, advice = module.image_names(data.train), advice_to_go_on(state.parent, run.verb())
+    check_same_images(before.get("images"), names, advice, skip=skip)
+    say(f"resuming at step {data.sampler.first // run.accumulate} of {run.steps}")
 
 
 def plan_run(module: TrainingModule, data: RunData, run: TrainingRun) -> TrainingRun:
@@ -167,8 +167,6 @@ def plan_run(module: TrainingModule, data: RunData, run: TrainingRun) -> Trainin
         compile_features(module.backbone, run.compile, device)
     if data.sampler.first == 0:
         module.threads = choose_threads_for(module, run)
-    if module.threads is not None:
-        module.facts["threads"] = module.threads
     check_memory(module, data, run)
     if in_comparison():
         return run
@@ -180,7 +178,6 @@ def plan_run(module: TrainingModule, data: RunData, run: TrainingRun) -> Trainin
         show_run(run, cost, Length.of(run, done))
     else:
         say(f"finished already: all {run.steps:,} steps are done")
-    module.val_every = getattr(run, "val_every", 0)
     return run
 
 
@@ -261,7 +258,7 @@ def trainer_for(run: TrainingRun, module: TrainingModule, data: RunData, out: Pa
             ChoosePrecision(),
             Snapshots(out, run.snapshot_every),
             keep,
-            Measure(module.val_every, stop),
+            Measure(getattr(run, "val_every", None) or 0, stop),
             ProgressLine(what, run.steps),  # behind it: a line has the numbers of its own step
             Samples(out, run.sample_every, data.example),
             Recorded(stop),
