@@ -76,7 +76,7 @@ class Sizes:
     Attributes:
         networks: name, side of the image in pixels, and numbers of images, for speed.
         correct: networks that are compared with the CPU.
-        pretexts_on: the network that pretexts are compared on.
+        pretexts_on: the network that pretexts are compared on, and the side of its images.
         ifp: network, side in pixels, and steps of the run of IFP.
         restore: networks that restore, and megapixels.
         rounds: of each timing.
@@ -95,7 +95,7 @@ class Sizes:
     correct: tuple[str, ...] = (
         "restormer", "restormer_dcpt", "uformer_b", "nafnet_width32", "swinir_color_dn", "promptir", "ipt_x1",
     )  # fmt: skip
-    pretexts_on: str = "restormer_tiny"
+    pretexts_on: tuple[str, int] = ("restormer_tiny", 64)
     ifp: tuple[str, int, int] = ("restormer", 224, 200)
     restore: tuple[tuple[str, ...], float] = (("restormer", "nafnet_width32"), 12)
     rounds: int = 5
@@ -104,6 +104,7 @@ class Sizes:
 DRY = Sizes(
     networks=(("nafnet_tiny", 32, (1, 2)),),
     correct=("restormer_tiny", "nafnet_tiny"),
+    pretexts_on=("nafnet_tiny", 32),
     ifp=("nafnet_tiny", 32, 2),
     restore=(("nafnet_tiny",), 0.01),
     rounds=1,
@@ -241,7 +242,7 @@ def measure_correctness(report: Report, sizes: Sizes) -> None:
     for name in list_pretexts():
         if report.has_time("correct", name):
             with report.trying("correct", name):
-                compare_pretext(report, name, sizes.pretexts_on)
+                compare_pretext(report, name, *sizes.pretexts_on)
 
 
 def compare_network(report: Report, name: str) -> None:
@@ -264,11 +265,11 @@ def compare_network(report: Report, name: str) -> None:
     )
 
 
-def compare_pretext(report: Report, name: str, network: str) -> None:
+def compare_pretext(report: Report, name: str, network: str, side: int) -> None:
     """The loss of one batch and its gradients, from the same random numbers; on the device also: the same again?"""
     pretext = create_pretext(name, random_network(network))
     there = copy.deepcopy(pretext).to(report.device)
-    images = images_for(pretext)
+    images = images_for(pretext, side)
     losses = []
     for one, device in ((pretext, torch.device("cpu")), (there, report.device)):
         with DrawnOnTheCpu():
@@ -321,10 +322,12 @@ def gradients_apart(seen: nn.Module, expected: nn.Module) -> float:
     return max((other - own).abs().max().item() for own, other in pairs) / max(largest, 1e-30)
 
 
-def images_for(pretext: Pretext) -> Tensor:
-    """A batch that a pretext takes: (B, 3, 64, 64), or (B, K, 3, 64, 64)."""
+def images_for(pretext: Pretext, side: int) -> Tensor:
+    """A batch that a pretext takes: (B, 3, side, side), or (B, K, 3, side, side)."""
     several = (pretext.images_per_sample,) if pretext.images_per_sample > 1 else ()
-    return torch.rand(max(2, pretext.min_batch_size), *several, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    return torch.rand(
+        max(2, pretext.min_batch_size), *several, 3, side, side, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def random_network(name: str) -> Backbone:

@@ -59,20 +59,21 @@ def run(command: Compare) -> Outcome:
     for package in ("jinja2", "matplotlib"):
         check_extra(package, "compare", "the page")
     design = design_of(settle(command))
-    left, plan = find_left(design), None
-    if left.number:
-        design, plan = plan_with(design, left)
-    else:
-        say(f"finished already: all {left.count} runs are done")
-    if design.command.dry_run:
-        is_there = not left.number and (design.out / "comparison.json").exists()
-        return tell(design.out) if is_there else Outcome(design.out / "comparison.html", (), {})
-    with claimed(design.out), advising():
-        check_free(design)
-        Recipe.of(design.command).write(design.out / "config.yaml")
-        claim_pairs(design.folds, design.out)
-        write_tests(design.folds, design.task, design.degradation)
-        return run_all(design, plan)
+    with contextlib.nullcontext() if command.dry_run else claimed(design.out):
+        left, plan = find_left(design), None
+        if left.number:
+            design, plan = plan_with(design, left)
+        else:
+            say(f"finished already: all {left.count} runs are done")
+        if command.dry_run:
+            is_there = not left.number and (design.out / "comparison.json").exists()
+            return tell(design.out) if is_there else Outcome(design.out / "comparison.html", (), {})
+        with advising():
+            check_free(design)
+            Recipe.of(design.command).write(design.out / "config.yaml")
+            claim_pairs(design.folds, design.out)
+            write_tests(design.folds, design.task, design.degradation)
+            return run_all(design, plan)
 
 
 def design_of(command: Compare) -> Design:
