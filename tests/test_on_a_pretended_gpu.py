@@ -28,7 +28,7 @@ OPTIONS = {
     "random_order": {"choices": MIX["choices"], "prob": 0.7},
     "rain_streaks": {"folder": rainy_pairs()},
 }
-RUN = {"steps": 2, "log_every": 1, "save_every": 1, "sample_every": 0, "precision": "float32", "workers": 0}
+RUN = {"steps": 2, "log_every": 1, "save_every": 0, "sample_every": 0, "precision": "float32", "workers": 0}
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:'pin_memory' argument"),

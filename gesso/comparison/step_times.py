@@ -1,7 +1,7 @@
 """What a training step takes in one process, and in several at a time that share the cores.
 
 They are processes as runs of a comparison are, for threads of one interpreter wait for each other. Each imports torch
-once, and is then asked by a line on its input: a number of threads; it answers with a line of JSON.
+once, no Lightning, and is then asked by a line on its input: a number of threads; it answers with a line of JSON.
 """
 
 import json
@@ -19,7 +19,7 @@ from gesso.backbones import Backbone, create_backbone
 from gesso.functional.memory import free_memory, peak_memory
 from gesso.functional.random import generator_for
 from gesso.restorer import computes_in_bf16
-from gesso.training.precision import time_step
+from gesso.training.step_time import time_step
 
 WINDOW = 1.0  # seconds that steps are timed for, after one that warms up
 LEAST = 2  # steps that are timed, however long they take

@@ -26,6 +26,7 @@ from gesso.restorer import computes_in_bf16
 from gesso.training.compiling import CompiledFeatures
 from gesso.training.needs import Line, free_bytes, padded, still_to_come
 from gesso.training.price import size
+from gesso.training.step_time import time_step
 
 Chosen = Literal["float32", "bf16"]
 
@@ -143,17 +144,6 @@ def time_steps(network: Backbone, images: torch.Tensor) -> dict[Chosen, float]:
             if time.perf_counter() - began > LIMIT:
                 break
     return seconds
-
-
-def time_step(network: Backbone, images: torch.Tensor, *, autocast: bool) -> float:
-    """Seconds of one forward and backward pass, which leave no gradient behind."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    began = time.perf_counter()
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
-        loss = network(images).float().square().mean()
-    if parameters:
-        torch.autograd.grad(loss, parameters, allow_unused=True)
-    return time.perf_counter() - began
 
 
 @contextmanager

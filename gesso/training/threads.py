@@ -17,7 +17,8 @@ from gesso.functional.random import generator_for
 from gesso.options.run import TrainingRun
 from gesso.report.console import say
 from gesso.training.compiling import CompiledFeatures
-from gesso.training.precision import IMAGES, LIMIT, NOISE, ROUNDS, SHORT, SIDE, count_work, time_step, unchanged
+from gesso.training.precision import IMAGES, LIMIT, NOISE, ROUNDS, SHORT, SIDE, count_work, unchanged
+from gesso.training.step_time import time_step
 
 TOLD_OTHERWISE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # variables by which a person has chosen
 
