@@ -76,7 +76,7 @@ def save_state(state: Mapping[str, Tensor], path: str | Path, **facts: Any) -> N
     header = plain({**facts, "format": FORMAT, "gesso": __version__})
     header["checksum"] = checksum(header, state)
     with atomic_path(path, SafetensorError) as temporary:
-        # One entry: several would come in an order that changes, and equal runs shall give equal files.
+        # One entry: several would come in an order that changes, and equal runs must give equal files.
         save_file(untied(state), temporary, metadata={"gesso": json.dumps(header)})
 
 

@@ -135,7 +135,7 @@ def recognise(
         weights: which set of weights, where the file holds several: "params" or "params_ema", "generator" or
             "state_dict.generator_ema". Without it averages come before the last iterate.
         decoder: the second file of a model fine-tuned with DegAE's code, whose first file is `path`.
-        facts: constructor options that the file does not tell (Uformer's `img_size`), or that shall differ from it;
+        facts: constructor options that the file does not tell (Uformer's `img_size`), or that are to differ from it;
             `image_channels` adapts the network to images with other channels (`gesso.backbones._channels`); `target`
             says that the class of your own which the file names may be run.
 

@@ -191,7 +191,7 @@ def plan_with(design: Design, left: Left) -> tuple[Design, Plan | None]:
     """The comparison as large as its budget has room for, and what is left of it, once this was measured and printed.
 
     Raises:
-        ValueError: if the budget is too small, or if what has a budget, or shall only be planned, cannot be measured.
+        ValueError: if the budget is too small, or if what has a budget, or is only to be planned, cannot be measured.
     """
     command = design.command
     try:

@@ -58,7 +58,7 @@ def check_holds(path: Path, header: Header, *, planes: bool = False) -> None:
     """Checks that the format that a file's suffix names can hold a picture.
 
     Args:
-        path: the file that shall be written.
+        path: the file to write.
         header: of the picture.
         planes: whether its fourth channel is data.
 
@@ -86,8 +86,8 @@ def encode(path: Path, array: np.ndarray, header: Header, about: Metadata, peak:
         path: its name.
         array: (H, W), (H, W, 2) grey with alpha, (H, W, 3) RGB or (H, W, 4) RGBA of the header's bits.
         header: of the picture.
-        about: what the file shall say beside.
-        peak: the maximum that a PNM file shall declare.
+        about: what else the file is to say.
+        peak: the maximum that a PNM file is to declare.
 
     Warns:
         LeftOutWarning: if it cannot say that.

@@ -65,7 +65,7 @@ class Picture:
 
     @property
     def header(self) -> Header:
-        """What is asked of a file that shall hold this picture."""
+        """What is asked of a file that is to hold this picture."""
         height, width = self.pixels.shape[-2:]
         alpha = self.alpha is not None or len(self.pixels) == 4
         return Header(width, height, self.bits, alpha, self.grey or len(self.pixels) == 1)

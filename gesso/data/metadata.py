@@ -116,7 +116,7 @@ def find_orientation(data: bytes, header: Header) -> int:
 
 
 def _may_be_turned(data: bytes) -> bool:
-    """Whether it is worth a look: files without EXIF and XMP shall cost nothing."""
+    """Whether it is worth a look: files without EXIF and XMP must cost nothing."""
     if data.startswith(b"\x89PNG"):
         return any(_may_say(kind, data[start : start + 20]) for kind, start, _ in png_chunks(data))
     if data.startswith(b"RIFF"):
@@ -137,7 +137,7 @@ def _may_say(kind: bytes, begin: bytes) -> bool:
 
 
 def _opened(data: bytes) -> Any:
-    """A PNG, JPEG or WebP file in Pillow; its size has been checked, so Pillow's own limit shall not matter."""
+    """A PNG, JPEG or WebP file in Pillow; its size has been checked, so Pillow's own limit must not matter."""
     from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
     kinds = {b"\x89P": PngImagePlugin.PngImageFile, b"\xff\xd8": JpegImagePlugin.JpegImageFile}

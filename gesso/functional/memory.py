@@ -11,9 +11,7 @@ from typing import Any
 
 import psutil
 import torch
-from torch.utils._python_dispatch import (
-    TorchDispatchMode,
-)  # PyTorch's manual names it so; nothing else sees each operation
+from torch.utils._python_dispatch import TorchDispatchMode  # the manual's name for what sees each operation
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of `mallopt`, as in malloc.h
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "DefaultCPUAllocator", "not enough memory")

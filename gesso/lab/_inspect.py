@@ -44,7 +44,7 @@ from gesso.lab.diagnosis import (
     with_best_convolution,
 )
 from gesso.lab.inspect import Inspect
-from gesso.lab.provenance import Origin, OwnOutput, beginning, open_origin, own_output, random_start
+from gesso.lab.provenance import OwnOutput, TrainedNetwork, beginning, open_trained, own_output, random_start
 from gesso.lab.similarity import cosine_similarities
 from gesso.lab.sweeps import read_sweep
 from gesso.metrics import ALL_OF, psnr
@@ -116,7 +116,7 @@ class View:
     def __init__(self, command: Inspect) -> None:
         assert command.what is not None
         named = find_code(plain_options(command))
-        self.origin = open_origin(
+        self.origin = open_trained(
             command.what, command.backbone_args or {}, command.seed, pretext=command.pretext, named=named
         )
         self.seed = command.seed if command.seed is not None else self.origin.seed or 0
@@ -128,7 +128,7 @@ class View:
         self.networks[self.origin.label] = self.origin.network
         self.other = None
         if command.against is not None:
-            other = open_origin(command.against, {}, self.seed + 1, channels=self.channels, named=named)
+            other = open_trained(command.against, {}, self.seed + 1, channels=self.channels, named=named)
             names = (other.label, spelled(command.against), f"{spelled(command.against)} (the other)")
             self.other = next(name for name in names if name not in self.networks)
             self.networks[self.other] = other.network
@@ -282,21 +282,19 @@ class View:
 
     # ----------------------------------------------------------------------------------------------------- figures
 
-    def spoilt(self) -> tuple[list[Tensor], list[str], np.ndarray]:
-        """Clean images one by one, the names of the classes, and the class of each image spoilt in every way."""
+    def labelled(self) -> tuple[list[Tensor], list[str], np.ndarray]:
+        """Clean images one by one, the names of the classes, and the class of each image degraded in every way."""
         clean = list(self.clean(self.count, self.side))
-        names = [class_name(spoil).replace("_", " ") for spoil in self.classes]
+        names = [class_name(one).replace("_", " ") for one in self.classes]
         return clean, names, np.tile(np.arange(len(names)), len(clean))
 
     def spectra(self, folder: Path, mask_ratio: float) -> dict[str, Any]:
         """IFP, Figure 2: where the amplitude spectra of degradations lie, and what is restored from masked rings."""
-        clean, names, labels = self.spoilt()
+        clean, names, labels = self.labelled()
         rows = []
         for i, image in enumerate(clean):
-            spoilt = [
-                spoil(image[None], generator_for(self.seed, "probe", i, k)) for k, spoil in enumerate(self.classes)
-            ]
-            rows.append(amplitude(torch.cat(spoilt)).log().flatten(1))
+            degraded = [one(image[None], generator_for(self.seed, "probe", i, k)) for k, one in enumerate(self.classes)]
+            rows.append(amplitude(torch.cat(degraded)).log().flatten(1))
         places = neighbour_map(squared_distances(torch.cat(rows)))
         title = f"t-SNE of the log-amplitude spectra of {len(clean)} images in {len(names)} degradations"
         heading = {"log-amplitude spectra (t-SNE)": places}
@@ -353,7 +351,7 @@ class View:
 
     def embeddings(self, folder: Path) -> dict[str, Any]:
         """IFP, Figure 4, and DCPT's t-SNE: where the features of degraded images lie, before and after."""
-        clean, names, labels = self.spoilt()
+        clean, names, labels = self.labelled()
         samples = degraded(clean, self.classes, self.seed)
         maps, results = {}, {}
         for name, network in self.networks.items():
@@ -411,7 +409,7 @@ def spelled(what: BackboneSpec | Path) -> str:
     return str(what) if isinstance(what, Path) else spell_backbone(what)
 
 
-def task_names(origin: Origin) -> list[str]:
+def task_names(origin: TrainedNetwork) -> list[str]:
     """What the tasks are called that a network was pre-trained for; [] if nobody says."""
     tasks = origin.recipe.get("pretext_args", {}).get("tasks") or []
     return [str(task["name"] if isinstance(task, dict) else task) for task in tasks]

@@ -97,12 +97,12 @@ def run(command: Probe) -> list[Accuracy]:
             command.classes, command.count, command.crop_size, command.seed, channels, command.white_level
         )
     else:
-        spoil = [parse_degradation(value) for value in (command.degradations or ALL_IN_ONE.values())]
-        wanted = command.count * len(spoil) if command.own_images else command.count
+        degradations = [parse_degradation(value) for value in (command.degradations or ALL_IN_ONE.values())]
+        wanted = command.count * len(degradations) if command.own_images else command.count
         clean = clean_images(
             command.images or "leaves", wanted, command.crop_size, command.seed, channels, command.white_level
         )
-        samples = degraded(clean, spoil, command.seed, own_images=command.own_images)
+        samples = degraded(clean, degradations, command.seed, own_images=command.own_images)
     check_samples(samples, command.neighbours)
 
     found, distances = [], {}
@@ -142,15 +142,17 @@ def found_in(checkpoint: str) -> list[str]:
     return files
 
 
-def degraded(clean: Sequence[Tensor], spoil: Sequence[Degradation], seed: int, *, own_images: bool = False) -> Samples:
+def degraded(
+    clean: Sequence[Tensor], degradations: Sequence[Degradation], seed: int, *, own_images: bool = False
+) -> Samples:
     """Clean images (C, H, W) in every degradation, or each in one of them in turn if classes have `own_images`."""
-    ways = [[i % len(spoil)] if own_images else range(len(spoil)) for i in range(len(clean))]
+    ways = [[i % len(degradations)] if own_images else range(len(degradations)) for i in range(len(clean))]
 
     def make(i: int) -> Tensor:
-        return torch.cat([spoil[k](clean[i][None], generator_for(seed, "probe", i, k)) for k in ways[i]])
+        return torch.cat([degradations[k](clean[i][None], generator_for(seed, "probe", i, k)) for k in ways[i]])
 
     batches = [partial(make, i) for i in range(len(clean))]
-    return Samples([class_name(one) for one in spoil], np.concatenate(ways), batches)
+    return Samples([class_name(one) for one in degradations], np.concatenate(ways), batches)
 
 
 def from_folders(
@@ -209,12 +211,12 @@ def check_samples(samples: Samples, neighbours: int) -> None:
         raise ValueError(f"neighbours: expected 1 to {voters}, as many images as there are to ask, got {neighbours}")
 
 
-def class_name(spoil: Degradation) -> str:
+def class_name(degradation: Degradation) -> str:
     """What a class is called in a picture: a mix of one kind, such as noise of several strengths, after that kind."""
-    kinds = {class_name(choice) for choice in spoil.choices} if isinstance(spoil, Mix) else set[str]()
+    kinds = {class_name(choice) for choice in degradation.choices} if isinstance(degradation, Mix) else set[str]()
     if len(kinds) == 1:
         return kinds.pop()
-    return str(spoil) if isinstance(spoil, FromFunction) else spoil.name
+    return str(degradation) if isinstance(degradation, FromFunction) else degradation.name
 
 
 def published(accuracy: Accuracy, backbone: BackboneSpec | None) -> str:

@@ -29,7 +29,7 @@ MOST_NOISE = 8  # images of noise that a run was trained on and that are looked 
 
 
 @dataclass(frozen=True)
-class Origin:
+class TrainedNetwork:
     """A network with what is known of its past.
 
     Attributes:
@@ -63,7 +63,7 @@ class Origin:
         return self.recipe.get("images", self.method.images) == "noise"
 
 
-def open_origin(
+def open_trained(
     what: BackboneSpec | Path,
     options: dict[str, Any],
     seed: int | None = None,
@@ -71,7 +71,7 @@ def open_origin(
     *,
     pretext: PretextSpec | None = None,
     named: Collection[str] = (),
-) -> Origin:
+) -> TrainedNetwork:
     """The network that `what` says: a file, the folder of a run, a backbone by name or class, or a network itself.
 
     Args:
@@ -95,16 +95,16 @@ def open_origin(
         name = str(what) if is_primed(what) else label(str(path)).removesuffix("/backbone")
         recipe = read_recipe(path.parent, named)
         method = method_of(recipe.get("pretext") if pretext is None else pretext)
-        return Origin(name, network.eval(), path, recipe, options, method)
+        return TrainedNetwork(name, network.eval(), path, recipe, options, method)
     torch.manual_seed(seed_for(seed or 0, "weights"))
     spec = str(what) if isinstance(what, Path) else what
     network = open_backbone(spec, options)
     if channels not in (None, network.in_channels):
-        return open_origin(spec, options | {"image_channels": channels}, seed)
+        return open_trained(spec, options | {"image_channels": channels}, seed)
     check_channels(spell_backbone(spec), network.in_channels)
     if isinstance(spec, nn.Module):
-        return Origin(spell_backbone(spec), network.eval())
-    return Origin("random start", network.eval(), None, {}, options, is_random=True)
+        return TrainedNetwork(spell_backbone(spec), network.eval())
+    return TrainedNetwork("random start", network.eval(), None, {}, options, is_random=True)
 
 
 def method_of(pretext: PretextSpec | None) -> type[Pretext] | None:
@@ -144,7 +144,7 @@ def read_recipe(folder: Path, named: Collection[str] = ()) -> dict[str, Any]:
     return recipe
 
 
-def random_start(origin: Origin, seed: int) -> Backbone | None:
+def random_start(origin: TrainedNetwork, seed: int) -> Backbone | None:
     """A network of the same kind with the random weights that a training run of this seed begins with.
 
     Where the run saw images with other channels than the network takes now, the weights are adapted as its own were.
@@ -175,7 +175,7 @@ def as_created(network: Backbone) -> dict[str, Any]:
     return changed | ({"out_channels": network.in_channels} if changed.get("out_channels") else {})
 
 
-def beginning(origin: Origin, seed: int) -> tuple[Backbone, str] | None:
+def beginning(origin: TrainedNetwork, seed: int) -> tuple[Backbone, str] | None:
     """The network as its run began, random weights or those of a file, and what that is in words; None if unknown."""
     network, init = random_start(origin, seed), str(origin.recipe.get("init", "random"))
     if network is None:
@@ -211,7 +211,7 @@ class OwnOutput:
     noise: Tensor | None = None
 
 
-def own_output(origin: Origin) -> tuple[OwnOutput | None, str]:
+def own_output(origin: TrainedNetwork) -> tuple[OwnOutput | None, str]:
     """How the network makes images by itself, or None; and in words how, or why not.
 
     A network with as many output channels as the image has makes them itself. Of a run whose network
@@ -240,7 +240,7 @@ def own_output(origin: Origin) -> tuple[OwnOutput | None, str]:
     return OwnOutput(words, lambda image: decoded(method, image, standardise=origin.saw_noise), noise), words
 
 
-def revived(origin: Origin, kind: type[Pretext], state: Path) -> Pretext:
+def revived(origin: TrainedNetwork, kind: type[Pretext], state: Path) -> Pretext:
     """The pretext of a run with the weights in its `last.ckpt`, decoder included."""
     recipe = origin.recipe
     network = create_backbone(recipe["backbone"], **recipe.get("backbone_args", {}))
@@ -261,7 +261,7 @@ def decoded(method: Pretext, image: Tensor, *, standardise: bool) -> Tensor:
     return output * deviation + mean
 
 
-def trained_noise(origin: Origin, method: Pretext) -> Tensor | None:
+def trained_noise(origin: TrainedNetwork, method: Pretext) -> Tensor | None:
     """The first images of noise (N, C, H, W) that a run was trained on, at their size; None if it saw no noise."""
     if not origin.saw_noise:
         return None

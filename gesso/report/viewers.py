@@ -141,7 +141,7 @@ def coloured(values: Tensor, colours: np.ndarray) -> Tensor:
 
 
 def shrunk_size(picture: Tensor, side: int) -> tuple[int, int]:
-    """Width and height of a picture (C, H, W) whose longer side shall be at most `side`."""
+    """Width and height of a picture (C, H, W) whose longer side is at most `side`."""
     height, width = picture.shape[-2:]
     factor = min(1.0, side / max(height, width))
     return round(width * factor), round(height * factor)

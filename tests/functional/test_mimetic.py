@@ -8,7 +8,7 @@ import gesso
 from gesso.backbones._base import attention_weights, is_depthwise
 from gesso.comparison.arms import Common, find_arms
 from gesso.functional.mimetic import VALUE_OUTPUT, kernel_covariance
-from gesso.lab.provenance import beginning, open_origin
+from gesso.lab.provenance import beginning, open_trained
 
 WITH_ATTENTION = ["restormer_tiny", "swinir_tiny", "uformer_tiny", "promptir_tiny", "ipt_tiny", "snr_net_tiny"]
 WITH_DEPTHWISE = ["nafnet_tiny", "baseline_tiny", "restormer_tiny", "uformer_tiny"]
@@ -132,7 +132,7 @@ def test_fine_tuning_begins_with_them_by_name_and_inspect_draws_them_again(tmp_p
     out = tmp_path / "run"
     gesso.finetune(out=out, task="derain", init="mimetic", seed=3, **QUICK)
     trained = gesso.load(out / "backbone.safetensors")
-    began, words = beginning(open_origin(out / "backbone.safetensors", {}), 3)
+    began, words = beginning(open_trained(out / "backbone.safetensors", {}), 3)
     assert words.startswith("mimetic random weights of seed 3")
     kernels = [module.weight for module in trained.modules() if is_depthwise(module)]
     again = [module.weight for module in began.modules() if is_depthwise(module)]

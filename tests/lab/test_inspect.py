@@ -16,7 +16,7 @@ from gesso.lab import charts
 from gesso.lab import diagnosis as _diagnosis
 from gesso.lab.diagnosis import own_response, part_of, weight_changes
 from gesso.lab.inspect import inspect
-from gesso.lab.provenance import open_origin, own_output, random_start
+from gesso.lab.provenance import open_trained, own_output, random_start
 from gesso.lab.sweeps import Measured, Sweep, read_sweep
 from gesso.report.svg import standalone
 from tests.report._results import make_results
@@ -90,7 +90,7 @@ def test_a_network_starts_where_its_run_began(run, seen):
     change = seen[1]["weights"]["its beginning"]["tensors"]
     assert max(one["relative"] or 0 for one in change.values()) < 0.03
     assert min(1 if one["cosine"] is None else one["cosine"] for one in change.values()) > 0.999
-    origin = open_origin(str(run), {})
+    origin = open_trained(str(run), {})
     other = weight_changes(origin.network, random_start(origin, seed=4), key=str)
     assert max(one.relative or 0 for one in other.values()) > 1
 
@@ -119,15 +119,15 @@ def test_the_decoder_is_taken_from_the_run_while_it_is_there(run, seen, tmp_path
     assert list(rings["by itself"]) == kinds
     shutil.copytree(run, tmp_path / "cleaned")
     (tmp_path / "cleaned" / "last.ckpt").unlink()
-    own, words = own_output(open_origin(str(tmp_path / "cleaned"), {}))
+    own, words = own_output(open_trained(str(tmp_path / "cleaned"), {}))
     assert own is None
     assert "thrown away" in words
 
 
 def test_the_decoder_is_that_of_the_run(run):
     """What it makes of the run's noise has the error that the run logged last, up to the step that followed."""
-    own, _ = own_output(open_origin(str(run), {}))
-    again, _ = own_output(open_origin(str(run), {}))
+    own, _ = own_output(open_trained(str(run), {}))
+    again, _ = own_output(open_trained(str(run), {}))
     assert own.noise.shape == (1, 3, 16, 16)
     assert torch.equal(own.restore(own.noise), again.restore(own.noise))
     image = 0.5 + 0.1 * own.noise
