@@ -215,6 +215,6 @@ def target_of(task: str, classes: int) -> int:
     if classes == len(FIVE_TASKS) and task in FIVE_TASKS:
         return FIVE_TASKS.index(task)
     raise ValueError(
-        f"critic_target: say which of the critic's {classes} classes, counted from 0, the features are to be taken for; "
+        f"critic_target: say which of the critic's {classes} classes, counted from 0, the features should count as; "
         f"only with five classes and a task of {', '.join(FIVE_TASKS)} it can be inferred, and this is {task}"
     )
