@@ -20,6 +20,16 @@ TINY = ["pretrain", "--out", "x", "--backbone", "restormer_tiny"]
 HEAVY = "print([name for name in ('torch', 'numpy', 'cv2', 'lightning') if name in sys.modules])"
 
 
+@pytest.mark.parametrize(
+    ("short", "meant"), [("--step", "steps"), ("--batch", "batch_size"), ("--crop_siz", "crop_size")]
+)
+def test_the_beginning_of_an_option_is_no_option(short, meant, tmp_path):
+    """Beside a recipe, which has an option of the whole name, it would be one that nobody gave."""
+    words = ["--config", "derain_few_pairs", "--out", str(tmp_path), "--data", str(tmp_path), short, "2"]
+    with pytest.raises(ValueError, match=f"{short}: there is no such option; (did you mean|known: ).*{meant}"):
+        cli.read_options(cli.command("finetune"), words)
+
+
 def test_help_imports_neither_torch_nor_a_parser():
     code = f"import sys; from gesso import cli; cli.main(['--help']); {HEAVY.replace('numpy', 'jsonargparse')}"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -156,9 +156,7 @@ def model_card(exported: Exported) -> str:
     }
     lines += [f"- **{key}:** {value}" for key, value in facts.items()]
     lines += ["", "## Uses", "", f"Restoration of images: {header.get('task') or 'see above'}.", ""]
-    lines += ["## How to get started", "", "```python", "import gesso", ""]
-    lines += [f'restorer = gesso.Restorer.load("{files[0].name}")', 'image = gesso.read_image("photo.png")']
-    lines += ['gesso.write_image("restored.png", restorer(image))', "```", ""]
+    lines += ["## How to get started", "", "```python", *how_to_start(network, files[0]), "```", ""]
     lines += ["## Training details", "", f"- **Data:** {told.get('dataset') or recipe.get('data') or 'not stated'}"]
     lines += [f"- **Steps:** {header['step']:,}"] if isinstance(header.get("step"), int) else []
     lines += ["", "```yaml", yaml.safe_dump(dict(recipe), sort_keys=False).strip(), "```"] if recipe else []
@@ -169,3 +167,51 @@ def model_card(exported: Exported) -> str:
     for path in files:
         lines.append(f"| {path.name} | {path.stat().st_size:,} | `{hashlib.sha256(path.read_bytes()).hexdigest()}` |")
     return "\n".join(lines)
+
+
+def how_to_start(network: Backbone, file: Path) -> list[str]:
+    """Lines of Python that restore a photo with an exported file."""
+    kind, name = file.suffix.lower(), file.name
+    target = network.options.get("target")  # of a class of the user's
+    if kind in (".onnx", ".pt2"):
+        return [*_start_of_graph(kind, name), *_padded(network, kind)]
+    if target is not None and kind != ".safetensors":  # its plain state, which its own code loads
+        home, thing = str(target).split(":")
+        arguments = ", ".join(f"{key}={value!r}" for key, value in (network.options.get("arguments") or {}).items())
+        load = f'net.load_state_dict(torch.load("{name}", weights_only=True))'
+        before = ["import gesso", "import torch", "", f"from {home} import {thing}", "", f"net = {thing}({arguments})"]
+        made = [*before, load, "restorer = gesso.Restorer(gesso.wrap(net))"]
+    else:
+        facts = "" if target is None else f', target="{target}"'
+        made = ["import gesso", "", f'restorer = gesso.Restorer.load("{name}"{facts})']
+    return [*made, 'image = gesso.read_image("photo.png")', 'gesso.write_image("restored.png", restorer(image))']
+
+
+def _start_of_graph(kind: str, name: str) -> list[str]:
+    runtime = {".pt2": ["import torch"], ".onnx": ["import onnxruntime", "import torch"]}[kind]
+    opened = {
+        ".pt2": f'program = torch.export.load("{name}").module()',
+        ".onnx": f'session = onnxruntime.InferenceSession("{name}")',
+    }[kind]
+    return ["import gesso", *runtime, "from gesso.functional.padding import pad", "", opened]
+
+
+def _padded(network: Backbone, kind: str) -> list[str]:
+    """Restores a photo by a graph, which takes sides that are multiples, and of some networks squares alone."""
+    multiple, scale = network.size_multiple, network.scale
+    sides = [f"right, below = -width % {multiple}, -height % {multiple}"]
+    if network.needs_squares:
+        side = "side = max(height, width)"
+        sides = [side, f"side += -side % {multiple}", "right, below = side - width, side - height"]
+    run = {
+        ".pt2": "restored = program(padded)",
+        ".onnx": "restored = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: padded.numpy()})[0])",
+    }[kind]
+    return [
+        'image = gesso.read_image("photo.png")[None]  # (1, C, H, W) in [0, 1]',
+        "height, width = image.shape[-2:]",
+        *sides,
+        f'padded = pad(image, 0, right, 0, below, "{network.pad_mode}")',
+        run,
+        f'gesso.write_image("restored.png", restored[0, :, : {scale} * height, : {scale} * width].clamp(0, 1))',
+    ]

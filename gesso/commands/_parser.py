@@ -35,6 +35,7 @@ def parser_for(command: type[Command[Any]]) -> "ArgumentParser":
         usage=usage(command),
         description=f"{textwrap.fill(first_line, width)}\n\nexample: {command.example}",
         exit_on_error=False,
+        allow_abbrev=False,  # `--step` beside a recipe would be taken for an option that nobody gave
         formatter_class=argparse.RawDescriptionHelpFormatter,  # the example stands alone
     )
     parser.add_argument("--config", metavar="RECIPE|FILE", help="a recipe by name, or a YAML file of these options")

@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from gesso import _discovery, checkpoint
+from gesso import Restorer, _discovery, checkpoint, read_image, write_image
 from gesso.backbones import create_backbone
 from gesso.commands.export import export
 from tests._runs import NAFNET
@@ -89,6 +89,54 @@ def test_a_card_and_an_entry_say_what_is_known(tmp_path):
         assert f"## {heading}\n" in card
     assert "psnr (validation): 31.5" in card
     assert resource["sha256"] in card
+
+
+OWN = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.down = nn.Conv2d(3, width, 2, 2)
+        self.up = nn.ConvTranspose2d(width, width, 2, 2)
+        self.last = nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(self, image):
+        return self.last(torch.relu(self.up(torch.relu(self.down(image)))))
+"""
+
+
+def test_a_network_of_which_there_is_no_graph_is_refused_and_leaves_no_file(tmp_path):
+    with pytest.raises(ValueError, match=r"SwinIR does not export to pt2 for images of any size.*take format onnx"):
+        checkpoint.export(create_backbone("swinir_tiny", depths=[1], num_heads=[2]), tmp_path / "a.pt2", "pt2")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("network", ["nafnet_tiny", "swinir_tiny_x2", "uformer_tiny", "own_of_card:Net"])
+@pytest.mark.parametrize(
+    ("name", "format"), [("a.pth", "official"), ("a.safetensors", "safetensors"), ("a.pt2", "pt2"), ("a.onnx", "onnx")]
+)
+def test_what_a_card_says_to_start_with_restores_a_photo(tmp_path, monkeypatch, network, name, format):
+    if format == "pt2" and network in ("swinir_tiny_x2", "uformer_tiny"):
+        pytest.skip("PyTorch makes no such graph of windows")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_of_card.py").write_text(OWN, encoding="utf-8")
+    torch.manual_seed(0)
+    net = create_backbone(network, **({"width": 6} if ":" in network else NAFNET if "nafnet" in network else {}))
+    checkpoint.save(net, tmp_path / "in.safetensors", task="denoise")
+    told = {"target": network} if ":" in network else None
+    export(tmp_path / "in.safetensors", tmp_path / name, format=format, card=tmp_path, backbone_args=told)
+    write_image(tmp_path / "photo.png", torch.rand(3, 45, 70))
+    code = (tmp_path / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    exec(code, {})
+    scale = 2 if "x2" in network else 1
+    restored = Restorer(net)(read_image(tmp_path / "photo.png"))
+    assert restored.shape[1:] == (45 * scale, 70 * scale)
+    difference = (read_image(tmp_path / "restored.png") - restored).abs()
+    pads_likewise = format in ("official", "safetensors") or network not in ("swinir_tiny_x2", "uformer_tiny")
+    assert difference.max() < 2 / 255 if pads_likewise else difference.mean() < 0.05  # whose authors pad on all sides
 
 
 def test_cards_are_written_of_foreign_files_and_never_over_others(tmp_path):
