@@ -7,8 +7,13 @@ from gesso.backbones import create_backbone
 from gesso.functional.random import ImageGenerators, generator_for
 from gesso.pretext import create_pretext, list_pretexts
 
-BACKBONES = {"restormer_tiny": {"dim": 8, "num_blocks": (1, 1, 1, 1)}, "nafnet_tiny": {}}
+BACKBONES = {
+    "restormer_tiny": {"dim": 8, "num_blocks": (1, 1, 1, 1)},
+    "nafnet_tiny": {"width": 8, "enc_blk_nums": [1, 1], "middle_blk_num": 1, "dec_blk_nums": [1, 1]},
+}
 SMALL = {
+    "ifp": {"decoder_width": 16, "feature_channels": 16},
+    "mfm": {"decoder_width": 16, "feature_channels": 16},
     "degae": {"representor_width": 8, "representor_blocks": 4, "decoder_width": 16},
     "maskdcpt": {"decoder_width": 16},
 }
