@@ -359,7 +359,11 @@ def test_nothing_is_overwritten_unless_asked(tmp_path):
         ("x.jpg", Picture(torch.zeros(3, 2, 2), bits=16), "cannot hold 16 bits"),
         ("x.png", Picture(torch.zeros(3, 2, 2), bits=32), r"cannot hold 32 bits; write .*\.tif"),
         ("x.jpg", Picture(torch.zeros(3, 2, 2), alpha=torch.ones(2, 2)), "cannot hold alpha"),
-        ("x.txt", Picture(torch.zeros(3, 2, 2)), r"ends in \.png"),
+        (
+            "x.txt",
+            Picture(torch.zeros(3, 2, 2)),
+            r"x\.txt: expected the suffix of a PNG, .* file, such as \.png; \.txt is none of these",
+        ),
         ("x.png", Picture(torch.zeros(2, 2, 2)), r"expected an image \(3, height, width\)"),
         ("x.png", Picture(torch.full((3, 2, 2), torch.nan)), "NaN or infinite"),
     ],

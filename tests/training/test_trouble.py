@@ -1,6 +1,7 @@
 """What goes wrong in a run: memory, processes, files, clocks. The result is the same, or the error says what to do."""
 
 import itertools
+import multiprocessing
 import os
 import signal
 import time
@@ -17,6 +18,10 @@ from gesso.training._module import TrainingError
 from tests._runs import SMALL_NETWORK, write_pairs
 
 RUN = {"steps": 4, "sample_every": 0, "save_every": 0, "log_every": 2, "accelerator": "cpu", "precision": "float32"}
+
+inherited = pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="a process that is spawned does not have what a test replaced"
+)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +107,7 @@ def test_where_cutting_does_not_help_the_run_ends_with_advice(tmp_path, monkeypa
         pretrain(tmp_path / "run", pretext)
 
 
+@inherited
 def test_a_dead_worker_ends_the_run_which_goes_on_from_where_it_stood(tmp_path, data, monkeypatch, capsys):
     options = {"steps": 8, "save_every": 2}
     unbroken = finetune(tmp_path / "unbroken", data, **options)
@@ -120,6 +126,7 @@ def test_a_dead_worker_ends_the_run_which_goes_on_from_where_it_stood(tmp_path, 
     assert "resuming at step" in capsys.readouterr().out
 
 
+@inherited
 def test_a_file_that_breaks_during_the_run_is_named_and_nothing_is_lost(tmp_path, data, monkeypatch, capsys):
     unbroken = finetune(tmp_path / "unbroken", data, steps=8)
     load = PairDataset.__getitem__
