@@ -51,7 +51,7 @@ def test_the_demo_restores_at_once_then_primes_and_fine_tunes(tmp_path, monkeypa
 
 
 def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch, capsys):
-    """Its cells in their order, as a kernel would, in a folder of their own; its runs fewer, in fewer and smaller steps."""
+    """Its cells in their order, as a kernel would, in a folder of their own; fewer runs, fewer and smaller steps."""
     pyplot = pytest.importorskip("matplotlib.pyplot")
     monkeypatch.setattr(pyplot, "show", lambda: pyplot.close("all"))
     monkeypatch.chdir(tmp_path)

@@ -1,8 +1,12 @@
 """What a comparison takes is said before anything runs, of what is left of it; a budget is kept, tuning included."""
 
 import csv
+import io
 import json
 import shlex
+import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +16,7 @@ import gesso
 from gesso import cli
 from gesso.commands.finetune import Finetune
 from gesso.comparison import _plan as _comparison_plan
+from gesso.comparison import jobs
 from gesso.comparison.compare import compare
 from gesso.comparison.jobs import Job
 from gesso.comparison.price import Size
@@ -219,7 +224,22 @@ def test_side_by_side_the_time_is_shared(devices, tmp_path, data, capsys):
     assert seconds == pytest.approx(4 * (10 + 1 + 3 * 4) / devices, rel=0.1)
 
 
-def test_side_by_side_the_time_that_is_left_is_said(tmp_path, data, capsys):
+class InThisProcess:
+    """A process of a job that is none: the job runs here, one at a time. `test_compare` has real ones."""
+
+    lock = threading.Lock()
+
+    def __init__(self, words, **_):
+        self.folder, self.stdin = Path(words[-1]), io.BytesIO()
+
+    def wait(self):
+        with self.lock, jobs.mark_as_comparison():
+            Job.read(self.folder).run()
+        return 0
+
+
+def test_side_by_side_the_time_that_is_left_is_said(tmp_path, data, capsys, monkeypatch):
+    monkeypatch.setattr(jobs, "subprocess", SimpleNamespace(Popen=InThisProcess, PIPE=None, STDOUT=None))
     compare(out=tmp_path / "out", data=data, starts="random,mimetic", **{**TINY, "devices": 2})
     said = capsys.readouterr().out
     assert "2 of 4 runs side by side; the whole comparison: " in said
