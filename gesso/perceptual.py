@@ -95,7 +95,7 @@ def open_metric(name: str, weights: Path | None) -> tuple[Metric, bool]:
         with without_downloads(name, weights):
             return (of_torchmetrics(name), True) if name in OWN else of_pyiqa(name)
     except ImportError as error:
-        known = "" if name in OWN else f" (names without it: {', '.join((*ALWAYS, *OWN))})"
+        known = f"; {told}" if name not in OWN and (told := suggest(name, (*ALWAYS, *OWN))) else ""
         raise ValueError(f"metrics: {name} needs a package that is not installed: {error}; {INSTALL}{known}") from None
     except (FileNotFoundError, UnknownNameError):
         raise

@@ -61,6 +61,12 @@ def test_without_its_package_a_metric_says_what_to_install(monkeypatch, name, pa
         open_metrics(name)
 
 
+def test_a_mistyped_metric_is_told_the_nearest_where_pyiqa_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    with pytest.raises(ValueError, match=r"lpipss needs a package that is not installed: .*; did you mean lpips"):
+        open_metrics("psnr,lpipss")
+
+
 def test_every_download_is_refused_and_all_is_as_before(tmp_path):
     hub, fetch, connect = torch.hub.get_dir(), torch.hub.download_url_to_file, socket.socket.connect
     with without_downloads("mine", tmp_path):

@@ -137,6 +137,8 @@ def plan(input: Path, out: Path, format: str | None = None) -> dict[Path, Path]:
     if format is not None and f".{format.lower().lstrip('.')}" not in SUFFIXES:
         raise ValueError(f"format: expected the suffix of a {IMAGE_FILES} file, such as png, got {format}")
     suffix = None if format is None else f".{format.lower().lstrip('.')}"
+    if not input.exists():
+        raise FileNotFoundError(f"{input}: no such file or folder")
     if input.is_file():
         as_file = out.suffix.lower() in SUFFIXES and not out.is_dir()
         if not as_file and mimetypes.guess_type(out.name)[0] and not out.exists():  # photo.gif, but no folder v1.5

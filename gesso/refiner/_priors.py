@@ -26,6 +26,7 @@ from gesso._discovery import CODE, PRIORS, advise_colon, load_class, suggest
 from gesso.backbones import Backbone, spell_object
 from gesso.functional.color import as_rgb
 from gesso.functional.padding import pad, round_up
+from gesso.primed import is_primed
 
 Load = Callable[[Path], Backbone]
 
@@ -129,8 +130,9 @@ def open_prior(source: str | nn.Module, load: Load) -> Prior:
         return Prior(diffusion_encoder(folder), f"sd:{folder.resolve()}")
     if is_code(source):
         return Prior(own_model(source), source)
-    if (advice := advise_colon(source)) and not Path(source).exists():
-        raise FileNotFoundError(f"prior: there is no file {source}{advice}")
+    if not is_primed(source) and not Path(source).exists():
+        forms = "a file of weights, clip:MODEL@FILE, sd:FOLDER, primed:TASK or module:Class"
+        raise FileNotFoundError(f"prior: expected {forms}; there is no file {source}{advise_colon(source)}")
     return Prior(PooledFeatures(load(Path(source))), str(Path(source).resolve()))
 
 

@@ -166,9 +166,10 @@ def test_bad_input_is_an_error_before_anything_is_written(tmp_path, identity):
         create_backbone("restormer_tiny", inp_channels=6, dual_pixel_task=True, **QUICK), tmp_path / "6.safetensors"
     )
     for options, error, message in [
-        ({"input": tmp_path / "none"}, FileNotFoundError, "no such folder"),
+        ({"input": tmp_path / "none"}, FileNotFoundError, "no such file or folder"),
         ({"input": tmp_path / "empty"}, ValueError, "no images"),
         ({"checkpoint": tmp_path / "none.pth"}, FileNotFoundError, "no such file"),
+        ({"input": tmp_path / "none.png"}, FileNotFoundError, r"none\.png: no such file or folder"),
         ({"checkpoint": tmp_path / "notes.safetensors"}, ValueError, "damaged"),
         ({"checkpoint": tmp_path / "6.safetensors"}, ValueError, "the network takes 6"),
         ({"backbone_args": {"dmi": 8}}, ValueError, "did you mean dim"),

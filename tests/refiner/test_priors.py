@@ -100,6 +100,7 @@ def test_a_class_of_the_working_folder(tmp_path, monkeypatch):
     ("source", "error", "message"),
     [
         ("nowhere.safetensors", FileNotFoundError, "nowhere.safetensors"),
+        ("image", FileNotFoundError, r"prior: expected a file of weights, clip:.*; there is no file image$"),
         ("clip:nowhere", FileNotFoundError, "expected clip:FOLDER .* or clip:NAME@FILE"),
         ("clip:ViT-B-32@nowhere.pt", FileNotFoundError, "no CLIP weights"),
         ("sd:nowhere", FileNotFoundError, "expected sd:FOLDER with vae/config.json"),
