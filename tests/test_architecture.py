@@ -26,6 +26,8 @@ FOREIGN_PRIVATE = {  # each with its reason beside it, in the file
     "restorer.py": ["torch.cpu._is_amx_tile_supported", "torch.cpu._is_avx512_bf16_supported"],
 }
 DOCUMENTED = {"_replace", "_fields", "_asdict", "_exit"}  # of named tuples and of `os`, in Python's own manual
+OPTIONS_OF_A_METHOD = ("backbones", "pretext", "refiner")  # whose constructors have the options that the papers name
+MOST_PARAMETERS = 10
 BASES = (nn.Module, LightningModule, Callback, Trainer)
 
 
@@ -65,3 +67,13 @@ def test_private_names_of_other_packages_are_those_that_are_listed(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     name = path.relative_to(ROOT).as_posix()
     assert sorted(private_names_of_others(tree)) == FOREIGN_PRIVATE.get(name, [])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_function_takes_more_than_ten_parameters(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            names = [argument.arg for argument in given if argument.arg not in ("self", "cls")]
+            is_method = node.name == "__init__" and path.parent.name in OPTIONS_OF_A_METHOD
+            assert len(names) <= MOST_PARAMETERS or is_method, f"{node.name}, line {node.lineno}"

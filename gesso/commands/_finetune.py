@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from gesso import checkpoint
 from gesso.backbones import Backbone, PaperTransfer, open_backbone, spell_backbone
 from gesso.commands._defaults import settle
-from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations, plan_stages
+from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations
 from gesso.commands.finetune import Finetune, finetune
 from gesso.data.augment import open_augmentation
 from gesso.data.mixes import Part, mixed
@@ -29,6 +29,7 @@ from gesso.training.finetune_module import FinetuneModule
 from gesso.training.launch import has_to_launch, launch
 from gesso.training.loggers import logger_names
 from gesso.training.run import Training, fit
+from gesso.training.sampling import plan_stages
 
 
 def run(command: Finetune) -> Path:
@@ -95,7 +96,6 @@ def prepare(command: Finetune) -> Training:
         loss_for(parts, command.loss),
         open_validations(parts, net, command.tile, command.accelerator),
         command,
-        plan,
         {"task": spell_task(command.task), "init": init, "transfer": command.transfer},
         perceptual=perceptual,
         augment=augment,

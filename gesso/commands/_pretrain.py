@@ -22,7 +22,6 @@ from gesso.training.launch import has_to_launch, launch
 from gesso.training.loggers import logger_names
 from gesso.training.pretrain_module import PretrainModule
 from gesso.training.run import Training, fit
-from gesso.training.sampling import Stage
 
 
 def run(command: Pretrain) -> Path:
@@ -53,9 +52,8 @@ def prepare(command: Pretrain) -> Training:
             f"so it needs {method.min_batch_size} or more, got {command.batch_size}"
         )
     images = chosen_images(command, method)
-    stages = [Stage(1.0, command.crop_size, command.batch_size)]
     facts = {"pretext": command.pretext, "pretext_args": command.pretext_args or {}, "images": images}
-    module = PretrainModule(method, command, stages, facts)
+    module = PretrainModule(method, command, facts)
     body = sum(p.numel() for p in method.backbone.parameters())
     decoder = sum(p.numel() for p in method.parameters()) - body
     say(f"{spell_backbone(command.backbone)}: {body:,} parameters, and {decoder:,} in the decoder, not saved")

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from gesso import checkpoint as checkpoints
 from gesso.backbones import create_backbone, list_backbones
 from gesso.commands._defaults import settle
-from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations, plan_stages
+from gesso.commands._supervised import check_fit, loss_for, open_data, open_validations
 from gesso.commands.refine import Refine, refine
 from gesso.data.datasets import PairDataset
 from gesso.data.image_ref import Block, ImageRef, files_of
@@ -33,6 +33,7 @@ from gesso.training.launch import has_to_launch, launch
 from gesso.training.loggers import logger_names
 from gesso.training.refine_module import PriorDataset, RefineModule
 from gesso.training.run import Training, fit
+from gesso.training.sampling import plan_stages
 
 MEAN_OF, AT_ONCE = 256, 16  # training crops whose prior makes the mean
 LIGHT = 1_000_000  # parameters
@@ -80,7 +81,6 @@ def prepare(command: Refine) -> Training:
         loss_for(parts, command.loss),
         validations,
         command,
-        plan,
         {"task": spell_task(command.task), "restorer": str(command.checkpoint)},
         perceptual=perceptual,
         restored_weight=command.restored_weight,

@@ -18,12 +18,6 @@ from gesso.report.console import say, track, warn
 from gesso.restorer import Restorer, in_words
 from gesso.tasks import Task
 from gesso.training.finetune_module import Validation
-from gesso.training.sampling import Stage, parse_stages
-
-
-def plan_stages(command: SupervisedRun) -> list[Stage]:
-    """Crop and batch over a run."""
-    return parse_stages(command.stages) if command.stages else [Stage(1.0, command.crop_size, command.batch_size)]
 
 
 def open_data(command: SupervisedRun, channels: int) -> list[Part]:

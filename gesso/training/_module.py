@@ -21,7 +21,7 @@ from gesso.report.console import warn
 from gesso.restorer import computes_in_bf16
 from gesso.training.best import Best
 from gesso.training.resume import list_names
-from gesso.training.sampling import Stage, StepSampler
+from gesso.training.sampling import StepSampler, plan_stages
 from gesso.training.schedules import schedule
 
 MAX_SKIPPED_IN_A_ROW = 10
@@ -46,13 +46,10 @@ class TrainingModule(LightningModule):
     Args:
         backbone: the network.
         run: the command, which says how it is optimised.
-        stages: crop and batch over the run.
         facts: what the headers of its files say of the run, beside what is chosen on the way.
     """
 
-    def __init__(
-        self, backbone: Backbone, run: TrainingRun, stages: Sequence[Stage], facts: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, backbone: Backbone, run: TrainingRun, facts: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.backbone, self.facts = backbone, dict(facts or {})
@@ -60,7 +57,7 @@ class TrainingModule(LightningModule):
         self.decay_norm_bias, self.clip_norm = run.decay_norm_bias, run.clip_norm
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[run.optimizer]
         self.make_optimizer = partial(kind, lr=run.lr, betas=run.betas, weight_decay=run.weight_decay, fused=True)
-        self.set_length(run, stages)
+        self.set_length(run)
         self.average: AveragedModel | None = None
         if run.ema_decay:
             self.average = AveragedModel(backbone, multi_avg_fn=get_ema_multi_avg_fn(run.ema_decay))
@@ -83,17 +80,16 @@ class TrainingModule(LightningModule):
         self.note = ""  # what stands behind the progress bar
         self.reached = ""  # what was last measured
 
-    def set_length(self, run: TrainingRun, stages: Sequence[Stage], first: int = 0) -> None:
+    def set_length(self, run: TrainingRun, first: int = 0) -> None:
         """Lays samples and learning rate out over the steps of a run, also once a budget has chosen how many they are.
 
         Args:
             run: the command.
-            stages: crop and batch over the run.
             first: the batch that it goes on with.
         """
         here = rank_info()
         batches = run.steps * run.accumulate
-        self.sampler = StepSampler(stages, batches, first=first, rank=here.rank, world=here.world_size)
+        self.sampler = StepSampler(plan_stages(run), batches, first=first, rank=here.rank, world=here.world_size)
         shape = {"warmup_steps": run.warmup_steps, "min_lr": run.min_lr}
         shape |= {"milestones": run.milestones, "gamma": run.gamma}
         self.schedule = schedule(run.schedule, run.lr, steps=run.steps, **shape)

@@ -32,7 +32,6 @@ from gesso.restorer import Restorer
 from gesso.training._module import TrainingModule, Watch
 from gesso.training.best import LOSS, Best
 from gesso.training.resume import list_names
-from gesso.training.sampling import Stage
 from gesso.training.table import record_rows
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -72,7 +71,6 @@ class FinetuneModule(TrainingModule):
         loss: compares restored and gt (B, 3, H, W).
         validations: what to measure on; the mean over them, of the PSNR or what `best_by` says, decides about the best.
         run: the command, which says how it is optimised and measured.
-        stages: crop and batch over the run.
         facts: what the headers of its files say of the run, beside what is chosen on the way.
         perceptual: what is measured beside PSNR and SSIM.
         augment: what is done to a batch; each of several devices does it to the images of its own share.
@@ -88,7 +86,6 @@ class FinetuneModule(TrainingModule):
         loss: Loss,
         validations: Sequence[Validation],
         run: SupervisedRun,
-        stages: Sequence[Stage],
         facts: Mapping[str, Any] | None = None,
         *,
         perceptual: Perceptual | None = None,
@@ -97,7 +94,7 @@ class FinetuneModule(TrainingModule):
         features_lr: float = 1.0,
         start_counts: bool = False,
     ) -> None:
-        super().__init__(backbone, run, stages, facts)
+        super().__init__(backbone, run, facts)
         self.critic, self.critic_weight = critic or (None, 0.0)
         self.features_lr = features_lr
         self.loss, self.validations, self.out, self.augment = loss, validations, Path(run.out), augment

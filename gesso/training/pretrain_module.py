@@ -1,6 +1,6 @@
 """A pretext as a training run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,14 +9,13 @@ from gesso.functional.random import BatchGenerator
 from gesso.options.run import TrainingRun
 from gesso.pretext import Pretext
 from gesso.training._module import TrainingModule
-from gesso.training.sampling import Stage
 
 
 class PretrainModule(TrainingModule):
     """Trains a pretext: its backbone and whatever it throws away afterwards."""
 
-    def __init__(self, pretext: Pretext, run: TrainingRun, stages: Sequence[Stage], facts: Mapping[str, Any]) -> None:
-        super().__init__(pretext.backbone, run, stages, facts)
+    def __init__(self, pretext: Pretext, run: TrainingRun, facts: Mapping[str, Any]) -> None:
+        super().__init__(pretext.backbone, run, facts)
         self.pretext = pretext
 
     @property

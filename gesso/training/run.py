@@ -129,7 +129,7 @@ def fit(training: Training, run: TrainingRun) -> None:
         if run.dry_run:
             return
         if planned.steps != run.steps:
-            module.set_length(planned, stages, data.sampler.first)
+            module.set_length(planned, data.sampler.first)
             data.sampler = module.sampler
         prepare_folder(out, Recipe.of(planned), state)
         trainer = trainer_for(planned, module, data, out, training.what, data.sampler.first // run.accumulate)

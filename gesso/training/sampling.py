@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from torch.utils.data import Sampler
 
 from gesso._values import Pixels, PositiveInt, Share, check_range, check_values, declared, shown
+from gesso.options.run import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,16 @@ def parse_stages(stages: Sequence[Mapping[str, Any]]) -> list[Stage]:
     if abs(sum(s.share for s in plan) - 1) > 1e-3:
         raise ValueError(f"stages: the shares must add up to 1, they add up to {sum(s.share for s in plan):g}")
     return plan
+
+
+def plan_stages(run: TrainingRun) -> list[Stage]:
+    """Crop and batch over a run.
+
+    Raises:
+        ValueError: for stages that cannot be.
+    """
+    stages = getattr(run, "stages", None)
+    return parse_stages(stages) if stages else [Stage(1.0, run.crop_size, run.batch_size)]
 
 
 class Part(NamedTuple):

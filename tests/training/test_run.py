@@ -19,7 +19,6 @@ from gesso.training._module import TrainingError
 from gesso.training.callbacks import Samples
 from gesso.training.finetune_module import FinetuneModule
 from gesso.training.run import claimed
-from gesso.training.sampling import Stage
 from tests._processes import forked, wait_until
 from tests._runs import SMALL_NETWORK, SMALL_WORDS
 
@@ -214,8 +213,9 @@ def test_frozen_features_are_seen_as_they_are(tmp_path):
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(net.is_head(name))
         torch.nn.init.normal_(parameter, std=0.1)
-    command = Finetune(out=tmp_path, task="derain", steps=1, lr=1e-3, warmup_steps=0, val_every=0)
-    module = FinetuneModule(net, torch.nn.functional.l1_loss, [], command, [Stage(1.0, 32, 2)]).train()
+    size = {"crop_size": 32, "batch_size": 2}
+    command = Finetune(out=tmp_path, task="derain", steps=1, lr=1e-3, warmup_steps=0, val_every=0, **size)
+    module = FinetuneModule(net, torch.nn.functional.l1_loss, [], command).train()
     images = torch.rand(2, 3, 32, 32)
     losses = {module.losses({"lq": images, "gt": images}, generator_for(0))["loss"].item() for _ in range(3)}
     assert len(losses) == 1
