@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from gesso.functional.color import as_rgb, to_grey
+from gesso.functional.color import to_grey
 
 FormatName = Literal["rgb", "grey", "planes", "dual_pixel"]
 CHANNELS: dict[FormatName, int] = {"rgb": 3, "grey": 1, "planes": 4, "dual_pixel": 6}
@@ -96,10 +96,6 @@ class PixelFormat:
     def from_stored(self, image: Tensor) -> Tensor:
         """The image (C, H, W) that the network takes, of one that is read from files."""
         return to_grey(image) if self.name == "grey" else image
-
-    def to_rgb(self, image: Tensor) -> Tensor:
-        """The image (..., 3, H, W) that is shown of one that the network takes, (..., C, H, W)."""
-        return as_rgb(image)
 
     def __str__(self) -> str:
         return self.name
