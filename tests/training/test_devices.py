@@ -1,7 +1,6 @@
 """One process or several: the same weights, the same numbers, and one error if one of them fails."""
 
 import csv
-import subprocess
 import sys
 from pathlib import Path
 
@@ -123,14 +122,12 @@ def test_a_run_on_two_devices_that_one_leaves_goes_on_with_one(tmp_path, one_thr
     assert [row["step"] for row in table(out / "metrics.csv")] == [str(step) for step in range(1, 13)]
 
 
-def test_two_devices_agree_on_one_plan_and_a_dry_run_leaves_nothing(tmp_path, start):
+def test_two_devices_agree_on_one_plan_and_a_dry_run_leaves_nothing(tmp_path, capfd):
     """What a step takes is measured together, so that the process group is up before the run is."""
     words = ["pretrain", "--backbone", "restormer_tiny", "--backbone_args", "{dim: 8, num_blocks: [1, 1, 1, 1]}"]
     words += ["--accelerator", "cpu", "--crop_size", "24", "--batch_size", "2", "--budget", "2h", "--devices", "2"]
-    command = [sys.executable, "-m", "gesso", *words, "--out", str(tmp_path / "run"), "--dry_run"]
-    process = start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    said, _ = process.communicate(timeout=HANGS)
-    assert process.returncode == 0, said
+    assert cli.main([*words, "--out", str(tmp_path / "run"), "--dry_run"]) == 0
+    said = "".join(capfd.readouterr())
     assert said.count("the whole") == said.count("budget 2h: --steps ") == 1
     assert "written to" not in said
     assert not (tmp_path / "run/config.yaml").exists()
