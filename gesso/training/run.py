@@ -368,6 +368,7 @@ def claimed(out: Path) -> Iterator[None]:
     """
     if out.is_file():
         raise FileExistsError(f"{out}: expected a folder for the run, this is a file")
+    is_new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     if rank_info().rank > 0:  # processes of one run share the folder; the first holds it
         yield
@@ -376,12 +377,22 @@ def claimed(out: Path) -> Iterator[None]:
         held = FileLock(out / ".lock").acquire(blocking=False)
     except Timeout:
         raise ValueError(f"{out}: another run is writing here; wait for it, or choose another folder") from None
-    with held:
+    with held, contextlib.ExitStack() as end:
+        if is_new:
+            end.callback(remove_if_unused, out)
         folders = (".", "samples", "snapshots", "val_images/*/*")
         killed = (out / "last.ckpt.part", *(part for folder in folders for part in out.glob(f"{folder}/.*.tmp*")))
         for part in killed:  # of a run that was killed while it wrote
             part.unlink(missing_ok=True)
         yield
+
+
+def remove_if_unused(out: Path) -> None:
+    """Removes the folder of a run that was refused before it wrote anything."""
+    with contextlib.suppress(OSError):  # it is gone, or Windows lets nobody remove a lock that is held
+        if [path.name for path in out.iterdir()] == [".lock"]:
+            (out / ".lock").unlink()
+            out.rmdir()
 
 
 def check_free(out: Path, *, resume: bool, overwrite: bool) -> None:
