@@ -48,13 +48,14 @@ short() { # name, task, folder: a few steps with a few pairs
     --crop_size 64 --batch_size 4 --seeds 50,51,52 --finetune_args.warmup_steps 6 --tune lr=3e-5,1e-4,3e-4 --tune_folds 2
 }
 
-kept() { # name, task, folder: what keeps SSIM in a few steps with a few pairs
-  local own="init: primed:$2"
-  $gesso compare --task "$2" --data "$out/pairs/$3" --pairs 16 --out "$out/$1" --arms "{average: {$own},
+kept() { # name, task, folder, options ...: what keeps SSIM in a few steps with a few pairs
+  local own="init: primed:$2" name=$1 task=$2 folder=$3
+  shift 3
+  $gesso compare --task "$task" --data "$out/pairs/$folder" --pairs 16 --out "$out/$name" --arms "{average: {$own},
     ssim: {$own, loss: ssim}, rehearse: {$own, rehearse: 0.5}, ssim_rehearse: {$own, loss: ssim, rehearse: 0.5},
     wide: {$own, crop_size: 128, batch_size: 1}}" --finetune_args.ema_decay 0.95 --backbone nafnet_tiny --steps 60 \
     --val_every 10 --crop_size 64 --batch_size 4 --seeds 60,61,62 --finetune_args.warmup_steps 6 \
-    --tune lr=3e-5,1e-4,3e-4 --tune_folds 2
+    --tune lr=3e-5,1e-4,3e-4 --tune_folds 2 "$@"
 }
 
 for question in "${@:-}"; do
@@ -99,6 +100,8 @@ for question in "${@:-}"; do
     kept_rain | "") kept kept_rain derain curve_derain ;;&
     kept_haze | "") kept kept_haze dehaze curve_dehaze ;;&
     kept_noise | "") kept kept_noise realnoise curve_realnoise ;;&
+    kept_rain_restormer | "") kept kept_rain_restormer derain curve_derain --backbone restormer_tiny --val_every 60 \
+      --arms "{average: {init: primed}, ssim: {init: primed, loss: ssim}}" ;;&
     transfers | "") ask transfers nafnet_tiny derain derain_rain100h --starts random,$transfers ;;&
   esac
 done
