@@ -28,7 +28,7 @@ PAGES = {  # width and height in pixels, how far it is scrolled, and colours
     "page-phone": (360, 1180, 0, "light"),
 }
 LAST_LINES = 24
-MADE = ("at_once", "restored", "compared-best")  # what the commands write, and will not overwrite
+MADE = ("at_once", "restored", "runs")  # what the commands write, and will not overwrite
 LAST = "gesso pretrain"  # no screen shows what comes from here on
 
 

@@ -9,6 +9,7 @@ import torch
 
 from gesso import _discovery
 from gesso._discovery import UnknownNameError
+from gesso._recipes import read_recipe
 from gesso.backbones import spell_backbone
 from gesso.commands.finetune import Finetune
 from gesso.data.io import as_paths
@@ -17,7 +18,7 @@ from gesso.functional.processes import rank_info
 from gesso.options import Command, options_of
 from gesso.options.data import TaskPairs
 from gesso.options.run import TrainingRun
-from gesso.primed import ANY, PREFIX, find_primed, for_task
+from gesso.primed import ANY, PREFIX, Primed, find_primed, for_task, is_primed
 from gesso.report.console import say
 from gesso.sources import is_source
 from gesso.tasks import spell_task
@@ -28,6 +29,7 @@ Run = TypeVar("Run", bound=TrainingRun)
 
 FEW_PAIRS = 200
 SIZE = ("backbone", "steps")  # who names one of them has chosen how large a run is
+RECIPE_FOR_FEW = "few_pairs"
 PRIMED_RATE = 1e-4  # keeps what a primed network knows, see docs/tutorials/few_pairs.md
 
 
@@ -54,8 +56,8 @@ def settle(command: Run) -> Run:
     if command.budget is not None:
         chosen.pop("val_every", None)
         chosen |= {"steps": options_of(type(command))["steps"].usual} if "steps" in chosen else {}
-    if why and isinstance(command, Finetune):
-        chosen |= primed_start(command, chosen)
+    if isinstance(command, Finetune):
+        chosen |= primed_start(command, chosen, small=bool(why))
     settled = dataclasses.replace(command, **chosen)
     if why:
         tell_choice(settled, why)
@@ -102,18 +104,47 @@ def count_pairs(command: TaskPairs) -> int | None:
     return None if pairs is None else len(pairs)
 
 
-def primed_start(command: Finetune, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that begin with the network of the package for the task, unless it is said what to begin with."""
-    task, network = spell_task(command.task), chosen["backbone"]
+def primed_start(command: Finetune, chosen: Mapping[str, Any], *, small: bool) -> dict[str, Any]:
+    """What a start from a primed network decides of what nobody has named: the network, and how it goes on.
+
+    A small run begins with the best network of the package for the task unless it is said what to begin with, and with
+    few pairs it goes on by the recipe `few_pairs`.
+
+    Raises:
+        UnknownNameError: if the one that is named does not exist.
+    """
+    named = command.init is not None and is_primed(command.init)
+    primed = find_primed(str(command.init), network_of(command)) if named else best_start(command) if small else None
+    if primed is None:
+        return {}
+    start = {"backbone": primed.network} if "backbone" in chosen else {}
+    start |= {} if named else {"init": f"{PREFIX}{primed.name}"}
+    if not small:
+        return start
+    count = count_pairs(command)
+    if count is None or count >= FEW_PAIRS:
+        return start | ({"lr": PRIMED_RATE} if "lr" in chosen else {})
+    recipe = read_recipe(_discovery.recipe_file("finetune", RECIPE_FOR_FEW))
+    if rank_info().rank == 0:
+        say(f"chosen: the recipe {RECIPE_FOR_FEW} for {count} pairs; --config names another")
+    unnamed = {name for name in recipe if name in chosen or getattr(command, name) is None}
+    return {name: value for name, value in recipe.items() if name in unnamed} | start
+
+
+def network_of(command: Finetune) -> str | None:
+    """The name of the network that a run is told to train; None where it is told none."""
+    return None if command.backbone is None else spell_backbone(command.backbone)
+
+
+def best_start(command: Finetune) -> Primed | None:
+    """The network of the package that a small run begins with; None where another is named, or there is none."""
     if command.init is not None or command.transfer != "network" or command.backbone_args or command.scale != 1:
-        return {}
+        return None
     try:
-        primed = find_primed(task, network)
+        primed = find_primed(spell_task(command.task))
     except UnknownNameError:
-        return {}
-    if primed.worsens:
-        return {}
-    return {"init": f"{PREFIX}{primed.name}"} | ({"lr": PRIMED_RATE} if "lr" in chosen else {})
+        return None
+    return None if primed.worsens else primed
 
 
 def tell_choice(command: Any, why: str) -> None:

@@ -32,8 +32,8 @@ class Finetune(SupervisedRun, Network):
 
     init: Annotated[Place[FilePath], IfUnnamed("random")] = UNNAMED
     """"random"; a file to start from, of gesso or of the authors; "primed": the network for the task that comes with
-    the package (`gesso list primed`; or "primed:TASK"), with which a small run begins where there is one; or "mimetic":
-    random weights in the shape of trained ones."""
+    the package (`gesso list primed`; or "primed:TASK"), which is trained where no `backbone` is named, and with which a
+    small run begins where there is one; or "mimetic": random weights in the shape of trained ones."""
 
     transfer: Transfer = "network"
     """"network" or "paper", see above."""

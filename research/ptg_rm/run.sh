@@ -4,7 +4,8 @@
 set -euo pipefail
 data=$1 out=$2
 gesso=${GESSO:-gesso}
-few="--config derain_few_pairs --sample_every 0 --save_every 0 --overwrite"
+few="--init random --loss l1 --crop_size 64 --batch_size 4 --optimizer adamw --lr 1e-3 --betas [0.9,0.999] --weight_decay 1e-4"
+few="$few --schedule cosine --warmup_steps 20 --sample_every 0 --save_every 0 --overwrite"
 more="--crop_size 64 --batch_size 4 --optimizer adamw --lr 3e-4 --betas [0.9,0.999] --schedule cosine --warmup_steps 0 --steps 200 --val_every 200"
 
 prior=$out/prior/backbone.safetensors

@@ -22,7 +22,7 @@ CASES = [
     ("gesso finetune --backbone nafnet_ti", ["nafnet_tiny"]),
     ("gesso finetune --task lowl", ["lowlight"]),
     ("gesso pretrain --pretext mas", ["maskdcpt"]),
-    ("gesso finetune --config derain_f", ["derain_few_pairs"]),
+    ("gesso finetune --config few", ["few_pairs"]),
     ("gesso refine --config ptg_rm_c", ["ptg_rm_clip"]),
     ("gesso list pret", ["pretexts"]),
     ("gesso restore pho", ["photos of mine"]),

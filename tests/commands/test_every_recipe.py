@@ -181,6 +181,8 @@ def overrides(verb: str, recipe: dict[str, object], out: Path) -> dict[str, obje
         case "finetune":
             options |= {"val_every": 0} | ({"stages": None} if "stages" in recipe else {})
             options |= {} if "data" in recipe or "mix" in recipe else {"data": "derain_rain100h"}
+            if recipe.get("init") == "primed":  # for any task that a network of the package restores
+                options |= {"task": "derain", "backbone_args": {}}
         case "refine":
             options |= {
                 "crop_size": 32,

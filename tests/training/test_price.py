@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import gesso
-from gesso import _values, cli
+from gesso import _discovery, _values, cli
+from gesso._recipes import read_recipe
 from gesso.commands import _defaults
 from gesso.commands._defaults import settle
 from gesso.commands.finetune import Finetune
@@ -250,8 +251,13 @@ def test_a_budget_that_is_too_small_leaves_what_lies_there(tmp_path, data, timed
 @pytest.mark.parametrize(
     ("named", "expected"),
     [
-        ({}, {"backbone": "nafnet_tiny", "steps": 600, "crop_size": 64, "batch_size": 4, "val_every": 300,
-              "warmup_steps": 20, "init": "primed:derain/nafnet_tiny", "lr": 1e-4}),
+        ({"task": "dehaze"}, {"backbone": "nafnet_tiny", "steps": 600, "crop_size": 64, "batch_size": 4, "lr": 1e-4,
+                              "val_every": 300, "warmup_steps": 20, "init": "primed:dehaze/nafnet_tiny"}),
+        ({}, {"backbone": "restormer_tiny", "init": "primed:derain/restormer_tiny"}),  # the best that there is
+        ({"init": "primed"}, {"backbone": "restormer_tiny", "init": "primed:derain", "lr": 1e-4}),
+        ({"init": "primed:derain/nafnet_tiny"}, {"backbone": "nafnet_tiny", "steps": 600}),
+        ({"init": "primed", "steps": 7}, {"backbone": "restormer_tiny", "steps": 7, "lr": 3e-4}),
+        ({"init": "primed", "backbone": "nafnet_tiny"}, {"init": "primed:derain", "steps": 300_000}),
         ({"init": "random"}, {"backbone": "nafnet_tiny", "init": "random", "lr": 1e-3}),
         ({"lr": 0.5, "crop_size": 32}, {"lr": 0.5, "crop_size": 32, "steps": 600}),
         ({"steps": 7}, {"backbone": "restormer", "steps": 7, "crop_size": 128, "lr": 3e-4, "init": "random"}),
@@ -263,6 +269,37 @@ def test_what_nobody_names_is_chosen_by_what_there_is(named, expected, tmp_path,
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     settled = settle(Finetune(**{"out": tmp_path, "task": "derain", "data": tmp_path, **named}))
     assert {name: getattr(settled, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ({}, {"init": "primed:derain/restormer_tiny", "steps": 60, "val_every": 10, "loss": "ssim", "ema_decay": 0.95}),
+        ({"loss": "l1", "lr": 0.5, "ema_decay": 0.5}, {"loss": "l1", "lr": 0.5, "ema_decay": 0.5, "steps": 60}),
+        ({"budget": "45m"}, {"steps": 60, "val_every": 10}),  # more would forget
+        ({"steps": 7}, {"steps": 7, "loss": None, "ema_decay": None}),
+        ({"init": "random"}, {"steps": 600, "loss": None, "lr": 1e-3}),
+        ({"init": "primed:derain/nafnet_tiny"}, {"backbone": "nafnet_tiny", "steps": 60, "loss": "ssim"}),
+        ({"task": "desnow"}, {"init": "random", "steps": 600}),  # no network comes with the package
+    ],
+)
+def test_few_pairs_take_the_recipe_that_is_made_for_them(named, expected, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_defaults, "count_pairs", lambda command: 30)
+    settled = settle(Finetune(**{"out": tmp_path, "task": "derain", "data": tmp_path, "accelerator": "cpu", **named}))
+    assert {name: getattr(settled, name) for name in expected} == expected
+    assert ("the recipe few_pairs for 30 pairs" in capsys.readouterr().out) == (settled.steps == 60)
+
+
+def test_the_recipe_for_few_pairs_is_what_they_are_trained_by(tmp_path, monkeypatch):
+    """A run that names nothing, and one that names the recipe, are the same."""
+    monkeypatch.setattr(_defaults, "count_pairs", lambda command: 30)
+    recipe = read_recipe(_discovery.recipe_file("finetune", "few_pairs"))
+    common = {"out": tmp_path, "task": "derain", "data": tmp_path}
+    named, unnamed = settle(Finetune(**common, **recipe)), settle(Finetune(**common, accelerator="cpu"))
+    differing = {option: value for option, value in vars(named).items() if value != vars(unnamed)[option]}
+    assert differing.keys() <= {"accelerator", "betas", "init"}  # betas: a list there, and here the same as a tuple
+    assert (tuple(named.betas), named.init) == (unnamed.betas, "primed:derain")
+    assert unnamed.init == "primed:derain/restormer_tiny"  # which is the same file
 
 
 @pytest.mark.parametrize(("pairs", "backbone"), [(4, "nafnet_tiny"), (200, "restormer")])
