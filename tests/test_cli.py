@@ -25,7 +25,7 @@ HEAVY = "print([name for name in ('torch', 'numpy', 'cv2', 'lightning') if name 
 )
 def test_the_beginning_of_an_option_is_no_option(short, meant, tmp_path):
     """Beside a recipe, which has an option of the whole name, it would be one that nobody gave."""
-    words = ["--config", "derain_few_pairs", "--out", str(tmp_path), "--data", str(tmp_path), short, "2"]
+    words = ["--config", "few_pairs", "--out", str(tmp_path), "--data", str(tmp_path), short, "2"]
     with pytest.raises(ValueError, match=f"{short}: there is no such option; (did you mean|known: ).*{meant}"):
         cli.read_options(cli.command("finetune"), words)
 

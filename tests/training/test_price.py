@@ -302,13 +302,13 @@ def test_the_recipe_for_few_pairs_is_what_they_are_trained_by(tmp_path, monkeypa
     assert unnamed.init == "primed:derain/restormer_tiny"  # which is the same file
 
 
-@pytest.mark.parametrize(("pairs", "backbone"), [(4, "nafnet_tiny"), (200, "restormer")])
+@pytest.mark.parametrize(("pairs", "backbone"), [(4, "restormer_tiny"), (200, "restormer")])
 def test_with_a_gpu_the_number_of_pairs_decides(pairs, backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(_defaults, "count_pairs", lambda command: pairs)
     assert _defaults.settle(Finetune(out=tmp_path, task="derain", data=tmp_path)).backbone == backbone
     on_cpu = Finetune(out=tmp_path, task="derain", data=tmp_path, accelerator="cpu")
-    assert _defaults.settle(on_cpu).backbone == "nafnet_tiny"
+    assert _defaults.settle(on_cpu).backbone == "restormer_tiny"
 
 
 def test_a_resumed_run_keeps_what_was_chosen_when_it_began(tmp_path, data, monkeypatch, capsys):
