@@ -102,6 +102,10 @@ for question in "${@:-}"; do
     kept_noise | "") kept kept_noise realnoise curve_realnoise ;;&
     kept_rain_restormer | "") kept kept_rain_restormer derain curve_derain --backbone restormer_tiny --val_every 60 \
       --arms "{average: {init: primed}, ssim: {init: primed, loss: ssim}}" ;;&
+    few_rain_restormer | "") $gesso compare --task derain --data "$out/pairs/curve_derain" --pairs 16 --backbone restormer_tiny \
+      --out "$out/few_rain_restormer" --steps 60 --val_every 60 --crop_size 64 --batch_size 4 --lr 1e-4 --seeds 60,61,62 \
+      --finetune_args '{warmup_steps: 6, ema_decay: 0.95, loss: ssim}' \
+      --arms '{few_pairs: {init: primed, rehearse: 0.5}, without: {init: primed}}' ;;&
     transfers | "") ask transfers nafnet_tiny derain derain_rain100h --starts random,$transfers ;;&
   esac
 done
