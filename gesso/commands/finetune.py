@@ -74,7 +74,7 @@ class Finetune(SupervisedRun, Network):
     """what is done to batches beside flips and rotations: "mixup" (Restormer's, Beta(1.2, 1.2) with probability 1/2),
     "cutmix", "cutblur", or module:function of your own, (lq, gt, generator) -> (lq, gt)."""
 
-    rehearse: BelowOne = 0.0
+    rehearse: Annotated[BelowOne, IfUnnamed(0.0)] = UNNAMED
     """share of procedural images, degraded as the task says, among the training samples, so that a network that was
     pre-trained on such does not forget; in [0, 1)."""
 

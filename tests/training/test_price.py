@@ -274,10 +274,20 @@ def test_what_nobody_names_is_chosen_by_what_there_is(named, expected, tmp_path,
 @pytest.mark.parametrize(
     ("named", "expected"),
     [
-        ({}, {"init": "primed:derain/restormer_tiny", "steps": 60, "val_every": 10, "loss": "ssim", "ema_decay": 0.95}),
-        ({"loss": "l1", "lr": 0.5, "ema_decay": 0.5}, {"loss": "l1", "lr": 0.5, "ema_decay": 0.5, "steps": 60}),
+        (
+            {},
+            {
+                "init": "primed:derain/restormer_tiny",
+                "steps": 60,
+                "val_every": 10,
+                "loss": "ssim",
+                "ema_decay": 0.95,
+                "rehearse": 0.5,
+            },
+        ),
+        ({"loss": "l1", "lr": 0.5, "rehearse": 0.0}, {"loss": "l1", "lr": 0.5, "rehearse": 0.0, "steps": 60}),
         ({"budget": "45m"}, {"steps": 60, "val_every": 10}),  # more would forget
-        ({"steps": 7}, {"steps": 7, "loss": None, "ema_decay": None}),
+        ({"steps": 7}, {"steps": 7, "loss": None, "ema_decay": None, "rehearse": 0.0}),
         ({"init": "random"}, {"steps": 600, "loss": None, "lr": 1e-3}),
         ({"init": "primed:derain/nafnet_tiny"}, {"backbone": "nafnet_tiny", "steps": 60, "loss": "ssim"}),
         ({"task": "desnow"}, {"init": "random", "steps": 600}),  # no network comes with the package
