@@ -237,7 +237,8 @@ class ProgressLine(Callback):
     """
 
     def __init__(self, what: str, steps: int) -> None:
-        self.what, self.steps, self.told = what, steps, False
+        self.what, self.steps = what, steps
+        self.told = -1  # the step of the last line
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Shows the bar on rank 0."""
@@ -253,14 +254,14 @@ class ProgressLine(Callback):
         if due := self.pulse():
             for logger in trainer.loggers:
                 logger.save()
-        if not console.is_terminal and (due or (pl_module.note and not self.told)):
-            self.told = True
+        if not console.is_terminal and (due or (pl_module.note and self.told < 0)):
+            self.told = pl_module.step
             say(self.line(pl_module))
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Takes the bar away."""
         self.progress.stop()
-        if not console.is_terminal and pl_module.step > self.first:
+        if not console.is_terminal and pl_module.step not in (self.first, self.told):
             say(self.line(pl_module))
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:

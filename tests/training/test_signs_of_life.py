@@ -40,6 +40,7 @@ def test_a_run_says_every_minute_how_far_it_is(tmp_path, slow, capsys, monkeypat
     steps = [int(step) for step, _ in lines]
     assert steps[0] == 2, "the first losses"
     assert steps[-1] == 9
+    assert len(steps) == len(set(steps)), "no line twice"
     assert max(later - earlier for earlier, later in itertools.pairwise(steps)) <= 2
     assert [bool(re.fullmatch(r", denoise [\d.]+ dB", reached)) for _, reached in lines] == [
         step >= 6 for step in steps
