@@ -10,6 +10,7 @@ import pytest
 import gesso
 from gesso.report import console
 from gesso.report.console import Pulse, track
+from gesso.training.table import Table
 from tests._runs import SMALL_NETWORK
 
 RUN = {"task": "denoise", "data": "leaves", "holdout": 3, "crop_size": 16, "batch_size": 1, "steps": 9, "val_every": 6}
@@ -30,10 +31,8 @@ def test_a_minute_passes_once(slow):
 
 def test_a_run_says_every_minute_how_far_it_is(tmp_path, slow, capsys, monkeypatch):
     written = []
-    save = gesso.training.table.Table.save
-    monkeypatch.setattr(
-        gesso.training.table.Table, "save", lambda self: (written.append(len(self.metrics)), save(self))
-    )
+    save = Table.save
+    monkeypatch.setattr(Table, "save", lambda self: (written.append(len(self.metrics)), save(self)))
     gesso.finetune(out=tmp_path, log_every=2, save_every=0, sample_every=0, **RUN)
     said = capsys.readouterr().out
     lines = re.findall(r"denoise nafnet_tiny: step (\d+) of 9, loss [\d.e-]+, lr [\d.e-]+(.*), [\d.]+ \w+ left", said)
