@@ -7,6 +7,7 @@ import yaml
 
 from gesso import Restorer, _discovery, checkpoint, read_image, write_image
 from gesso.backbones import create_backbone
+from gesso.checkpoint.graph import IS_OLD
 from gesso.commands.export import export
 from tests._runs import NAFNET
 
@@ -120,6 +121,8 @@ def test_a_network_of_which_there_is_no_graph_is_refused_and_leaves_no_file(tmp_
 def test_what_a_card_says_to_start_with_restores_a_photo(tmp_path, monkeypatch, network, name, format):
     if format == "pt2" and network in ("swinir_tiny_x2", "uformer_tiny"):
         pytest.skip("PyTorch makes no such graph of windows")
+    if IS_OLD and format == "onnx" and network == "swinir_tiny_x2":
+        pytest.skip("PyTorch 2.6 takes hours for such a graph")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own_of_card.py").write_text(OWN, encoding="utf-8")
