@@ -121,8 +121,8 @@ def test_a_network_of_which_there_is_no_graph_is_refused_and_leaves_no_file(tmp_
 def test_what_a_card_says_to_start_with_restores_a_photo(tmp_path, monkeypatch, network, name, format):
     if format == "pt2" and network in ("swinir_tiny_x2", "uformer_tiny"):
         pytest.skip("PyTorch makes no such graph of windows")
-    if IS_OLD and format == "onnx" and network == "swinir_tiny_x2":
-        pytest.skip("PyTorch 2.6 takes hours for such a graph")
+    if IS_OLD and format == "onnx" and ":" not in network:
+        pytest.skip("PyTorch 2.6 makes no such graph, or takes hours for it")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own_of_card.py").write_text(OWN, encoding="utf-8")
