@@ -18,7 +18,7 @@ from gesso.functional.processes import rank_info
 from gesso.options import Command, options_of
 from gesso.options.data import TaskPairs
 from gesso.options.run import TrainingRun
-from gesso.primed import ANY, PREFIX, Primed, find_primed, for_task, is_primed
+from gesso.primed import ANY, PREFIX, Primed, find_primed, for_task, is_primed, restores
 from gesso.report.console import say
 from gesso.sources import is_source
 from gesso.tasks import spell_task
@@ -60,7 +60,7 @@ def settle(command: Run) -> Run:
         chosen |= primed_start(command, chosen, small=bool(why))
     settled = dataclasses.replace(command, **chosen)
     if why:
-        tell_choice(settled, why)
+        tell_choice(settled, why, str(chosen.get("init", "")))
     return settled
 
 
@@ -107,8 +107,8 @@ def count_pairs(command: TaskPairs) -> int | None:
 def primed_start(command: Finetune, chosen: Mapping[str, Any], *, small: bool) -> dict[str, Any]:
     """What a start from a primed network decides of what nobody has named: the network, and how it goes on.
 
-    A small run begins with the best network of the package for the task unless it is said what to begin with, and with
-    few pairs it goes on by the recipe `few_pairs`.
+    A small run begins with the best network of the package for the task unless it is said what to begin with. From one
+    that restores the task it goes on at a low rate, and with few pairs by the recipe `few_pairs`.
 
     Raises:
         UnknownNameError: if the one that is named does not exist.
@@ -119,7 +119,8 @@ def primed_start(command: Finetune, chosen: Mapping[str, Any], *, small: bool) -
         return {}
     start = {"backbone": primed.network} if "backbone" in chosen else {}
     start |= {} if named else {"init": f"{PREFIX}{primed.name}"}
-    if not small:
+    goes_on = command.transfer == "network" and command.keep_last is not False
+    if not (small and goes_on and restores(primed.header, spell_task(command.task))):
         return start
     count = count_pairs(command)
     if count is None or count >= FEW_PAIRS:
@@ -147,8 +148,8 @@ def best_start(command: Finetune) -> Primed | None:
     return None if primed.worsens else primed
 
 
-def tell_choice(command: Any, why: str) -> None:
-    """Says in a line or two what a small run is, and how to have a large one."""
+def tell_choice(command: Any, why: str, start: str = "") -> None:
+    """Says in a line or two what a small run is, what start it has been given, and how to have another."""
     if rank_info().rank > 0:
         return
     size = [spell_backbone(command.backbone)] if hasattr(command, "backbone") else []
@@ -159,5 +160,5 @@ def tell_choice(command: Any, why: str) -> None:
     recipe = f", or take a recipe (--config {name})" if name in _discovery.recipes(command.verb()) else ""
     named = " and ".join(f"--{name}" for name in SIZE if hasattr(command, name))
     say(f"chosen because {why}: {', '.join(size)}; for another size name {named}{recipe}")
-    if str(getattr(command, "init", "")).startswith(PREFIX):
-        say(f"chosen: --init {command.init}, which restores this task already; --init random does without")
+    if start.startswith(PREFIX):
+        say(f"chosen: --init {start}, which restores this task already; --init random does without")

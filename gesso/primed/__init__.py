@@ -2,7 +2,7 @@
 
 A primed network is a file `TASK/NETWORK.safetensors` of half precision in this folder, in the package `gesso_primed`
 (larger ones, a wheel of their own), or in the folder that the variable GESSO_PRIMED names. `primed:TASK/NETWORK` means
-it wherever a file of weights is asked for, `primed:TASK` the best of its task; `gesso list primed` shows all. Its
+it wherever a file of weights is asked for, and `primed:TASK` the best of its task; `gesso list primed` shows all. Its
 header says how it was made and what it reaches. `gesso primed verify` makes it again.
 """
 

@@ -291,13 +291,23 @@ def test_what_nobody_names_is_chosen_by_what_there_is(named, expected, tmp_path,
         ({"init": "random"}, {"steps": 600, "loss": None, "lr": 1e-3}),
         ({"init": "primed:derain/nafnet_tiny"}, {"backbone": "nafnet_tiny", "steps": 60, "loss": "ssim"}),
         ({"task": "desnow"}, {"init": "random", "steps": 600}),  # no network comes with the package
+        (
+            {"task": "dehaze", "init": "primed:derain/nafnet_tiny"},
+            {"steps": 600, "lr": 1e-3, "loss": None},
+        ),  # another's
+        ({"init": "primed", "keep_last": False}, {"backbone": "restormer_tiny", "steps": 600, "lr": 1e-3}),
+        ({"init": "primed", "transfer": "paper"}, {"backbone": "restormer_tiny", "steps": 600, "lr": 1e-3}),
     ],
 )
 def test_few_pairs_take_the_recipe_that_is_made_for_them(named, expected, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(_defaults, "count_pairs", lambda command: 30)
     settled = settle(Finetune(**{"out": tmp_path, "task": "derain", "data": tmp_path, "accelerator": "cpu", **named}))
     assert {name: getattr(settled, name) for name in expected} == expected
-    assert ("the recipe few_pairs for 30 pairs" in capsys.readouterr().out) == (settled.steps == 60)
+    said = capsys.readouterr().out
+    assert ("the recipe few_pairs for 30 pairs" in said) == (settled.steps == 60)
+    assert ("chosen: --init" in said) == (
+        str(settled.init).startswith("primed") and not {"init", "steps"} & named.keys()
+    )
 
 
 def test_the_recipe_for_few_pairs_is_what_they_are_trained_by(tmp_path, monkeypatch):
