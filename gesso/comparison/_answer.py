@@ -129,8 +129,8 @@ def conclude(
 def tell(out: Path) -> Outcome:
     """Prints what the comparison in a folder has found, from its files."""
     comparison = Comparison.read(out)
-    ssim = gain_table(comparison)[0].index("SSIM")
-    header, *rows = [row[:ssim] for row in gain_table(comparison)]
+    table = gain_table(comparison)
+    header, *rows = [row[: table[0].index("SSIM")] for row in table]
     show_table(header, rows)
     verdicts = tuple(str(verdict) for verdict in comparison.verdicts)
     for sentence in verdicts:
