@@ -2,8 +2,8 @@
 # What a network restores that has seen no pair and no photo: the runs of the eighth, ninth and tenth plan of
 # research/plans.md. Given again, it goes on where it was; rows go to OUT/scores.csv, and what the inputs themselves have to
 # OUT/inputs. TASK is one of those below; denoise25 is denoise at sigma 25 alone, any is the recipe restore_leaves_any.
-# CROPxBATCH is 64x4, four crops of 64, where it is not said.
-# usage: research/no_pair.sh DATA OUT TASK:NETWORK:IMAGES:STEPS:LR[:DEGRADATION[+DEGRADATION ...][:CROPxBATCH]] ...
+# CROPxBATCH is 64x4, four crops of 64, and PRECISION float32, where they are not said.
+# usage: research/no_pair.sh DATA OUT TASK:NETWORK:IMAGES:STEPS:LR[:DEGRADATION[+DEGRADATION ...][:CROPxBATCH[:PRECISION]]] ...
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) data=$(realpath "$1") out=$(realpath -m "$2")
 shift 2
@@ -26,7 +26,7 @@ measure() { # task, set, folder for the scores, options ...
 }
 
 for run in "$@"; do
-  IFS=: read -r task network images steps lr degradation crops <<<"$run"
+  IFS=: read -r task network images steps lr degradation crops precision <<<"$run"
   folder=$out/${run//:/_} crop=${crops:-64x4}
   if [ -e "$folder/done" ]; then continue; fi
   source=$images tested=$task start=(--pretext_args.task "$task")
@@ -40,13 +40,13 @@ for run in "$@"; do
   TIMEFORMAT=%U # seconds of processor time, one line for each part of an interrupted run
   { time $gesso pretrain --pretext restore "${start[@]}" --backbone "$network" --images "$source" --crop_size "${crop%x*}" \
     --batch_size "${crop#*x}" --optimizer adamw --lr "$lr" --betas "[0.9,0.999]" --schedule cosine --steps "$steps" --save_every 400 \
-    --sample_every 0 --precision float32 --out "$folder" "${resume[@]}" 2>&3; } 3>&2 2>>"$out/${run//:/_}.seconds"
+    --sample_every 0 --precision "${precision:-float32}" --out "$folder" "${resume[@]}" 2>&3; } 3>&2 2>>"$out/${run//:/_}.seconds"
   for task_tested in $tested; do
     for name in ${sets[$task_tested]}; do
       if [ ! -e "$out/inputs/$name/scores.json" ]; then measure "$task_tested" "$name" "$out/inputs/$name"; fi
       measure "$task_tested" "$name" "$folder/$name" --checkpoint "$folder/backbone.safetensors" --tile none
       ${PYTHON:-python} "$here/no_pair_row.py" "$out/scores.csv" "$task" "$network" "$images" "$steps" "$lr" \
-        "$degradation${crops:+ $crops}" "$folder/$name"
+        "$degradation${crops:+ $crops}${precision:+ $precision}" "$folder/$name"
     done
   done
   touch "$folder/done"

@@ -92,6 +92,7 @@ for question in "${@:-}"; do
     warm | "") ask warm nafnet_tiny derain derain_rain100h --finetune_args.warmup_steps 200 --starts random,ifp.yaml ;;&
     curve_first_rain | "") curve curve_first_rain derain curve_derain 16,64 primed:derain ;;&
     curve_first_noise | "") curve curve_first_noise realnoise curve_realnoise 16,32 primed:realnoise ;;&
+    curve_first_haze | "") curve curve_first_haze dehaze curve_dehaze 16,60 primed:dehaze ;;&
     few_rain | "") few_pairs few_rain derain curve_derain ;;&
     few_noise | "") few_pairs few_noise realnoise curve_realnoise ;;&
     short_rain | "") short short_rain derain curve_derain ;;&
