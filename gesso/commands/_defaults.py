@@ -56,11 +56,13 @@ def settle(command: Run) -> Run:
     if command.budget is not None:
         chosen.pop("val_every", None)
         chosen |= {"steps": options_of(type(command))["steps"].usual} if "steps" in chosen else {}
+    how = ""
     if isinstance(command, Finetune):
-        chosen |= primed_start(command, chosen, small=bool(why))
+        start, how = primed_start(command, chosen, small=bool(why))
+        chosen |= start
     settled = dataclasses.replace(command, **chosen)
     if why:
-        tell_choice(settled, why, str(chosen.get("init", "")))
+        tell_choice(settled, why, str(chosen.get("init", "")), how)
     return settled
 
 
@@ -104,8 +106,8 @@ def count_pairs(command: TaskPairs) -> int | None:
     return None if pairs is None else len(pairs)
 
 
-def primed_start(command: Finetune, chosen: Mapping[str, Any], *, small: bool) -> dict[str, Any]:
-    """What a start from a primed network decides of what nobody has named: the network, and how it goes on.
+def primed_start(command: Finetune, chosen: Mapping[str, Any], *, small: bool) -> tuple[dict[str, Any], str]:
+    """What a start from a primed network decides of what nobody has named, and a line on how it goes on, "" for none.
 
     A small run begins with the best network of the package for the task unless it is said what to begin with. From one
     that restores the task it goes on at a low rate, and with few pairs by the recipe `few_pairs`.
@@ -116,20 +118,20 @@ def primed_start(command: Finetune, chosen: Mapping[str, Any], *, small: bool) -
     named = command.init is not None and is_primed(command.init)
     primed = find_primed(str(command.init), network_of(command)) if named else best_start(command) if small else None
     if primed is None:
-        return {}
+        return {}, ""
     start = {"backbone": primed.network} if "backbone" in chosen else {}
     start |= {} if named else {"init": f"{PREFIX}{primed.name}"}
     goes_on = command.transfer == "network" and command.keep_last is not False
     if not (small and goes_on and restores(primed.header, spell_task(command.task))):
-        return start
+        return start, ""
     count = count_pairs(command)
     if count is None or count >= FEW_PAIRS:
-        return start | ({"lr": PRIMED_RATE} if "lr" in chosen else {})
+        return start | ({"lr": PRIMED_RATE} if "lr" in chosen else {}), ""
     recipe = read_recipe(_discovery.recipe_file("finetune", RECIPE_FOR_FEW))
-    if rank_info().rank == 0:
-        say(f"chosen: the recipe {RECIPE_FOR_FEW} for {count} pairs; --config names another")
     unnamed = {name for name in recipe if name in chosen or getattr(command, name) is None}
-    return {name: value for name, value in recipe.items() if name in unnamed} | start
+    return {name: value for name, value in recipe.items() if name in unnamed} | start, (
+        f"chosen: the recipe {RECIPE_FOR_FEW} for {count} pairs; --config names another"
+    )
 
 
 def network_of(command: Finetune) -> str | None:
@@ -148,8 +150,8 @@ def best_start(command: Finetune) -> Primed | None:
     return None if primed.worsens else primed
 
 
-def tell_choice(command: Any, why: str, start: str = "") -> None:
-    """Says in a line or two what a small run is, what start it has been given, and how to have another."""
+def tell_choice(command: Any, why: str, start: str = "", how: str = "") -> None:
+    """Says in a line each what a small run is, what start it has been given, and how it goes on from it."""
     if rank_info().rank > 0:
         return
     size = [spell_backbone(command.backbone)] if hasattr(command, "backbone") else []
@@ -162,3 +164,5 @@ def tell_choice(command: Any, why: str, start: str = "") -> None:
     say(f"chosen because {why}: {', '.join(size)}; for another size name {named}{recipe}")
     if start.startswith(PREFIX):
         say(f"chosen: --init {start}, which restores this task already; --init random does without")
+    if how:
+        say(how)
