@@ -278,7 +278,7 @@ def test_this_folder_is_asked_whether_case_counts(tmp_path):
 @pytest.fixture
 def without_case(monkeypatch):
     """A file system as of Windows and macOS."""
-    for module in ("gesso.commands._restore", "gesso.commands._degrade"):
+    for module in ("gesso.commands._restore", "gesso.commands._written"):
         monkeypatch.setattr(f"{module}.ignores_case", lambda folder: True)
 
 
@@ -301,6 +301,16 @@ def test_pairs_that_would_be_one_file_are_refused_before_any_work(tmp_path, with
         Image.new("RGB", (20, 16), (number, 0, 0)).save(tmp_path / "in" / name)
     with pytest.raises(ValueError, match="would both be written as"):
         gesso.degrade(tmp_path / "in", tmp_path / "out", degradation="rain")
+    assert not (tmp_path / "out").exists()
+
+
+def test_measured_images_that_would_be_one_file_are_refused_before_any_work(tmp_path, without_case):
+    for number, name in enumerate(("A.png", "a.png")):
+        for side in ("input", "target"):
+            (tmp_path / "in" / side).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 16), (number, 0, 0)).save(tmp_path / "in" / side / name)
+    with pytest.raises(ValueError, match="would both be written as"):
+        gesso.evaluate(task="derain", data=tmp_path / "in", out=tmp_path / "out", save_images=True)
     assert not (tmp_path / "out").exists()
 
 

@@ -3,8 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from gesso._names import file_key, ignores_case
-from gesso.commands._written import Written, check_folder, check_free
+from gesso.commands._written import Written, check_distinct, check_folder, check_free
 from gesso.commands.degrade import Degrade
 from gesso.data.folders import find_images
 from gesso.data.io import Picture, read_picture, write_picture
@@ -77,14 +76,7 @@ def find_clean(source: Path, out: Path) -> dict[Path, Path]:
     photos = [source] if source.is_file() else [p for p in find_images(source) if there not in p.resolve().parents]
     if not photos:
         raise ValueError(f"{source}: no images")
-    named: dict[Path, Path] = {}
-    taken: dict[str, Path] = {}
-    ignoring_case = ignores_case(out)
-    for photo in photos:
-        name = photo.relative_to(folder)
-        name = name if name.suffix.lower() in KEPT else name.with_suffix(".png")
-        other = taken.setdefault(file_key(name, ignoring_case=ignoring_case), photo)
-        if other != photo:
-            raise ValueError(f"{photo} and {other} would both be written as {name}; rename one")
-        named[name] = photo
-    return named
+    names = [photo.relative_to(folder) for photo in photos]
+    names = [name if name.suffix.lower() in KEPT else name.with_suffix(".png") for name in names]
+    check_distinct((photo, out / name) for photo, name in zip(photos, names, strict=True))
+    return dict(zip(names, photos, strict=True))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from gesso._names import portable
 from gesso.backbones import Backbone
 from gesso.commands._scores import Row, Scores, count_whole, find_beside, show, write
 from gesso.commands._test_sets import SetOptions, TestSet, open_test_sets
-from gesso.commands._written import check_results
+from gesso.commands._written import check_distinct, check_free, check_results
 from gesso.commands.evaluate import Evaluate, evaluate
 from gesso.data.integrity import find_broken_jpegs
 from gesso.data.io import as_paths, write_image
@@ -53,19 +53,35 @@ def run(command: Evaluate) -> Scores:
     how = describe(command, sets, restorer)
     say(f"restored by {restored_by}")
     check_memory(restorer, sets)
+    targets = plan_images(sets, out) if out is not None and command.save_images else {}
+    if not command.overwrite:
+        check_free(list(targets.values()))
 
     init_process_group()
-    folder = out if command.save_images else None
-    rows, failed = measure(sets, restorer, folder, overwrite=command.overwrite, perceptual=perceptual)
+    rows, failed = measure(sets, restorer, targets, overwrite=command.overwrite, perceptual=perceptual)
     task, beside = spell_task(command.task), find_beside(sets)
     scores = Scores(task, how, restored_by, tuple(rows), tuple(failed), beside, whole=count_whole(sets))
     for what, other in instead.items():
-        rows, _ = measure(sets, other, None, what=what)
+        rows, _ = measure(sets, other, {}, what=what)
         scores.instead[what] = Scores(task, how, what, tuple(rows), ()).mean
     show(scores, sets)
     if out is not None and rank_info().rank == 0:
         write(scores, out)
     return scores
+
+
+def plan_images(sets: Sequence[TestSet], out: Path) -> dict[tuple[str, str], Path]:
+    """The file that each restored image goes to, by the names of its set and its own.
+
+    Raises:
+        ValueError: if two would be one.
+    """
+    targets: dict[tuple[str, str], Path] = {}
+    for one in sets:
+        folder = out / "images" / portable(one.name)
+        targets |= {(one.name, name): folder / f"{name}.png" for name in one.images.names}
+    check_distinct((f"{of} {name}", target) for (of, name), target in targets.items())
+    return targets
 
 
 def restorer_of(command: Evaluate, network: Backbone) -> Restorer:
@@ -113,7 +129,7 @@ def describe(command: Evaluate, sets: Sequence[TestSet], restorer: Restorer | No
 def measure(
     sets: Sequence[TestSet],
     restorer: Restorer | None,
-    out: Path | None,
+    targets: Mapping[tuple[str, str], Path],
     *,
     overwrite: bool = False,
     what: str = "",
@@ -124,7 +140,7 @@ def measure(
     Args:
         sets: what is measured.
         restorer: what restores; None: nothing, but that images are enlarged to the size of their ground truths.
-        out: where restored images go; None: nowhere.
+        targets: files that restored images go to, by the names of set and image; {}: nowhere.
         overwrite: whether they may replace others.
         what: what is restored with, for the progress bar.
         perceptual: what is measured beside PSNR and SSIM.
@@ -144,9 +160,8 @@ def measure(
                     raise ValueError(damage)
                 sample = one.images[i]
                 restored = restorer(sample["lq"]) if restorer else as_it_is(sample["lq"], one)
-                if out is not None:
-                    folder = out / "images" / portable(one.name)
-                    write_image(folder / f"{sample['name']}.png", restored, overwrite=overwrite)
+                if target := targets.get((one.name, sample["name"])):
+                    write_image(target, restored, overwrite=overwrite)
                 others = perceptual(restored, sample["gt"], one.task.protocol) if perceptual else {}
                 done.append(measured(one, sample, restored, others))
             except (ValueError, OSError, MemoryError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gesso import checkpoint as checkpoints
 from gesso._names import file_key, ignores_case
-from gesso.commands._written import Written, check_folder, check_free
+from gesso.commands._written import Written, check_distinct, check_folder, check_free
 from gesso.commands.restore import Restore, restore
 from gesso.data.decoding import read_header
 from gesso.data.encoding import IMAGE_FILES, KINDS, check_holds, kind_of
@@ -169,13 +169,10 @@ def check_targets(targets: dict[Path, Path]) -> None:
     """
     ignoring_case = bool(targets) and ignores_case(next(iter(targets.values())).parent)
     given = {file_key(path.resolve(), ignoring_case=ignoring_case) for path in targets}
-    sources: dict[str, Path] = {}
-    for path, target in targets.items():
+    for target in targets.values():
         if file_key(target.resolve(), ignoring_case=ignoring_case) in given:
             raise ValueError(f"out: {target} is one of the images themselves; write into another folder")
-        other = sources.setdefault(file_key(target, ignoring_case=ignoring_case), path)
-        if other != path:
-            raise ValueError(f"out: {other} and {path} would both be written as {target}; rename one")
+    check_distinct(targets.items())
 
 
 def check_formats(targets: dict[Path, Path], *, planes: bool) -> None:

@@ -2,7 +2,10 @@
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+from gesso._names import file_key, ignores_case
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,3 +62,18 @@ def check_free(paths: list[Path]) -> None:
     if taken:
         others = f", and {len(taken) - 1} more" if len(taken) > 1 else ""
         raise FileExistsError(f"{taken[0]} exists already{others}; --overwrite replaces what is there")
+
+
+def check_distinct(targets: Iterable[tuple[object, Path]]) -> None:
+    """Checks that no two images, given with the file that each is written as, would be written as one.
+
+    Raises:
+        ValueError: naming the first two.
+    """
+    sources: dict[str, object] = {}
+    targets = list(targets)
+    ignoring_case = bool(targets) and ignores_case(targets[0][1].parent)
+    for image, target in targets:
+        other = sources.setdefault(file_key(target, ignoring_case=ignoring_case), image)
+        if other != image:
+            raise ValueError(f"out: {other} and {image} would both be written as {target}; rename one")

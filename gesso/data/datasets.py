@@ -19,6 +19,7 @@ from torch.utils.data import Dataset, get_worker_info
 from gesso.data.cache import PixelCache
 from gesso.data.image_ref import ImageRef, files_of
 from gesso.data.io import is_turned, read_pixels, read_size, to_tensor
+from gesso.data.names import tell_apart
 from gesso.data.pairing import Pair, find_files
 from gesso.degradations import Degradation
 from gesso.formats import RGB, PixelFormat
@@ -191,6 +192,11 @@ class WholePairs(Dataset[Sample]):
         lq, gt = self.format.from_stored(to_tensor(lq)), self.format.from_stored(to_tensor(gt))
         return {"lq": lq, "gt": gt, "name": pair.name}
 
+    @property
+    def names(self) -> list[str]:
+        """What each is called."""
+        return [pair.name for pair in self.pairs]
+
     def files(self, index: int) -> list[Path]:
         """The files that both sides of a pair are read from; MATLAB files are none."""
         return find_files(self.pairs[index])
@@ -225,7 +231,12 @@ class WholePhotos(Dataset[Sample]):
         photo = self.photos[index]
         pixels = cut_to_multiple(read_pixels(photo, self.format), self.scale, photo.parent)
         gt = self.format.from_stored(to_tensor(pixels))
-        return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": photo.stem}
+        return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": self.names[index]}
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """What each is called: its name without suffix; where that does not tell all apart, with its folders."""
+        return tell_apart(self.photos)
 
     def files(self, index: int) -> list[Path]:
         """The file of a photo."""

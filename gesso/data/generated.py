@@ -82,7 +82,11 @@ class GeneratedPairs(Dataset[Sample]):
     def __getitem__(self, key: Key) -> Sample:
         index, crop_size = key
         gt = draw_image(self.source, self.seed, index, self.scale * crop_size, self.channels)
-        return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": f"{self.name} {index}"}
+        return {"lq": degrade(gt, self.degradation, self.seed, index), "gt": gt, "name": self.name_of(index)}
+
+    def name_of(self, index: int) -> str:
+        """What an image is called."""
+        return f"{self.name} {index}"
 
 
 class Rehearsal(Dataset[Sample]):
@@ -131,6 +135,11 @@ class WholeGenerated(Dataset[Sample]):
         if not 0 <= index < self.count:
             raise IndexError(index)
         return self.pairs[index, self.size // self.pairs.scale]
+
+    @property
+    def names(self) -> list[str]:
+        """What each is called."""
+        return [self.pairs.name_of(index) for index in range(self.count)]
 
     def files(self, index: int) -> list[Path]:
         """None: images are made up."""

@@ -4,11 +4,13 @@ A name is the path of a file below the folder of its side, without suffix: `scen
 the loose, and a name that would fit two partners stays alone: no pair is better than a wrong one.
 """
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from gesso.data.folders import natural
 
@@ -85,6 +87,23 @@ def _pattern(part: str, paths: bool) -> str:
     """A part of a template as a regular expression; without paths `*` stays within a name."""
     text = ".*" if paths else "[^/]*"
     return re.escape(part).replace(r"\*", text).replace(r"\?", ".")
+
+
+def tell_apart(files: Sequence[Path]) -> list[str]:
+    """What files are called: without folders and suffix, or where this is not enough to tell all apart, with them.
+
+    Example:
+        >>> tell_apart([Path("set/a.png"), Path("set/b.png")])
+        ['a', 'b']
+        >>> tell_apart([Path("set/one/a.png"), Path("set/two/a.png")])
+        ['one/a', 'two/a']
+        >>> tell_apart([Path("set/a.png"), Path("set/a.jpg")])
+        ['a.png', 'a.jpg']
+    """
+    folder = os.path.commonpath([file.absolute().parent for file in files]) if files else ""
+    below = [file.absolute().relative_to(folder) for file in files]
+    spellings = [file.stem for file in files], [path.with_suffix("").as_posix() for path in below]
+    return next((names for names in spellings if len({*names}) == len(files)), [path.as_posix() for path in below])
 
 
 # --------------------------------------------------------------------------------------------------------- rules

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 
 from gesso import checkpoint
 from gesso.backbones import create_backbone
@@ -110,6 +111,33 @@ def test_what_was_measured_is_written_down(tmp_path, network):
     assert scores.protocol in text
     image = read_image(tmp_path / "out" / "images" / "set" / "1.png")
     assert Protocol(channel="y")(image, read_image(root / "target" / "1.png"))["psnr"] == scores.rows[1].psnr
+
+
+def test_photos_of_one_name_in_two_folders_are_told_apart(tmp_path):
+    for folder, brightness in (("one", 40), ("two", 200)):
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+        Image.new("RGB", (24, 24), (brightness, 0, 0)).save(tmp_path / "photos" / folder / "a.png")
+    noise = {"name": "gaussian_noise", "sigma": 1}
+    scores = evaluate(
+        task="denoise", data=tmp_path / "photos", degradation=noise, out=tmp_path / "out", save_images=True
+    )
+    assert [row.name for row in scores.rows] == ["one/a", "two/a"]
+    for folder, brightness in (("one", 40), ("two", 200)):
+        written = read_image(tmp_path / "out" / "images" / "photos" / folder / "a.png")
+        assert float(written[0].mean()) * 255 == pytest.approx(brightness, abs=2)
+
+
+def test_images_in_the_way_are_seen_before_the_first_is_measured(tmp_path):
+    root = pairs(tmp_path / "set")
+    there = tmp_path / "out" / "images" / "set" / "2.png"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"2\.png exists already; --overwrite"):
+        evaluate(task="derain", data=root, out=tmp_path / "out", save_images=True)
+    assert there.read_bytes() == b"mine"
+    assert len(list(there.parent.iterdir())) == 1
+    evaluate(task="derain", data=root, out=tmp_path / "out", save_images=True, overwrite=True)
+    assert len(list(there.parent.iterdir())) == 3
 
 
 def test_equal_images_are_infinitely_alike(tmp_path):
