@@ -23,6 +23,7 @@ from gesso.perceptual import open_metrics
 from gesso.pretext import open_feature_loss
 from gesso.primed import resolve_name, restores, spell_file
 from gesso.report.console import say, warn
+from gesso.sources import list_sources
 from gesso.tasks import spell_task
 from gesso.training.best import metrics_for
 from gesso.training.finetune_module import FinetuneModule
@@ -48,12 +49,12 @@ def run(command: Finetune) -> Path:
     return Path(command.out) / "backbone.safetensors"
 
 
-def training_samples(command: Finetune, part: Part) -> Dataset[Any]:
+def training_samples(command: Finetune, part: Part, images: str) -> Dataset[Any]:
     """What a run trains on of a part: its own samples, with procedural ones among them where these are asked for."""
     if not command.rehearse:
         return part.samples.train
-    say(f"{part.name}: {command.rehearse:.0%} of the samples are procedural, degraded with {part.task.degradation}")
-    return rehearse(part.task, part.samples.train, command.rehearse, seed=command.seed)
+    say(f"{part.name}: {command.rehearse:.0%} of the samples are {images}, degraded with {part.task.degradation}")
+    return rehearse(part.task, part.samples.train, command.rehearse, images=images, seed=command.seed)
 
 
 def prepare(command: Finetune) -> Training:
@@ -67,14 +68,15 @@ def prepare(command: Finetune) -> Training:
     torch.manual_seed(seed_for(command.seed, "weights"))
     net = open_backbone(command.backbone, command.backbone_args)
     parts = open_data(command, net.in_channels)
+    init = resolve_name(str(command.init), spell_backbone(command.backbone))
+    images = rehearsed_images(header_of(init))
     train = mixed(
         parts,
-        [training_samples(command, part) for part in parts],
+        [training_samples(command, part, images) for part in parts],
         seed=command.seed,
         sampling=command.sampling,
         batch_sizes=[stage.batch_size for stage in plan],
     )
-    init = resolve_name(str(command.init), spell_backbone(command.backbone))
     known = restores_already(init, [part.task.name for part in parts], command.transfer)
     net = start_from(command, net, init, keep_last=known if command.keep_last is None else command.keep_last)
     check_fit(net, parts)
@@ -165,7 +167,15 @@ def start(
 
 def restores_already(init: str, tasks: list[str], transfer: str) -> bool:
     """Whether a start restores all of some tasks by what its file says."""
-    if init in ("random", MIMETIC) or transfer == "paper":
-        return False
-    header = checkpoint.read_header(init)
-    return all(restores(header, task) for task in tasks)
+    return transfer != "paper" and all(restores(header_of(init), task) for task in tasks)
+
+
+def header_of(init: str) -> dict[str, Any]:
+    """What the file of a start says of itself; {} for a start that is no file."""
+    return {} if init in ("random", MIMETIC) else checkpoint.read_header(init)
+
+
+def rehearsed_images(header: dict[str, Any]) -> str:
+    """The procedural images that a start was trained on, by what its file says; `leaves` where it was not on such."""
+    images = header.get("images")
+    return images if images in list_sources() and header.get("pretext") == "restore" else "leaves"

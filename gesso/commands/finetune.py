@@ -76,7 +76,7 @@ class Finetune(SupervisedRun, Network):
 
     rehearse: Annotated[BelowOne, IfUnnamed(0.0)] = UNNAMED
     """share of procedural images, degraded as the task says, among the training samples, so that a network that was
-    pre-trained on such does not forget; in [0, 1)."""
+    pre-trained on such does not forget; in [0, 1). They are the `--images` of its pre-training, else leaves."""
 
     weight_decay: NonNegativeFloat = 1e-4
 

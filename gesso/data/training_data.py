@@ -203,8 +203,8 @@ def open_training_data(task: Task, options: DataOptions, *, seed: int = 0) -> Tr
     return open_photos(task, options, of_validation, check, seed)
 
 
-def rehearse(task: Task, samples: Dataset[Any], share: float, *, seed: int) -> Rehearsal:
-    """Training samples of a task with procedural images among them, `leaves` that are degraded as the task says.
+def rehearse(task: Task, samples: Dataset[Any], share: float, *, images: SourceSpec = "leaves", seed: int) -> Rehearsal:
+    """Training samples of a task with procedural images among them, degraded as the task says.
 
     Raises:
         ValueError: if the samples are procedural themselves, or of two views.
@@ -214,7 +214,7 @@ def rehearse(task: Task, samples: Dataset[Any], share: float, *, seed: int) -> R
     if task.format.has_two_views:
         raise ValueError(ONE_VIEW.format(task.name))
     own = {"scale": task.scale, "channels": task.channels, "seed": seed_for(seed, "rehearse")}
-    return Rehearsal(samples, GeneratedPairs("leaves", task.degradation, **own), share)
+    return Rehearsal(samples, GeneratedPairs(images, task.degradation, **own), share)
 
 
 def open_pairs(

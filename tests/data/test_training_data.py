@@ -68,6 +68,7 @@ def test_procedural_images_are_rehearsed_among_the_pairs(tmp_path):
     alone = open_training_data(task, DataOptions(data=tmp_path, holdout=1), seed=2).train
     among = rehearse(task, alone, 0.5, seed=2)
     assert [among[index, 8]["name"].startswith("leaves") for index in range(8)] == [False, True] * 4
+    assert rehearse(task, alone, 0.5, images="scenes", seed=2)[1, 8]["name"].startswith("scenes")
     for index in range(4):
         assert torch.equal(among[2 * index, 8]["lq"], alone[index, 8]["lq"])
         assert among[2 * index + 1, 8]["lq"].shape == among[2 * index, 8]["lq"].shape

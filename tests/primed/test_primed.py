@@ -13,7 +13,7 @@ import gesso
 from gesso import cli, primed
 from gesso._discovery import UnknownNameError
 from gesso.checkpoint import read_header, read_state
-from gesso.commands._finetune import restores_already
+from gesso.commands._finetune import rehearsed_images, restores_already
 from gesso.commands._primed import PAGE, cards
 from gesso.commands.pretrain import Pretrain
 from gesso.commands.primed import primed as command
@@ -135,6 +135,21 @@ def test_an_arm_may_begin_with_the_network_of_the_task(there, task, message):
         arms = find_arms(["primed"], {}, {"averaged": {"init": "primed", "ema_decay": 0.9}}, common)
         assert [arm.name for arm in arms] == ["random", "primed", "averaged"]
         assert arms[1].init == arms[2].init == str((there / "derain/nafnet_tiny.safetensors").resolve())
+
+
+@pytest.mark.parametrize(
+    ("header", "images"),
+    [
+        ({"pretext": "restore", "images": "scenes"}, "scenes"),
+        ({"pretext": "restore", "images": "/photos"}, "leaves"),
+        ({"pretext": "restore", "images": "their.module:draw"}, "leaves"),  # a file may not name code to be run
+        ({"pretext": "restore", "images": [{"images": "leaves"}]}, "leaves"),
+        ({"pretext": "ifp", "images": "noise"}, "leaves"),
+        ({}, "leaves"),
+    ],
+)
+def test_what_a_start_was_trained_on_is_rehearsed(header, images):
+    assert rehearsed_images(header) == images
 
 
 def test_random_weights_and_the_papers_transfer_keep_nothing(there):
