@@ -2,8 +2,9 @@
 # What a network restores that has seen no pair and no photo: the runs of the eighth, ninth and tenth plan of
 # research/plans.md. Given again, it goes on where it was; rows go to OUT/scores.csv, and what the inputs themselves have to
 # OUT/inputs. TASK is one of those below; denoise25 is denoise at sigma 25 alone, any is the recipe restore_leaves_any.
-# CROPxBATCH is 64x4, four crops of 64, and PRECISION float32, where they are not said.
-# usage: research/no_pair.sh DATA OUT TASK:NETWORK:IMAGES:STEPS:LR[:DEGRADATION[+DEGRADATION ...][:CROPxBATCH[:PRECISION]]] ...
+# CROPxBATCH is 64x4, four crops of 64, and PRECISION float32, where they are not said. NETWORK@64 pools locally when whole
+# images are restored, in windows of 1.5 times 64 pixels (TLC; NAFNet).
+# usage: research/no_pair.sh DATA OUT TASK:NETWORK[@POOLING]:IMAGES:STEPS:LR[:DEGRADATION[+DEGRADATION ...][:CROPxBATCH[:PRECISION]]] ...
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) data=$(realpath "$1") out=$(realpath -m "$2")
 shift 2
@@ -29,6 +30,8 @@ for run in "$@"; do
   IFS=: read -r task network images steps lr degradation crops precision <<<"$run"
   folder=$out/${run//:/_} crop=${crops:-64x4}
   if [ -e "$folder/done" ]; then continue; fi
+  backbone=${network%@*} pooling=()
+  if [ "$backbone" != "$network" ]; then pooling=(--backbone_args.train_size "[${network#*@}, ${network#*@}]"); fi
   source=$images tested=$task start=(--pretext_args.task "$task")
   if [ "$images" = photos ]; then source=$data/clean_bsds; fi
   if [ -n "$degradation" ]; then start=(--pretext_args "{degradation: {name: mix, choices: [${degradation//+/, }]}}"); fi
@@ -38,9 +41,10 @@ for run in "$@"; do
   if [ -e "$folder/last.ckpt" ]; then resume=(--resume true); fi
   mkdir -p "$folder"
   TIMEFORMAT=%U # seconds of processor time, one line for each part of an interrupted run
-  { time $gesso pretrain --pretext restore "${start[@]}" --backbone "$network" --images "$source" --crop_size "${crop%x*}" \
-    --batch_size "${crop#*x}" --optimizer adamw --lr "$lr" --betas "[0.9,0.999]" --schedule cosine --steps "$steps" --save_every 400 \
-    --sample_every 0 --precision "${precision:-float32}" --out "$folder" "${resume[@]}" 2>&3; } 3>&2 2>>"$out/${run//:/_}.seconds"
+  { time $gesso pretrain --pretext restore "${start[@]}" --backbone "$backbone" "${pooling[@]}" --images "$source" \
+    --crop_size "${crop%x*}" --batch_size "${crop#*x}" --optimizer adamw --lr "$lr" --betas "[0.9,0.999]" \
+    --schedule cosine --steps "$steps" --save_every 400 --sample_every 0 --precision "${precision:-float32}" \
+    --out "$folder" "${resume[@]}" 2>&3; } 3>&2 2>>"$out/${run//:/_}.seconds"
   for task_tested in $tested; do
     for name in ${sets[$task_tested]}; do
       if [ ! -e "$out/inputs/$name/scores.json" ]; then measure "$task_tested" "$name" "$out/inputs/$name"; fi

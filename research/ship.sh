@@ -8,6 +8,7 @@ gesso=${GESSO:-gesso}
 
 for run in "$@"; do
   IFS=: read -r task network _ <<<"$run"
+  network=${network%@*}
   folder=$out/${run//:/_} tasks=()
   if [ ! -e "$folder/done" ]; then echo "$folder: not finished; no_pair.sh goes on with it" >&2 && exit 1; fi
   if [ "$task" = any ]; then tasks=(--tasks "[derain, denoise, realnoise, dehaze, deblur, lowlight]"); fi
