@@ -26,10 +26,19 @@ ask() { # name, backbone, task, folder, options ...
     --out "$out/$name" "$@"
 }
 
-curve() { # name, task, folder, pairs, own start
-  $gesso compare --task "$2" --data "$out/pairs/$3" --pairs "$4" --starts "random,$5,mimetic" --out "$out/$1" \
-    --backbone nafnet_tiny --steps 400 --val_every 100 --crop_size 64 --batch_size 4 --seeds 30,31,32 \
-    --finetune_args.warmup_steps 20 --tune lr=1e-4,3e-4,1e-3,3e-3 --tune_folds 2
+curve() { # name, task, folder, pairs, starts beside random weights, options ...
+  local name=$1 task=$2 folder=$3 pairs=$4 starts=$5
+  shift 5
+  $gesso compare --task "$task" --data "$out/pairs/$folder" --pairs "$pairs" --starts "random,$starts" --out "$out/$name" \
+    --cache "$out/starts/nafnet_tiny" --backbone nafnet_tiny --steps 400 --val_every 100 --crop_size 64 --batch_size 4 \
+    --seeds 30,31,32 --finetune_args.warmup_steps 20 --tune lr=1e-4,3e-4,1e-3,3e-3 --tune_folds 2 "$@"
+}
+
+best() { # name, task, folder: the recipe few_pairs from the best network of the package
+  $gesso compare --task "$2" --data "$out/pairs/$3" --pairs 16 --out "$out/$1" --backbone restormer_tiny --steps 60 \
+    --val_every 60 --crop_size 64 --batch_size 4 --lr 1e-4 --seeds "$4" \
+    --finetune_args '{warmup_steps: 6, ema_decay: 0.95, loss: ssim}' \
+    --arms '{few_pairs: {init: primed, rehearse: 0.5}, without: {init: primed}}'
 }
 
 few_pairs() { # name, task, folder: what helps beside the start
@@ -90,9 +99,9 @@ for question in "${@:-}"; do
     rings_long | "") ask rings_long nafnet_tiny derain derain_rain100h --seeds 23,24,25 --starts random,restore_rings.yaml,rings_long.yaml ;;&
     longer | "") ask longer nafnet_tiny derain derain_rain100h --seeds 20,21,22 --starts random,task_long.yaml,task_longest.yaml ;;&
     warm | "") ask warm nafnet_tiny derain derain_rain100h --finetune_args.warmup_steps 200 --starts random,ifp.yaml ;;&
-    curve_first_rain | "") curve curve_first_rain derain curve_derain 16,64 primed:derain ;;&
-    curve_first_noise | "") curve curve_first_noise realnoise curve_realnoise 16,32 primed:realnoise ;;&
-    curve_first_haze | "") curve curve_first_haze dehaze curve_dehaze 16,60 primed:dehaze ;;&
+    curve_first_rain | "") curve curve_first_rain derain curve_derain 16,64 primed:derain,mimetic ;;&
+    curve_first_noise | "") curve curve_first_noise realnoise curve_realnoise 16,32 primed:realnoise,ifp.yaml --val_every 400 ;;&
+    curve_first_haze | "") curve curve_first_haze dehaze curve_dehaze 16,60 primed:dehaze,ifp.yaml --val_every 400 ;;&
     few_rain | "") few_pairs few_rain derain curve_derain ;;&
     few_noise | "") few_pairs few_noise realnoise curve_realnoise ;;&
     short_rain | "") short short_rain derain curve_derain ;;&
@@ -103,10 +112,10 @@ for question in "${@:-}"; do
     kept_noise | "") kept kept_noise realnoise curve_realnoise ;;&
     kept_rain_restormer | "") kept kept_rain_restormer derain curve_derain --backbone restormer_tiny --val_every 60 \
       --arms "{average: {init: primed}, ssim: {init: primed, loss: ssim}}" ;;&
-    few_rain_restormer | "") $gesso compare --task derain --data "$out/pairs/curve_derain" --pairs 16 --backbone restormer_tiny \
-      --out "$out/few_rain_restormer" --steps 60 --val_every 60 --crop_size 64 --batch_size 4 --lr 1e-4 --seeds 60,61,62 \
-      --finetune_args '{warmup_steps: 6, ema_decay: 0.95, loss: ssim}' \
-      --arms '{few_pairs: {init: primed, rehearse: 0.5}, without: {init: primed}}' ;;&
+    few_rain_restormer | "") best few_rain_restormer derain curve_derain 60,61,62 ;;&
+    best_rain | "") best best_rain derain curve_derain 70,71,72 ;;&
+    best_haze | "") best best_haze dehaze curve_dehaze 70,71,72 ;;&
+    best_noise | "") best best_noise realnoise curve_realnoise 70,71,72 ;;&
     transfers | "") ask transfers nafnet_tiny derain derain_rain100h --starts random,$transfers ;;&
   esac
 done
