@@ -1,7 +1,7 @@
 """Haze: light scattered into the view, more of it the farther the scene."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,13 +15,14 @@ from gesso.functional.random import BatchGenerator
 class Haze(Degradation):
     """A hazy image: `image * t + airlight * (1 - t)` with the transmission `t = exp(-beta * depth)`.
 
-    The depth is made up: smooth hills on a ground that recedes towards the top, 0 at the nearest and 1 at the
-    farthest point of every image.
+    The depth is made up: smooth hills on a ground that recedes towards the top, `nearest` at the nearest and 1 at the
+    farthest point of every image. `haze_far` has air before the nearest point, too, as photos have.
 
     Args:
         beta: scattering over the depth of the image, [0, 10]; 0 means no haze.
         airlight: brightness of the haze, [0, 1].
         tint: how far the colour channels of the airlight differ from it, [0, 1].
+        nearest: distance of the nearest point divided by that of the farthest, [0, 0.99].
 
     Narasimhan and Nayar, "Vision and the atmosphere", IJCV 2002; ranges near those of RESIDE (Li et al., IEEE TIP
     2019): beta 0.6 to 1.8, airlight 0.7 to 1.
@@ -30,9 +31,14 @@ class Haze(Degradation):
     beta: Annotated[Range, Bounds(0, 10)] = (0.6, 2.5)
     airlight: Annotated[Range, Bounds(0, 1)] = (0.7, 1.0)
     tint: Annotated[Range, Bounds(0, 1)] = (0.0, 0.05)
+    nearest: Annotated[Range, Bounds(0, 0.99)] = 0.0
+
+    variants: ClassVar[dict[str, dict[str, Any]]] = {"haze_far": {"nearest": (0.0, 0.5)}}
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
-        transmission = torch.exp(-draw(self.beta, image, generator) * draw_depth(image, generator))
+        beta, depth = draw(self.beta, image, generator), draw_depth(image, generator)
+        nearest = draw(self.nearest, image, generator)
+        transmission = torch.exp(-beta * (nearest + (1 - nearest) * depth))
         colour = draw((-1.0, 1.0), image, generator, image.shape[1]) * draw(self.tint, image, generator)
         airlight = (draw(self.airlight, image, generator) + colour).clamp(0, 1)
         return (image * transmission + airlight * (1 - transmission)).clamp(0, 1)
