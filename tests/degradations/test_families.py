@@ -236,6 +236,16 @@ def test_haze_moves_every_pixel_towards_the_airlight():
     assert ((hazy - image) * (0.8 - image) >= -1e-6).all()
 
 
+def test_air_before_the_nearest_point_leaves_no_pixel_clear():
+    options = {"beta": 2.0, "airlight": 1.0, "tint": 0}
+    hazy = create_degradation("haze", **options, nearest=0.5)(grey(0.0, batch=3), generator_for(0))
+    through = 1 - hazy  # of black, what is seen is the air
+    assert through.amax((1, 2, 3)).tolist() == pytest.approx([math.exp(-2 * 0.5)] * 3)
+    assert through.amin((1, 2, 3)).tolist() == pytest.approx([math.exp(-2)] * 3)
+    clear = create_degradation("haze", **options)(grey(0.0, batch=3), generator_for(0))
+    assert clear.amin((1, 2, 3)).tolist() == pytest.approx([0.0] * 3, abs=1e-6)
+
+
 def test_inpainting_draws_white_and_black_lines_of_their_thickness():
     image = grey(0.5)
     for colour, values in (("white", {0.5, 1.0}), ("black", {0.5, 0.0}), ("random", {0.0, 0.5, 1.0})):
