@@ -4,7 +4,6 @@ A name is the path of a file below the folder of its side, without suffix: `scen
 the loose, and a name that would fit two partners stays alone: no pair is better than a wrong one.
 """
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -90,7 +89,7 @@ def _pattern(part: str, paths: bool) -> str:
 
 
 def tell_apart(files: Sequence[Path]) -> list[str]:
-    """What files are called: without folders and suffix, or where this is not enough to tell all apart, with them.
+    """What files are called: their names without suffix, with as many folders, and suffixes, as tell all apart.
 
     Example:
         >>> tell_apart([Path("set/a.png"), Path("set/b.png")])
@@ -100,10 +99,12 @@ def tell_apart(files: Sequence[Path]) -> list[str]:
         >>> tell_apart([Path("set/a.png"), Path("set/a.jpg")])
         ['a.png', 'a.jpg']
     """
-    folder = os.path.commonpath([file.absolute().parent for file in files]) if files else ""
-    below = [file.absolute().relative_to(folder) for file in files]
-    spellings = [file.stem for file in files], [path.with_suffix("").as_posix() for path in below]
-    return next((names for names in spellings if len({*names}) == len(files)), [path.as_posix() for path in below])
+    for spelt in ([file.with_suffix("") for file in files], files):
+        for depth in range(1, max((len(file.parts) for file in files), default=0) + 1):
+            names = ["/".join(path.parts[-depth:]) for path in spelt]
+            if len({*names}) == len(files):
+                return names
+    return [file.as_posix() for file in files]
 
 
 # --------------------------------------------------------------------------------------------------------- rules
