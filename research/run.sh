@@ -34,9 +34,9 @@ curve() { # name, task, folder, pairs, starts beside random weights, options ...
     --seeds 30,31,32 --finetune_args.warmup_steps 20 --tune lr=1e-4,3e-4,1e-3,3e-3 --tune_folds 2 "$@"
 }
 
-best() { # name, task, folder: the recipe few_pairs from the best network of the package
-  $gesso compare --task "$2" --data "$out/pairs/$3" --pairs 16 --out "$out/$1" --backbone restormer_tiny --steps 60 \
-    --val_every 60 --crop_size 64 --batch_size 4 --lr 1e-4 --seeds "$4" \
+best() { # name, network, task, folder, seeds: the recipe few_pairs from a network of the package
+  $gesso compare --task "$3" --data "$out/pairs/$4" --pairs 16 --out "$out/$1" --backbone "$2" --steps 60 \
+    --val_every 60 --crop_size 64 --batch_size 4 --lr 1e-4 --seeds "$5" \
     --finetune_args '{warmup_steps: 6, ema_decay: 0.95, loss: ssim}' \
     --arms '{few_pairs: {init: primed, rehearse: 0.5}, without: {init: primed}}'
 }
@@ -112,10 +112,10 @@ for question in "${@:-}"; do
     kept_noise | "") kept kept_noise realnoise curve_realnoise ;;&
     kept_rain_restormer | "") kept kept_rain_restormer derain curve_derain --backbone restormer_tiny --val_every 60 \
       --arms "{average: {init: primed}, ssim: {init: primed, loss: ssim}}" ;;&
-    few_rain_restormer | "") best few_rain_restormer derain curve_derain 60,61,62 ;;&
-    best_rain | "") best best_rain derain curve_derain 70,71,72 ;;&
-    best_haze | "") best best_haze dehaze curve_dehaze 70,71,72 ;;&
-    best_noise | "") best best_noise realnoise curve_realnoise 70,71,72 ;;&
+    few_rain_restormer | "") best few_rain_restormer restormer_tiny derain curve_derain 60,61,62 ;;&
+    best_rain | "") best best_rain restormer_tiny derain curve_derain 70,71,72 ;;&
+    best_haze | "") best best_haze nafnet_tiny dehaze curve_dehaze 70,71,72 ;;&
+    best_noise | "") best best_noise nafnet_tiny realnoise curve_realnoise 70,71,72 ;;&
     transfers | "") ask transfers nafnet_tiny derain derain_rain100h --starts random,$transfers ;;&
   esac
 done
