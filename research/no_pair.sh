@@ -2,9 +2,9 @@
 # What a network restores that has seen no pair and no photo: the runs of the eighth, ninth and tenth plan of
 # research/plans.md. Given again, it goes on where it was; rows go to OUT/scores.csv, and what the inputs themselves have to
 # OUT/inputs. TASK is one of those below; denoise25 is denoise at sigma 25 alone, any is the recipe restore_leaves_any.
-# CROPxBATCH is 64x4, four crops of 64, and PRECISION float32, where they are not said. NETWORK@64 pools locally when whole
+# CROPxBATCH is 64x4, four crops of 64, PRECISION float32 and LOSS l1, where they are not said. NETWORK@64 pools locally when whole
 # images are restored, in windows of 1.5 times 64 pixels (TLC; NAFNet).
-# usage: research/no_pair.sh DATA OUT TASK:NETWORK[@POOLING]:IMAGES:STEPS:LR[:DEGRADATION[+DEGRADATION ...][:CROPxBATCH[:PRECISION]]] ...
+# usage: research/no_pair.sh DATA OUT TASK:NETWORK[@POOLING]:IMAGES:STEPS:LR[:DEGRADATION[+DEGRADATION ...][:CROPxBATCH[:PRECISION[:LOSS]]]] ...
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) data=$(realpath "$1") out=$(realpath -m "$2")
 shift 2
@@ -27,7 +27,7 @@ measure() { # task, set, folder for the scores, options ...
 }
 
 for run in "$@"; do
-  IFS=: read -r task network images steps lr degradation crops precision <<<"$run"
+  IFS=: read -r task network images steps lr degradation crops precision loss <<<"$run"
   folder=$out/${run//:/_} crop=${crops:-64x4}
   if [ -e "$folder/done" ]; then continue; fi
   backbone=${network%@*} pooling=()
@@ -36,6 +36,7 @@ for run in "$@"; do
   if [ "$images" = photos ]; then source=$data/clean_bsds; fi
   if [ -n "$degradation" ]; then start=(--pretext_args "{degradation: {name: mix, choices: [${degradation//+/, }]}}"); fi
   if [ "$task" = denoise25 ]; then tested=denoise start=(--pretext_args "{degradation: $sigma}"); fi
+  if [ -n "$loss" ]; then start+=(--pretext_args.loss "$loss"); fi
   if [ "$task" = any ]; then tested="${!sets[*]}" start=(--config restore_leaves_any); fi
   resume=()
   if [ -e "$folder/last.ckpt" ]; then resume=(--resume true); fi
@@ -50,7 +51,7 @@ for run in "$@"; do
       if [ ! -e "$out/inputs/$name/scores.json" ]; then measure "$task_tested" "$name" "$out/inputs/$name"; fi
       measure "$task_tested" "$name" "$folder/$name" --checkpoint "$folder/backbone.safetensors" --tile none
       ${PYTHON:-python} "$here/no_pair_row.py" "$out/scores.csv" "$task" "$network" "$images" "$steps" "$lr" \
-        "$degradation${crops:+ $crops}${precision:+ $precision}" "$folder/$name"
+        "$degradation${crops:+ $crops}${precision:+ $precision}${loss:+ $loss}" "$folder/$name"
     done
   done
   touch "$folder/done"

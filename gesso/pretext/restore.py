@@ -4,12 +4,12 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from gesso.backbones._base import Backbone
 from gesso.degradations import parse_degradation
 from gesso.functional.random import BatchGenerator
 from gesso.functional.resize import enlarge
+from gesso.losses import find_loss
 from gesso.pretext._base import Pretext, pictures, unit_range
 from gesso.tasks import find_task
 
@@ -25,17 +25,21 @@ class Restore(Pretext):
             `{name: mix, choices: [...]}`; none: one of rings, Gaussian noise, Gaussian blur, low light, rain, haze
             and JPEG, drawn for each image. JPEG, which is not defined for them, is left out for four channels.
         task: instead, the task to come, whose degradation is applied to the images; "sr" for networks that enlarge.
+        loss: of the restored images, one of `gesso.list_losses()`.
 
     Raises:
-        UnknownNameError: for a task or degradation that there is not.
+        UnknownNameError: for a task, degradation or loss that there is not.
         ValueError: if both are given, or the network does not enlarge and the task is "sr".
     """
 
     title: ClassVar[str] = "restore"  # no acronym of a paper's
     images: ClassVar[str] = "leaves"
 
-    def __init__(self, backbone: Backbone, *, degradation: Any = None, task: str | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, *, degradation: Any = None, task: str | None = None, loss: str = "l1"
+    ) -> None:
         super().__init__(backbone)
+        self.loss = find_loss(loss)
         if task is None:
             more = backbone.in_channels > 3
             defined = [name for name in MIX if not (more and parse_degradation(name).rgb_only)]
@@ -46,9 +50,9 @@ class Restore(Pretext):
             raise ValueError(f"restore: expected a degradation or a task, got both ({degradation!r} and {task!r})")
 
     def forward(self, batch: dict[str, Tensor], generator: BatchGenerator) -> dict[str, Tensor]:
-        """Losses of one step: `loss`, the mean absolute error."""
+        """Losses of one step: `loss`, the mean absolute error where no other was asked for."""
         gt = unit_range(batch["image"])
-        return {"loss": F.l1_loss(self.restore(self.degradation(gt, generator), gt), gt)}
+        return {"loss": self.loss(self.restore(self.degradation(gt, generator), gt), gt)}
 
     def restored(self, image: Tensor) -> Tensor:
         """The network's image at the size of its input."""
