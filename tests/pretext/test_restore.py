@@ -25,11 +25,15 @@ def test_default_mix_draws_every_degradation():
     assert set(label.tolist()) == set(range(len(MIX)))
 
 
-def test_loss_is_the_mean_absolute_error():
-    restore = Restore(Plain(), degradation={"name": "gaussian_noise", "sigma": 25})
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, lambda error: error.abs().mean()), ({"loss": "mse"}, lambda error: error.square().mean())],
+)
+def test_loss_is_the_mean_absolute_error_or_another(options, expected):
+    restore = Restore(Plain(), degradation={"name": "gaussian_noise", "sigma": 25}, **options)
     gt = torch.rand(2, 3, 16, 18)
     lq = create_degradation("gaussian_noise", sigma=25)(gt, generator_for(7))
-    expected = (restore.backbone(lq) - gt).abs().mean()
+    expected = expected(restore.backbone(lq) - gt)
     assert restore({"image": gt}, generator_for(7))["loss"].item() == pytest.approx(expected.item())
 
 
@@ -71,3 +75,8 @@ def test_tasks_that_cannot_be_prepared_for_are_refused(options, message):
 def test_unknown_degradation():
     with pytest.raises(UnknownNameError, match="did you mean rain"):
         Restore(Plain(), degradation="rian")
+
+
+def test_unknown_loss():
+    with pytest.raises(UnknownNameError, match="did you mean mse"):
+        Restore(Plain(), loss="msse")
