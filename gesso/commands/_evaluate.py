@@ -20,7 +20,7 @@ from gesso.data.integrity import find_broken_jpegs
 from gesso.data.io import as_paths, write_image
 from gesso.data.training_data import largest
 from gesso.functional.color import as_rgb
-from gesso.functional.processes import gather_in_order, rank_info, shard
+from gesso.functional.processes import all_gather, gather_in_order, rank_info, shard
 from gesso.functional.resize import enlarge
 from gesso.metrics import Protocol
 from gesso.options import options_of, plain_options
@@ -54,10 +54,11 @@ def run(command: Evaluate) -> Scores:
     say(f"restored by {restored_by}")
     check_memory(restorer, sets)
     targets = plan_images(sets, out) if out is not None and command.save_images else {}
-    if not command.overwrite:
-        check_free(list(targets.values()))
 
     init_process_group()
+    if not command.overwrite:
+        check_free(list(targets.values()))
+    all_gather(None)  # nobody writes before everybody has looked
     rows, failed = measure(sets, restorer, targets, overwrite=command.overwrite, perceptual=perceptual)
     task, beside = spell_task(command.task), find_beside(sets)
     scores = Scores(task, how, restored_by, tuple(rows), tuple(failed), beside, whole=count_whole(sets))
