@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# What a network restores that has seen no pair and no photo: the runs of the eighth, ninth and tenth plan of
-# research/plans.md. Given again, it goes on where it was; rows go to OUT/scores.csv, and what the inputs themselves have to
+# What a network restores that has seen no pair and no photo: the runs of the eighth, ninth, tenth, seventeenth
+# and nineteenth plan of research/plans.md. Given again, it goes on where it was; rows go to OUT/scores.csv, and what the inputs themselves have to
 # OUT/inputs. TASK is one of those below; denoise25 is denoise at sigma 25 alone, any is the recipe restore_leaves_any.
-# CROPxBATCH is 64x4, four crops of 64, PRECISION float32 and LOSS l1, where they are not said. NETWORK@64 pools locally when whole
-# images are restored, in windows of 1.5 times 64 pixels (TLC; NAFNet).
-# usage: research/no_pair.sh DATA OUT TASK:NETWORK[@POOLING]:IMAGES:STEPS:LR[:DEGRADATION[+DEGRADATION ...][:CROPxBATCH[:PRECISION[:LOSS]]]] ...
+# CROPxBATCH is 64x4, four crops of 64, PRECISION float32 and LOSS l1, where they are not said. NETWORK@64 pools locally when
+# whole images are restored, in windows of 1.5 times 64 pixels (TLC; NAFNet).
+# usage: research/no_pair.sh DATA OUT RUN ...
+# RUN: TASK:NETWORK[@POOLING]:IMAGES:STEPS:LR[:DEGRADATION[+DEGRADATION ...][:CROPxBATCH[:PRECISION[:LOSS]]]]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) data=$(realpath "$1") out=$(realpath -m "$2")
 shift 2

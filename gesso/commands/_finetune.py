@@ -167,7 +167,8 @@ def start(
 
 def restores_already(init: str, tasks: list[str], transfer: str) -> bool:
     """Whether a start restores all of some tasks by what its file says."""
-    return transfer != "paper" and all(restores(header_of(init), task) for task in tasks)
+    header = {} if transfer == "paper" else header_of(init)
+    return all(restores(header, task) for task in tasks)
 
 
 def header_of(init: str) -> dict[str, Any]:

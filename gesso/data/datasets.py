@@ -235,7 +235,7 @@ class WholePhotos(Dataset[Sample]):
 
     @functools.cached_property
     def names(self) -> list[str]:
-        """What each is called: its name without suffix; where that does not tell all apart, with its folders."""
+        """What each is called, see `tell_apart`."""
         return tell_apart(self.photos)
 
     def files(self, index: int) -> list[Path]:
