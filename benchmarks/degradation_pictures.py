@@ -18,7 +18,7 @@ from gesso.report.sheets import sheet
 
 FOLDER = Path(__file__).parents[1] / "docs" / "figures" / "degradations"
 SIDE = 176
-OUTDOORS = ("haze", "haze_scene", "rain", "rain_heavy", "rain_light", "rain_scene", "snow")
+OUTDOORS = ("haze", "haze_even", "haze_scene", "rain", "rain_heavy", "rain_light", "rain_scene", "rain_wide", "snow")
 OPTIONS = {
     "camera_noise": {"photons": (150, 1500)},
     "compose": {"steps": ["rain_light", "haze", {"name": "jpeg", "quality": 30}]},

@@ -1,7 +1,7 @@
 """Haze before a scene: ground, walls and objects at their depths, patchy air, and light from one side."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,8 +21,9 @@ class HazeScene(Degradation):
 
     The scene is one in perspective: a ground that ends at a horizon, or also a ceiling and walls, before them objects
     of all sizes with rough outlines, and behind them what is farthest. Its edges know nothing of the image; with
-    `follow_prob` a guided filter moves them to edges of the image, as depth has them in photos. Half of the images are
-    blended in linear light, where physics is, the others in the values of a display, as RESIDE is.
+    `follow_prob` a guided filter moves them to edges of the image, as depth has them in photos. With `linear_prob` an
+    image is blended in linear light, where physics is, else in the values of a display, as RESIDE is. `haze_even` is
+    always the latter, and its air is alike everywhere.
 
     Args:
         beta: optical depth of the air before the farthest point of a scene, whether objects hide it or not, [0, 10]; 0
@@ -36,6 +37,7 @@ class HazeScene(Degradation):
         angstrom: Angstrom exponent, [0, 4]: scattering goes with wavelength ** -angstrom; about 0 in fog, 1.3 in haze
             over land, 4 in clean air. Channels beyond RGB scatter like green.
         follow_prob: how likely the depth of an image follows its edges, in [0, 1].
+        linear_prob: how likely an image is blended in linear light, in [0, 1].
 
     Koschmieder's law as in Narasimhan and Nayar, "Vision and the atmosphere", IJCV 2002; the exponent as in Angstrom,
     "On the atmospheric transmission of sun radiation and on dust in the air", Geografiska Annaler 1929; the filter of
@@ -50,6 +52,11 @@ class HazeScene(Degradation):
     patches: Annotated[Range, Bounds(0, 1)] = (0.0, 0.4)
     angstrom: Annotated[Range, Bounds(0, 4)] = (0.0, 1.3)
     follow_prob: Annotated[float, Bounds(0, 1)] = 0.75
+    linear_prob: Annotated[float, Bounds(0, 1)] = 0.5
+
+    variants: ClassVar[dict[str, dict[str, Any]]] = {
+        "haze_even": {"gradient": 0.0, "patches": 0.0, "angstrom": 0.0, "linear_prob": 0.0}
+    }
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
         depth = draw_scene(draw_log(self.reach, image, generator), image, generator)
@@ -59,7 +66,7 @@ class HazeScene(Degradation):
         optical_depth = draw(self.beta, image, generator) * patchy * depth
         transmission = torch.exp(-optical_depth * scattering(draw(self.angstrom, image, generator), image))
         airlight = self.draw_airlight(image, generator)
-        linear = draw((0.0, 1.0), image, generator) < 0.5
+        linear = draw((0.0, 1.0), image, generator) < self.linear_prob
         scene, air = (torch.where(linear, to_linear(light), light) for light in (image, airlight))
         hazy = scene * transmission + air * (1 - transmission)
         return torch.where(linear, to_display(hazy), hazy).clamp(0, 1)

@@ -19,7 +19,8 @@ class Rain(Degradation):
 
     Streaks are grey and add up where they cross, as in Rain100L and Rain100H. Every image draws a direction and a
     density; its streaks come in six layers that each draw a length, a width, a direction nearby and how far the ends
-    fade. The defaults reach from light to heavy; `rain_light` and `rain_heavy` imitate Rain100L and Rain100H.
+    fade. The defaults reach from light to heavy; `rain_light` and `rain_heavy` imitate Rain100L and Rain100H, and
+    `rain_wide` is whatever may be taken for streaks: longer, wider, brighter ones too, in directions that cross.
 
     Args:
         density: share of the image that streaks cover, in [0, 0.99]; 0 means no streaks.
@@ -29,6 +30,8 @@ class Rain(Degradation):
         spread: how far the directions within one image differ from it, in degrees, [0, 45].
         brightness: light that a streak adds, [0, 1]; single streaks vary between half of it and all of it.
         veil: share of light that the distant rain replaces by grey, [0, 1].
+        crossing: most light that streaks add where they cross, in multiples of `brightness`, [1, 100]; at 1 it is no
+            more than the brightest streak adds, at 100 they add up without a limit that is ever reached.
 
     Streak layers and veil are those of Yang et al., "Deep joint rain detection and removal from a single image", CVPR
     2017, who made Rain100L and Rain100H.
@@ -41,6 +44,7 @@ class Rain(Degradation):
     spread: Annotated[Range, Bounds(0, 45)] = (0, 10)
     brightness: Annotated[Range, Bounds(0, 1)] = (0.08, 0.3)
     veil: Annotated[Range, Bounds(0, 1)] = 0.0
+    crossing: Annotated[Range, Bounds(1, 100)] = 100.0
 
     variants: ClassVar[dict[str, dict[str, Any]]] = {
         "rain_light": {
@@ -51,6 +55,14 @@ class Rain(Degradation):
             "brightness": (0.15, 0.35),
         },
         "rain_heavy": {"density": (0.55, 0.97), "length": (20, 90), "brightness": (0.12, 0.32)},
+        "rain_wide": {
+            "length": (8, 200),
+            "width": (0.7, 6),
+            "angle": (-45, 45),
+            "spread": (0, 45),
+            "brightness": (0.05, 0.6),
+            "crossing": (1, 3),
+        },
     }
 
     def _apply(self, image: Tensor, generator: BatchGenerator) -> Tensor:
@@ -66,6 +78,7 @@ class Rain(Degradation):
             streaks += scatter(count, streak(*falling(direction, image), *form), generator)
         veil = draw(self.veil, image, generator)
         light = draw(self.brightness, image, generator)
+        streaks = torch.minimum(streaks, draw(self.crossing, image, generator))
         return (image * (1 - veil) + 0.8 * veil + light * streaks).clamp(0, 1)
 
 

@@ -202,6 +202,16 @@ def test_rain_covers_the_share_it_says_with_grey_light():
         assert (rain[:, 0] > 0.04).float().mean().item() == pytest.approx(density, abs=0.12)
 
 
+@pytest.mark.parametrize("crossing", [1, 1.5, 3])
+def test_streaks_that_cross_add_no_more_light_than_they_may(crossing):
+    drawn = {"density": 0.9, "spread": 45, "brightness": 0.2}
+    black = grey(0.0, side=256)
+    free = Rain(**drawn)(black, generator_for(0))
+    limited = Rain(**drawn, crossing=crossing)(black, generator_for(0))
+    assert free.max() > 0.2 * crossing
+    assert torch.equal(limited, free.clamp(max=0.2 * crossing))
+
+
 def test_rain_falls_along_its_angle():
     black = grey(0.0, side=256)
     rain = Rain(density=0.05, length=60, width=1, angle=0, spread=0, brightness=0.3)(black, generator_for(0))[0, 0]

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from gesso.degradations import create_degradation
 from gesso.degradations.haze_scene import HazeScene, box_mean, draw_scene, follow_edges
 from gesso.functional.color import to_linear
 from gesso.functional.random import generator_for
@@ -68,3 +69,13 @@ def test_means_of_windows_end_at_the_edges(radius):
     values = torch.rand(1, 1, 9, 12, generator=generator_for(0))
     expected = values[..., : radius + 1, : radius + 1].mean()
     assert box_mean(values, radius)[0, 0, 0, 0].item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_even_haze_mixes_each_scene_with_one_light_in_the_values_of_a_display():
+    half = torch.full((4, 3, 64, 64), 0.5)
+    even = create_degradation("haze_even", tint=0.0, airlight=1.0)
+    hazy = torch.stack([even(light * half, generator_for(0)) for light in (0.0, 1.0, 2.0)])
+    torch.testing.assert_close(hazy[1] - hazy[0], hazy[2] - hazy[1])
+    assert torch.equal(hazy[:, :, 0], hazy[:, :, 2])
+    torch.testing.assert_close(hazy[2], torch.ones_like(half))
+    assert hazy[0].std() > 0.05
