@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# What a network restores that has seen no pair and no photo: the runs of the eighth, ninth, tenth, seventeenth
-# and nineteenth plan of research/plans.md. Given again, it goes on where it was; rows go to OUT/scores.csv, and what the inputs themselves have to
-# OUT/inputs. TASK is one of those below; denoise25 is denoise at sigma 25 alone, any is the recipe restore_leaves_any.
+# What a network restores that has seen no pair and no photo: the runs of the eighth, ninth, tenth, seventeenth,
+# nineteenth and twentieth plan of research/plans.md. Given again, it goes on where it was; rows go to OUT/scores.csv,
+# and what the inputs themselves have to OUT/inputs. TASK is one of those below; denoise25 is denoise at sigma 25 alone,
+# any is the recipe restore_leaves_any.
 # CROPxBATCH is 64x4, four crops of 64, PRECISION float32 and LOSS l1, where they are not said. NETWORK@64 pools locally when
 # whole images are restored, in windows of 1.5 times 64 pixels (TLC; NAFNet).
+# DEGRADATION pairs is a control: the rain or haze of the pairs of the task's first set, over procedural images.
 # usage: research/no_pair.sh DATA OUT RUN ...
 # RUN: TASK:NETWORK[@POOLING]:IMAGES:STEPS:LR[:DEGRADATION[+DEGRADATION ...][:CROPxBATCH[:PRECISION[:LOSS]]]]
 set -euo pipefail
@@ -18,6 +20,11 @@ declare -A sets=(
   [realnoise]="noise_polyu" [lowlight]="lowlight_lol_train lowlight_fivek_dpe" [deblur]="deblur_gopro"
   [denoise]="clean_cbsd68 clean_set5"
 )
+declare -A of_pairs=(
+  [derain]="{name: rain_streaks, folder: $data/derain_rain100h}"
+  [dehaze]="{name: 'haze_of_pairs:HazeOfPairs', folder: $data/dehaze_sots_indoor}"
+)
+export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH} # for haze_of_pairs
 sigma="{name: gaussian_noise, sigma: 25, clip: false}"
 
 measure() { # task, set, folder for the scores, options ...
@@ -35,7 +42,12 @@ for run in "$@"; do
   if [ "$backbone" != "$network" ]; then pooling=(--backbone_args.train_size "[${network#*@}, ${network#*@}]"); fi
   source=$images tested=$task start=(--pretext_args.task "$task")
   if [ "$images" = photos ]; then source=$data/clean_bsds; fi
-  if [ -n "$degradation" ]; then start=(--pretext_args "{degradation: {name: mix, choices: [${degradation//+/, }]}}"); fi
+  case $degradation in
+    "") ;;
+    pairs) start=(--pretext_args "{degradation: ${of_pairs[$task]}}") ;;
+    *+*) start=(--pretext_args "{degradation: {name: mix, choices: [${degradation//+/, }]}}") ;;
+    *) start=(--pretext_args.degradation "$degradation") ;;
+  esac
   if [ "$task" = denoise25 ]; then tested=denoise start=(--pretext_args "{degradation: $sigma}"); fi
   if [ -n "$loss" ]; then start+=(--pretext_args.loss "$loss"); fi
   if [ "$task" = any ]; then tested="${!sets[*]}" start=(--config restore_leaves_any); fi
