@@ -116,8 +116,8 @@ def say_untrained(name: str, before: float, last: int, peaks: Iterable[Peak]) ->
     shorter = f"--steps {best.step}" if best and best.step and best.psnr > before else "a lower learning rate"
     return (
         f"Pairs added nothing in the end: {name} has {before:.2f} dB with no pair at all, and no start has more after "
-        f"{last:,} steps. Ask again, in another folder, with {shorter} or with --finetune_args.rehearse 0.5. Until "
-        "then, restore with it as it is:"
+        f"{last:,} steps. Ask again, in another folder, with {shorter}, or train by the recipe for few pairs, gesso "
+        "finetune --config few_pairs. Until then, restore with it as it is:"
     )
 
 
