@@ -102,6 +102,8 @@ for question in "${@:-}"; do
     curve_first_rain | "") curve curve_first_rain derain curve_derain 16,64 primed:derain,mimetic ;;&
     curve_first_noise | "") curve curve_first_noise realnoise curve_realnoise 16,32 primed:realnoise,ifp.yaml --val_every 400 ;;&
     curve_first_haze | "") curve curve_first_haze dehaze curve_dehaze 16,60 primed:dehaze,ifp.yaml --val_every 400 ;;&
+    curve_second_rain | "") curve curve_second_rain derain curve_derain 16,32,64 primed:derain,ifp.yaml --val_every 400 ;;&
+    curve_second_haze | "") curve curve_second_haze dehaze curve_dehaze 32 primed:dehaze,ifp.yaml --val_every 400 ;;&
     few_rain | "") few_pairs few_rain derain curve_derain ;;&
     few_noise | "") few_pairs few_noise realnoise curve_realnoise ;;&
     short_rain | "") short short_rain derain curve_derain ;;&
