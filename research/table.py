@@ -10,7 +10,9 @@ from pathlib import Path
 from statistics import fmean
 
 from gesso.report.results import read_scores
-from gesso.report.statistics import estimate, paired_gains
+from gesso.report.statistics import Gains, estimate, paired_gains
+
+DIGITS = {"psnr": 2, "ssim": 4}
 
 
 def main(out: Path, questions: list[str]) -> None:
@@ -20,6 +22,7 @@ def main(out: Path, questions: list[str]) -> None:
             print(f"### `{folder.name}`\n")
             for table in [*sorted(folder.glob("pairs/*/comparison.csv")), folder / "comparison.csv"]:
                 print_table(table)
+                print_gains(table)
                 print_over_starts(table)
             text = (folder / "comparison.md").read_text()
             print("\n".join(f"> {line.strip('*')}\n>" for line in text.splitlines() if line.startswith("**")))
@@ -44,6 +47,23 @@ def print_table(table: Path) -> None:
     print()
 
 
+def print_gains(table: Path) -> None:
+    """Prints how far each start ends above the first, with 95 % intervals."""
+    scores = read_scores(table)
+    reference, *others = dict.fromkeys(score.start for score in scores)
+    print(f"| start | PSNR (dB) over `{reference}` | SSIM over `{reference}` |\n|---|---|---|")
+    for start in others:
+        gains = {metric: paired_gains(scores, start, metric, baseline=reference) for metric in DIGITS}
+        print(f"| `{start}` | {' | '.join(say_mean(*pair) for pair in gains.items())} |")
+    print()
+
+
+def say_mean(metric: str, gains: Gains) -> str:
+    """The mean of gains with its 95 % interval."""
+    found, digits = estimate(gains), DIGITS[metric]
+    return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+
+
 def print_over_starts(table: Path) -> None:
     """Prints how far each arm ends above what it was before its first step, with 95 % intervals."""
     scores = read_scores(table)
@@ -54,11 +74,8 @@ def print_over_starts(table: Path) -> None:
     for start in dict.fromkeys(score.start for score in scores):
         own = [score for score in scores if score.start == start and score.step in (0, last)]
         pairs = [s._replace(start="end" if s.step else "begin", step=last) for s in own]
-        cells = []
-        for metric, digits in (("psnr", 2), ("ssim", 4)):
-            found = estimate(paired_gains(pairs, "end", metric, baseline="begin"))
-            cells.append(f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]")
-        print(f"| `{start}` | {' | '.join(cells)} |")
+        gains = {metric: paired_gains(pairs, "end", metric, baseline="begin") for metric in DIGITS}
+        print(f"| `{start}` | {' | '.join(say_mean(*pair) for pair in gains.items())} |")
     print()
 
 
