@@ -130,7 +130,7 @@ def test_where_pairs_add_nothing_the_next_step_restores_without_them(tmp_path, r
     assert command == ("gesso restore" if restores else "i")
 
 
-@pytest.mark.parametrize(("peak", "again"), [(33.0, "with --steps 50 or"), (29.0, "with a lower learning rate or")])
+@pytest.mark.parametrize(("peak", "again"), [(33.0, "with --steps 50, or"), (29.0, "with a lower learning rate, or")])
 def test_it_says_where_a_start_was_best_before_the_end(tmp_path, peak, again):
     folder = make_results(tmp_path / "out", {"ifp": 0.6}, images=4)
     made = {("ifp", 0): 30.0, ("ifp", 50): peak}
