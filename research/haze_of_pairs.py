@@ -36,16 +36,11 @@ class HazeOfPairs(Degradation):
         pairs = pairs_of(self.folder)
         which = randint(0, len(pairs), image.shape[:1], generator).tolist()
         places = rand((len(image), 3), generator).tolist()
-        parts = [haze_of(pairs[k], *image.shape[-2:], *place) for k, place in zip(which, places, strict=True)]
-        airlight = torch.tensor([airlight for airlight, _ in parts]).view(-1, 1, 1, 1).to(image)
-        through = torch.stack([through for _, through in parts])[:, None].to(image)
+        hazes = [estimate(pairs[k]) for k in which]
+        airlight = torch.tensor([light for light, _ in hazes]).view(-1, 1, 1, 1).to(image)
+        parts = [cut(through, *image.shape[-2:], *place) for (_, through), place in zip(hazes, places, strict=True)]
+        through = torch.stack(parts)[:, None].to(image)
         return image * through + airlight * (1 - through)
-
-
-def haze_of(pair: object, height: int, width: int, *place: float) -> tuple[float, Tensor]:
-    """Airlight and a part (height, width) of the transmission of a pair."""
-    airlight, through = estimate(pair)
-    return airlight, cut(through, height, width, *place)
 
 
 @functools.lru_cache(maxsize=512)

@@ -20,10 +20,7 @@ declare -A sets=(
   [realnoise]="noise_polyu" [lowlight]="lowlight_lol_train lowlight_fivek_dpe" [deblur]="deblur_gopro"
   [denoise]="clean_cbsd68 clean_set5"
 )
-declare -A of_pairs=(
-  [derain]="{name: rain_streaks, folder: $data/derain_rain100h}"
-  [dehaze]="{name: 'haze_of_pairs:HazeOfPairs', folder: $data/dehaze_sots_indoor}"
-)
+declare -A of_pairs=([derain]=rain_streaks [dehaze]=haze_of_pairs:HazeOfPairs)
 export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH} # for haze_of_pairs
 sigma="{name: gaussian_noise, sigma: 25, clip: false}"
 
@@ -44,7 +41,7 @@ for run in "$@"; do
   if [ "$images" = photos ]; then source=$data/clean_bsds; fi
   case $degradation in
     "") ;;
-    pairs) start=(--pretext_args "{degradation: ${of_pairs[$task]}}") ;;
+    pairs) start=(--pretext_args "{degradation: {name: '${of_pairs[$task]}', folder: $data/${sets[$task]%% *}}}") ;;
     *+*) start=(--pretext_args "{degradation: {name: mix, choices: [${degradation//+/, }]}}") ;;
     *) start=(--pretext_args.degradation "$degradation") ;;
   esac
